@@ -1,0 +1,1 @@
+"""Files to records, records to tokens, tokens to batches."""

@@ -1,0 +1,1 @@
+"""Policies, reward models, and what is read from their hidden states."""

@@ -1,0 +1,217 @@
+"""From a model spec to a model, and from a model to a folder that is known to load.
+
+The only file that calls transformers' `from_pretrained` and `save_pretrained`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from tightrope.errors import InputError, WorkError
+from tightrope.models.embedded import embedded_model_folder
+
+Dtype = Literal["float32", "bfloat16"]
+DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def resolve(spec: str) -> str:
+    """Returns what `from_pretrained` takes for `embedded`, a folder, or a hub id.
+
+    Raises:
+        InputError: a folder without a config, with missing shards, or a spec that is neither.
+    """
+    if spec == "embedded":
+        return str(embedded_model_folder())
+    folder = Path(spec).expanduser()
+    if folder.is_dir():
+        _refuse_incomplete(folder)
+        return str(folder)
+    if folder.exists() or spec.startswith((".", "/", "~")) or spec.count("/") > 1:
+        raise InputError(
+            "no such model folder", where=spec, remedy="Give a folder with config.json, a hub id or `embedded`."
+        )
+    return spec
+
+
+def _refuse_incomplete(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            "not a model folder: config.json is missing",
+            where=str(folder),
+            remedy="Point at the folder that holds config.json and the safetensors files.",
+        )
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        except (ValueError, KeyError) as error:
+            raise InputError("the shard index is not readable", where=str(index)) from error
+        missing = [name for name in shards if not (folder / name).is_file()]
+        if missing:
+            raise InputError(
+                f"{len(missing)} of {len(shards)} weight files are missing: {', '.join(missing[:3])}",
+                where=str(folder),
+                remedy="Copy the missing files, or download the model again.",
+            )
+    elif not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+        raise InputError(
+            "the folder has no weights", where=str(folder), remedy="Put model.safetensors beside config.json."
+        )
+
+
+def load_model(
+    auto: Any, spec: str, dtype: Dtype, device: torch.device | str, **options: Any
+) -> PreTrainedModel:
+    """Loads a model with dropout off and finite weights.
+
+    Args:
+        auto: the transformers Auto class to load with.
+        spec: `embedded`, a folder or a hub id.
+        dtype: type of the weights in memory.
+        device: where to put it.
+        options: passed to `from_pretrained` (`num_labels`, ...).
+
+    Raises:
+        InputError: it cannot be found or read, or a weight is NaN or infinite.
+    """
+    path = resolve(spec)
+    with _readable(spec, path):
+        model = cast(PreTrainedModel, auto.from_pretrained(path, dtype=DTYPES[dtype], **options))
+    refuse_nan(model.named_parameters(), where=spec)
+    turn_dropout_off(model)
+    return model.to(device)  # type: ignore[arg-type]
+
+
+def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer that belongs to a model spec."""
+    path = resolve(spec)
+    with _readable(spec, path):
+        return cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path))
+
+
+class _readable:
+    """Turns what transformers raises on a bad or unreachable model into one clear error."""
+
+    def __init__(self, spec: str, path: str) -> None:
+        self.spec, self.local = spec, Path(path).is_dir()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, InputError) or not isinstance(error, Exception):
+            return
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"the model cannot be loaded: {first[:300]}",
+            where=self.spec,
+            remedy="Check that the files are whole and of a supported architecture."
+            if self.local
+            else "The hub may be out of reach or the download interrupted: run again to continue it, "
+            "or give a local folder or `embedded`.",
+        ) from error
+
+
+def refuse_nan(tensors: Any, *, where: str) -> None:
+    """Raises InputError naming the first tensor that holds NaN or infinity."""
+    for name, tensor in tensors:
+        if not bool(torch.isfinite(tensor.detach().sum(dtype=torch.float32))) and not bool(
+            torch.isfinite(tensor).all()
+        ):
+            raise InputError(
+                f"weight {name} holds NaN or infinity",
+                where=where,
+                remedy="The model is damaged: take an earlier checkpoint or download it again.",
+            )
+
+
+def turn_dropout_off(model: torch.nn.Module) -> None:
+    """Sets every dropout probability to 0: log-probs of two passes must be comparable."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0  # type: ignore[assignment]
+
+
+def backbone(model: torch.nn.Module) -> torch.nn.Module:
+    """Returns the transformer without its head; adapters inside it stay active."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return cast(torch.nn.Module, inner.base_model)
+
+
+def save_folder(
+    target: Path,
+    write: Callable[[Path], None],
+    expected: Mapping[str, Tensor],
+    *,
+    reload: Callable[[Path], object],
+) -> None:
+    """Writes a model folder beside `target`, reads it back, compares, and only then moves it in place.
+
+    Args:
+        target: the folder to appear, complete or not at all; an existing one is replaced.
+        write: writes the model's files into the folder it is given.
+        expected: the weights that must come back bit for bit.
+        reload: loads the written folder (raises when it does not load).
+
+    Raises:
+        WorkError: the disk is full, or what was read back differs from what was written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    size = sum(t.numel() * t.element_size() for t in expected.values())
+    if shutil.disk_usage(target.parent).free < size + 2**20:
+        raise WorkError(
+            f"not enough disk space: {size / 2**30:.2f} GiB are needed",
+            where=str(target.parent),
+            remedy="Free some space and run the same command again; nothing was overwritten.",
+        )
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.tmp-", dir=target.parent))
+    try:
+        try:
+            write(staging)
+        except OSError as error:
+            raise WorkError(
+                f"the model could not be written: {error.strerror or error}",
+                where=str(target),
+                remedy="Free some disk space and run the same command again; nothing was overwritten.",
+            ) from error
+        reload(staging)
+        _compare(staging, expected, target)
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
+            os.rename(target, old / "gone")
+            os.rename(staging, target)
+            shutil.rmtree(old)
+        else:
+            os.rename(staging, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _compare(folder: Path, expected: Mapping[str, Tensor], target: Path) -> None:
+    written: dict[str, Tensor] = {}
+    for part in sorted(folder.glob("*.safetensors")):
+        written.update(load_file(part))
+    missing = [name for name in expected if name not in written]
+    tied = {t.data_ptr() for n, t in expected.items() if n in written}
+    missing = [name for name in missing if expected[name].data_ptr() not in tied]
+    wrong = [n for n, t in expected.items() if n in written and not torch.equal(written[n], t.detach().cpu())]
+    if missing or wrong or not written:
+        raise WorkError(
+            f"the saved model differs from the one in memory: {', '.join((missing + wrong)[:3]) or 'no weights'}",
+            where=str(target),
+            remedy="The folder was not put in place. Please report this with the model's name.",
+        )
+
+

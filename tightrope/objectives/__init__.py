@@ -1,0 +1,1 @@
+"""Losses, advantages and KL estimators: tensors in, tensors out."""

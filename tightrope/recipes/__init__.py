@@ -1,0 +1,1 @@
+"""Recipes: the schema, the presets and the files that ship."""

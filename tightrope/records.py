@@ -1,0 +1,255 @@
+"""The nouns: what was asked, what was answered, and which answer somebody liked.
+
+Everything on disk and on the wire is one of these frozen dataclasses. `to_json` and `from_json`
+are the only way between a record and a JSON object; they lose nothing and refuse what they
+do not know.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from tightrope.errors import InputError
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn. `train` says whether SFT learns it; None leaves that to the role (assistant: yes)."""
+
+    role: str
+    content: str
+    train: bool | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What was asked: the conversation up to the turn to be answered.
+
+    Attributes:
+        messages: turns in order; the last one is not an assistant turn.
+        id: stable identifier; empty means "derive from the content" (see `prompt_id`).
+        tags: e.g. `everyday`, `arithmetic`, `fact`, `unsafe`, `borderline`, `pink_elephant`, `verifiable`.
+        reference: what a verifier needs, e.g. `{"number": 12}`, `{"exact": ["Paris"]}`, `{"avoid": ["tea"]}`.
+    """
+
+    messages: tuple[Message, ...]
+    id: str = ""
+    tags: tuple[str, ...] = ()
+    reference: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Response:
+    """What was answered.
+
+    Attributes:
+        text: the answer as a reader sees it (no end-of-turn token).
+        author: model, checkpoint or person that wrote it; empty when unknown.
+        token_ids: sampled ids, the end-of-turn token included when the model produced it.
+        logprobs: one per token id, nats, under the sampling policy at the sampling temperature.
+        finish_reason: `stop` (ended by itself) or `length` (cut by the token limit).
+    """
+
+    text: str
+    author: str = ""
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    finish_reason: FinishReason = "stop"
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """An SFT example: a conversation whose assistant turns (or turns marked `train`) are learnt."""
+
+    messages: tuple[Message, ...]
+    id: str = ""
+    tags: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`chosen` was preferred over `rejected` for one prompt, by `judge`."""
+
+    prompt: Prompt
+    chosen: Response
+    rejected: Response
+    margin: float | None = None
+    judge: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rating:
+    """A thumb (`desirable`) or a number (`score`) on one response; exactly one of them is set."""
+
+    prompt: Prompt
+    response: Response
+    desirable: bool | None = None
+    score: float | None = None
+    judge: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """k responses to one prompt; `ranks[i]` is the rank of `responses[i]`, 0 best, equal ranks tie."""
+
+    prompt: Prompt
+    responses: tuple[Response, ...]
+    ranks: tuple[int, ...]
+    judge: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A prompt with one response to it: what `tightrope sample` writes and `tightrope judge` reads."""
+
+    prompt: Prompt
+    response: Response
+
+
+Record = Prompt | Demonstration | Comparison | Rating | Ranking | Sampled
+
+KINDS: dict[str, type[Any]] = {
+    "prompt": Prompt,
+    "demonstration": Demonstration,
+    "comparison": Comparison,
+    "rating": Rating,
+    "ranking": Ranking,
+    "sampled": Sampled,
+}
+
+
+def content_hash(*parts: object) -> str:
+    """Returns 16 hex digits that identify JSON-like content; equal content, equal hash, on any machine."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def prompt_id(prompt: Prompt) -> str:
+    """Returns the prompt's id, or a hash of its messages when it has none."""
+    return prompt.id or content_hash([(m.role, m.content) for m in prompt.messages])
+
+
+def user_prompt(text: str, **fields: Any) -> Prompt:
+    """Returns a one-turn prompt asked by the user."""
+    return Prompt(messages=(Message("user", text),), **fields)
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """Returns the record as a JSON object with its `kind`; fields at their default are left out."""
+    kind = next(name for name, cls in KINDS.items() if type(record) is cls)
+    return {"kind": kind, **_plain(record)}
+
+
+def from_json(row: Mapping[str, Any], *, where: str = "record") -> Record:
+    """Returns the record a JSON object of `to_json` describes.
+
+    Raises:
+        InputError: the kind or a field is unknown, missing or of the wrong type.
+    """
+    kind = row.get("kind")
+    if kind not in KINDS:
+        raise InputError(
+            f"unknown record kind {kind!r}", where=where, remedy=f"Use one of: {', '.join(KINDS)}."
+        )
+    return _build(KINDS[kind], {k: v for k, v in row.items() if k != "kind"}, where)  # type: ignore[no-any-return]
+
+
+_NESTED: dict[tuple[type[Any], str], type[Any]] = {
+    (Prompt, "messages"): Message,
+    (Demonstration, "messages"): Message,
+    (Comparison, "prompt"): Prompt,
+    (Comparison, "chosen"): Response,
+    (Comparison, "rejected"): Response,
+    (Rating, "prompt"): Prompt,
+    (Rating, "response"): Response,
+    (Ranking, "prompt"): Prompt,
+    (Ranking, "responses"): Response,
+    (Sampled, "prompt"): Prompt,
+    (Sampled, "response"): Response,
+}
+
+
+class _Types:
+    """Which JSON values each field annotation accepts (the annotations of this file only)."""
+
+    ACCEPTS: ClassVar[dict[str, tuple[type, ...]]] = {
+        "str": (str,),
+        "bool | None": (bool, type(None)),
+        "float | None": (float, int, type(None)),
+        "FinishReason": (str,),
+        "Mapping[str, Any]": (dict,),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        out = {}
+        for spec in dataclasses.fields(value):
+            item = getattr(value, spec.name)
+            default = (
+                spec.default_factory() if callable(spec.default_factory) else spec.default  # type: ignore[arg-type]
+            )
+            if item != default:
+                out[spec.name] = _plain(item)
+        return out
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+def _build(cls: type[Any], row: Any, where: str) -> Any:
+    if not isinstance(row, Mapping):
+        raise InputError(f"expected an object for {cls.__name__}, found {type(row).__name__}", where=where)
+    specs = {spec.name: spec for spec in dataclasses.fields(cls)}
+    unknown = sorted(set(row) - set(specs))
+    if unknown:
+        raise InputError(
+            f"unknown field {unknown[0]!r} in {cls.__name__}", where=where, remedy=f"Known: {', '.join(specs)}."
+        )
+    values: dict[str, Any] = {}
+    for name, spec in specs.items():
+        if name not in row:
+            if spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
+                raise InputError(f"field {name!r} of {cls.__name__} is missing", where=where)
+            continue
+        values[name] = _field(cls, name, str(spec.type), row[name], f"{where}, field {name!r}")
+    return cls(**values)
+
+
+def _field(cls: type[Any], name: str, annotation: str, value: Any, where: str) -> Any:
+    nested = _NESTED.get((cls, name))
+    if annotation.startswith("tuple"):
+        if not isinstance(value, list | tuple):
+            raise InputError(f"expected a list, found {type(value).__name__}", where=where)
+        if nested:
+            return tuple(_build(nested, item, f"{where}[{i}]") for i, item in enumerate(value))
+        number = int if "int" in annotation else float if "float" in annotation else str
+        accepts = (int, float) if number is float else (number,)
+        for i, item in enumerate(value):
+            if not isinstance(item, accepts) or isinstance(item, bool):
+                raise InputError(
+                    f"expected {number.__name__}, found {type(item).__name__}", where=f"{where}[{i}]"
+                )
+        return tuple(number(item) for item in value)
+    if nested:
+        return _build(nested, value, where)
+    if not isinstance(value, _Types.ACCEPTS[annotation]) or (
+        annotation == "float | None" and isinstance(value, bool)
+    ):
+        raise InputError(f"expected {annotation}, found {type(value).__name__}", where=where)
+    if annotation == "FinishReason" and value not in ("stop", "length"):
+        raise InputError(f"finish_reason is {value!r}", where=where, remedy="Use 'stop' or 'length'.")
+    return value

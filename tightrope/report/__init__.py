@@ -1,0 +1,1 @@
+"""Verdicts to one self-contained page."""

@@ -1,0 +1,1 @@
+"""Policy and prompts in, responses out."""

@@ -1,0 +1,79 @@
+"""Checkpoints that are complete or not there: written aside, flushed, renamed.
+
+A checkpoint holds everything the next step depends on: weights, float32 masters and Adam moments, the
+source's state, the random state, and the step. What a run computes after loading one is bit for bit what it
+would have computed without having stopped (same machine, same number of threads).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from tightrope.errors import WorkError
+
+
+class Checkpoints:
+    """The checkpoints of one stage, newest last; older ones are removed once a newer one is complete."""
+
+    def __init__(self, folder: Path, *, keep: int = 1) -> None:
+        self.folder, self.keep = folder, keep
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Writes the state reached before optimiser step `step`.
+
+        Raises:
+            WorkError: the disk is full or cannot be written; earlier checkpoints stay.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        target = self.folder / f"step-{step:08d}.pt"
+        staging = self.folder / f".{target.name}.tmp-{os.getpid()}"
+        try:
+            with staging.open("wb") as file:
+                torch.save({"step": step, "random": torch.get_rng_state(), **state}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(staging, target)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            staging.unlink(missing_ok=True)
+            raise WorkError(
+                f"the checkpoint could not be written: {error}",
+                where=f"{target}, step {step}",
+                remedy="Free some disk space and run the same command again: it resumes from the last checkpoint.",
+            ) from error
+        for old in self._complete()[: -self.keep]:
+            old.unlink()
+
+    def latest(self) -> dict[str, Any] | None:
+        """Returns the newest complete state, or None; restores the random state."""
+        self._sweep()
+        for path in reversed(self._complete()):
+            try:
+                state = cast(dict[str, Any], torch.load(path, map_location="cpu", weights_only=True))
+            except (OSError, RuntimeError, ValueError, EOFError) as error:
+                raise WorkError(
+                    f"the checkpoint cannot be read: {error}",
+                    where=str(path),
+                    remedy="Remove this file to resume from the one before it, or from the start.",
+                ) from error
+            torch.set_rng_state(state["random"])
+            return state
+        return None
+
+    def remove(self) -> None:
+        """Removes all checkpoints: the stage is done and its model saved."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _complete(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*.pt")) if self.folder.is_dir() else []
+
+    def _sweep(self) -> None:
+        """Removes what a killed run left half-written."""
+        if self.folder.is_dir():
+            for path in self.folder.glob(".*.tmp-*"):
+                path.unlink()

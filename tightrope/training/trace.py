@@ -1,0 +1,80 @@
+"""The metrics log: one JSON object a step in `trace.jsonl`, and TensorBoard files on request."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tightrope.errors import InputError
+
+
+class Trace:
+    """Appends one row per optimiser step; each row is on disk before the next step starts.
+
+    Args:
+        path: the JSONL file.
+        resume_at: rows of this step and later are from a run that was killed; they are cut off.
+        tensorboard: folder for event files, or None.
+    """
+
+    def __init__(self, path: Path, *, resume_at: int = 0, tensorboard: Path | None = None) -> None:
+        self.path = path
+        self._cut(resume_at)
+        self._file = path.open("a", encoding="utf-8")
+        self._board: Any = None
+        if tensorboard is not None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise InputError(
+                    "TensorBoard files were asked for but the package is not installed",
+                    where="tensorboard: true",
+                    remedy="Run: pip install 'tightrope[tensorboard]'",
+                ) from error
+            self._board = SummaryWriter(str(tensorboard), purge_step=resume_at)  # type: ignore[no-untyped-call]
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Appends a row; its `step` orders the file."""
+        self._file.write(json.dumps(row, allow_nan=False) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for name, value in row.items():
+                if isinstance(value, int | float) and name != "step":
+                    self._board.add_scalar(name, value, row["step"])
+
+    def close(self) -> None:
+        """Makes sure everything is on disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def _cut(self, resume_at: int) -> None:
+        if not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                break  # the line that was being written when the run was killed
+            if row["step"] < resume_at:
+                kept.append(line)
+        staging = self.path.with_suffix(".tmp-cut")
+        staging.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        os.replace(staging, self.path)
+
+
+def read_trace(path: Path) -> list[dict[str, Any]]:
+    """Returns the rows of a trace; a half-written last line is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
