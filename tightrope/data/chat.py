@@ -90,10 +90,15 @@ class ChatFormat:
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Returns the ids up to and including the generation prompt.
 
+        When the last turn is the assistant's, that turn is left open behind its content: what is sampled
+        continues it.
+
         Raises:
             InputError: the rendered prompt begins with two BOS tokens.
         """
-        ids = self.tokenize(self.render(messages, generation_prompt=True))
+        open_turn = messages[-1].content if messages[-1].role == "assistant" else ""
+        asked = messages[:-1] if open_turn else messages
+        ids = self.tokenize(self.render(asked, generation_prompt=True) + open_turn)
         self._refuse_double_bos(ids)
         return ids
 

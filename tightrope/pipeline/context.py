@@ -1,0 +1,146 @@
+"""What every stage of a run needs: where things are, what `@name` means, where to show progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tightrope.data.readers import read
+from tightrope.errors import InputError
+from tightrope.files import file_hash
+from tightrope.models.loading import resolve
+from tightrope.pipeline.folders import StageFolder, model_fingerprint
+from tightrope.recipes.schema import DataSpec, Recipe
+from tightrope.records import Prompt, Record
+
+
+@dataclass
+class Run:
+    """One run of a recipe.
+
+    Attributes:
+        recipe: the checked recipe.
+        folder: where the run lives.
+        stages: folders of the stages that are done or running, by name.
+        policies: names of the stages that made a policy, oldest first.
+        console: where people read; never stdout.
+    """
+
+    recipe: Recipe
+    folder: Path
+    stages: dict[str, StageFolder] = field(default_factory=dict)
+    policies: list[str] = field(default_factory=list)
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+
+    @property
+    def device(self) -> str:
+        """The recipe's device, `auto` resolved."""
+        if self.recipe.device != "auto":
+            return self.recipe.device
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def model_spec(self, spec: str | None) -> str:
+        """What to load for a spec, an `@stage`, or None (the newest policy so far)."""
+        if spec is None:
+            spec = f"@{self.policies[-1]}" if self.policies else self.recipe.model
+        if spec.startswith("@"):
+            return str(self.stages[spec[1:]].model)
+        return resolve(spec)
+
+    def model_input(self, spec: str | None) -> str:
+        """Fingerprint of what `model_spec` loads: the making stage's, or the files'."""
+        if spec is None:
+            spec = f"@{self.policies[-1]}" if self.policies else self.recipe.model
+        if spec.startswith("@"):
+            return self.stages[spec[1:]].fingerprint
+        return model_fingerprint(resolve(spec))
+
+    def data_input(self, spec: DataSpec) -> str:
+        """Fingerprint of the records a data spec names."""
+        if spec.path.startswith("@"):
+            return self.stages[spec.path[1:].split("/")[0]].fingerprint
+        path = _built_in(spec.path) or Path(spec.path)
+        if path.is_file():
+            return file_hash(path)
+        if path.is_dir():
+            return str([file_hash(p) for p in sorted(path.rglob("*")) if p.is_file()])
+        return spec.path
+
+    def records(self, spec: DataSpec, *, kind: str, seed: int) -> tuple[list[Record], dict[str, Any]]:
+        """Reads, filters and limits records; returns them with their accounting."""
+        path: str | Path = spec.path
+        if spec.path.startswith("@"):
+            name, _, file = spec.path[1:].partition("/")
+            path = self.stages[name].data / (file or f"{kind}s.jsonl")
+        else:
+            path = _built_in(spec.path) or spec.path
+        result = read(path, split=spec.split)
+        records = list(result.records)
+        account = dict(result.account.as_dict())
+        if spec.tags:
+            before = len(records)
+            records = [r for r in records if set(spec.tags) & set(_tags(r))]
+            account["without_wanted_tag"] = before - len(records)
+        if spec.limit is not None and spec.limit < len(records):
+            account["over_limit"] = len(records) - spec.limit
+            chosen = np.random.default_rng([seed, 7]).permutation(len(records))[: spec.limit]
+            records = [records[i] for i in sorted(chosen)]
+        if not records:
+            raise InputError("no record is left", where=spec.path, remedy="Check `tags` and the file.")
+        return records, account
+
+    def prompts(self, spec: DataSpec, *, seed: int) -> tuple[list[Prompt], dict[str, Any]]:
+        """Reads prompts; records of other kinds give theirs."""
+        records, account = self.records(spec, kind="prompt", seed=seed)
+        return [r if isinstance(r, Prompt) else r.prompt for r in records if not _is_demo(r)], account  # type: ignore[union-attr]
+
+    @contextmanager
+    def progress(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+        """A bar on stderr; call the yielded function with (done, text beside the bar)."""
+        columns = (
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self.console, transient=False) as bar:
+            task = bar.add_task(title, total=total, note="")
+
+            def update(done: int, note: str) -> None:
+                bar.update(task, completed=done, note=note)
+
+            yield update
+
+
+def _built_in(path: str) -> Path | None:
+    """The file behind `demo:train` or `demo:test`."""
+    if not path.startswith("demo:"):
+        return None
+    folder = Path(str(resources.files("tightrope"))) / "demo" / "prompts"
+    file = folder / f"{path[5:]}.jsonl"
+    if not file.is_file():
+        raise InputError(
+            f"no built-in prompts called {path[5:]!r}",
+            where=path,
+            remedy=f"There are: {', '.join('demo:' + p.stem for p in sorted(folder.glob('*.jsonl')))}.",
+        )
+    return file
+
+
+def _tags(record: Record) -> Sequence[str]:
+    return record.tags if hasattr(record, "tags") else record.prompt.tags
+
+
+def _is_demo(record: Record) -> bool:
+    return not isinstance(record, Prompt) and not hasattr(record, "prompt")

@@ -1,0 +1,187 @@
+"""The feedback stage: the model answers, a judge compares, comparisons and best answers are kept.
+
+Writes `data/samples.jsonl` (everything that was said), `data/comparisons.jsonl` and
+`data/demonstrations.jsonl` (the best response of every prompt that has one).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tightrope.errors import WorkError
+from tightrope.files import write_jsonl
+from tightrope.judges.order import both_orders
+from tightrope.judges.spec import load_judge
+from tightrope.judges.types import Contest
+from tightrope.models.policy import Policy
+from tightrope.pipeline.context import Run
+from tightrope.pipeline.folders import StageFolder
+from tightrope.recipes.schema import FeedbackStage, Guidance
+from tightrope.records import (
+    Comparison,
+    Demonstration,
+    Message,
+    Prompt,
+    Response,
+    Sampled,
+    content_hash,
+    prompt_id,
+    to_json,
+)
+from tightrope.rollouts.local import sample
+from tightrope.rollouts.types import SampleRequest, SamplingParams
+
+
+def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int) -> dict[str, Any]:
+    """Runs the stage and returns its summary."""
+    prompts, account = run.prompts(stage.prompts, seed=seed)
+    policy = Policy.load(run.model_spec(stage.model), dtype=run.recipe.dtype, device=run.device)
+    policy.name = stage.model or (run.policies[-1] if run.policies else run.recipe.model)
+    pools = _sample_all(run, stage, policy, prompts, seed)
+    write_jsonl(
+        folder.data / "samples.jsonl",
+        (to_json(Sampled(p, r)) for p, pool in zip(prompts, pools, strict=True) for r in pool),
+    )
+    wins = _tournament(stage, run, prompts, pools)
+    comparisons, demonstrations, skipped = _select(stage, prompts, pools, wins)
+    if not comparisons:
+        raise WorkError(
+            "the judge preferred no response over another",
+            where=f"stage {stage.name!r}",
+            remedy="Draw more samples, raise the temperature, or use another judge.",
+        )
+    write_jsonl(folder.data / "comparisons.jsonl", (to_json(c) for c in comparisons))
+    write_jsonl(folder.data / "demonstrations.jsonl", (to_json(d) for d in demonstrations))
+    lengths = np.array([[len(c.chosen.text), len(c.rejected.text)] for c in comparisons])
+    return {
+        "prompts": len(prompts),
+        "responses": sum(len(pool) for pool in pools),
+        "comparisons": len(comparisons),
+        "demonstrations": len(demonstrations),
+        "prompts_without_a_preference": dict(skipped),
+        "chosen_longer_share": float((lengths[:, 0] > lengths[:, 1]).mean()),
+        "mean_chars_chosen": float(lengths[:, 0].mean()),
+        "mean_chars_rejected": float(lengths[:, 1].mean()),
+        "account": account,
+    }
+
+
+def _sample_all(
+    run: Run, stage: FeedbackStage, policy: Policy, prompts: Sequence[Prompt], seed: int
+) -> list[list[Response]]:
+    """Plain and guided responses of every prompt, identical texts once."""
+    params = SamplingParams(
+        temperature=stage.sampling.temperature,
+        top_p=stage.sampling.top_p,
+        top_k=stage.sampling.top_k,
+        max_tokens=stage.sampling.max_tokens,
+    )
+    requests = [SampleRequest(p, n=stage.samples, seed=seed) for p in prompts]
+    owner = list(range(len(prompts)))
+    prefixes = [""] * len(prompts)
+    for g, guidance in enumerate(stage.guidance):
+        for i, prompt in enumerate(prompts):
+            if not guidance.tags or set(guidance.tags) & set(prompt.tags):
+                requests.append(SampleRequest(_guided(prompt, guidance), n=guidance.samples, seed=seed + g + 1))
+                owner.append(i)
+                prefixes.append(guidance.prefix)
+    with run.progress(f"{stage.name}: sampling", sum(r.n for r in requests)) as bar:
+        answers = sample(
+            policy, requests, params, progress=lambda done, total, rate: bar(done, f"{rate:.0f} tokens/s")
+        )
+    pools: list[list[Response]] = [[] for _ in prompts]
+    for i, prefix, group in zip(owner, prefixes, answers, strict=True):
+        seen = {r.text for r in pools[i]}
+        for response in group:
+            text = prefix + response.text
+            if text.strip() and text not in seen:
+                seen.add(text)
+                # A guided text is tokenised afresh behind the plain prompt: its sampled ids belong to another one.
+                ids = () if prefix else response.token_ids
+                pools[i].append(Response(text, policy.name, ids, (), response.finish_reason))
+    return pools
+
+
+def _guided(prompt: Prompt, guidance: Guidance) -> Prompt:
+    """The prompt with the instruction before its last turn, and the answer begun with the prefix."""
+    *before, last = prompt.messages
+    text = f"{guidance.instruction}\n\n{last.content}" if guidance.instruction else last.content
+    messages = [*before, Message(last.role, text)]
+    if guidance.prefix:
+        messages.append(Message("assistant", guidance.prefix))
+    return Prompt(tuple(messages), id=f"{prompt_id(prompt)}~guided", tags=prompt.tags, reference=prompt.reference)
+
+
+def _tournament(
+    stage: FeedbackStage, run: Run, prompts: Sequence[Prompt], pools: Sequence[Sequence[Response]]
+) -> list[dict[tuple[int, int], float]]:
+    """Every pair of every pool, judged in both orders: preference for the first, by index pair."""
+    spec = stage.judge
+    if spec.startswith("reward:@"):
+        spec = "reward:" + str(run.stages[spec.removeprefix("reward:@")].model)
+    judge = load_judge(spec)
+    contests, where = [], []
+    for p, (prompt, pool) in enumerate(zip(prompts, pools, strict=True)):
+        for i, j in itertools.combinations(range(len(pool)), 2):
+            contests.append(Contest(prompt, pool[i], pool[j]))
+            where.append((p, i, j))
+    wins: list[dict[tuple[int, int], float]] = [{} for _ in prompts]
+    for (p, i, j), verdict in zip(where, both_orders(judge, contests), strict=True):
+        if verdict.preference is not None:
+            wins[p][i, j] = verdict.preference
+    return wins
+
+
+def _select(
+    stage: FeedbackStage,
+    prompts: Sequence[Prompt],
+    pools: Sequence[Sequence[Response]],
+    wins: Sequence[dict[tuple[int, int], float]],
+) -> tuple[list[Comparison], list[Demonstration], Counter[str]]:
+    """Comparisons and best responses; prompts that give none are counted with the reason."""
+    comparisons: list[Comparison] = []
+    demonstrations: list[Demonstration] = []
+    skipped: Counter[str] = Counter()
+    for prompt, pool, table in zip(prompts, pools, wins, strict=True):
+        decided = {pair: w for pair, w in table.items() if w != 0.5}
+        if len(pool) < 2 or not decided:
+            skipped["fewer than two different responses" if len(pool) < 2 else "all responses tie"] += 1
+            continue
+        points = [sum(w if i == k else 1 - w for (i, j), w in table.items() if k in (i, j)) for k in range(len(pool))]
+        order = sorted(range(len(pool)), key=lambda k: (-points[k], k))
+        best = order[0]
+        demonstrations.append(
+            Demonstration(
+                (*prompt.messages, Message("assistant", pool[best].text)),
+                id=prompt_id(prompt),
+                tags=prompt.tags,
+                provenance={"author": pool[best].author, "judge": stage.judge},
+            )
+        )
+        if stage.pairs == "best_worst":
+            wanted = [(best, k) for k in reversed(order[1:])]
+        else:
+            wanted = [(a, b) for a, b in itertools.combinations(order, 2)]
+        kept = 0
+        for a, b in wanted:
+            preference = table.get((a, b)) if a < b else 1 - table[b, a] if (b, a) in table else None
+            if preference is None or preference <= 0.5:
+                continue
+            comparisons.append(
+                Comparison(
+                    prompt,
+                    chosen=pool[a],
+                    rejected=pool[b],
+                    judge=stage.judge,
+                    provenance={"id": content_hash(prompt_id(prompt), pool[a].text, pool[b].text)},
+                )
+            )
+            kept += 1
+            if kept == stage.pairs_per_prompt:
+                break
+    return comparisons, demonstrations, skipped

@@ -1,0 +1,198 @@
+"""The learning stages: sft, reward, dpo and ppo, all through the one loop.
+
+Model in, records encoded, reference attached, loop, model out. What is trained is shown before step 1,
+and the saved model is read back before the stage counts as done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tightrope.data.audit import render
+from tightrope.data.batch import Example
+from tightrope.data.encode import encode
+from tightrope.files import write_jsonl
+from tightrope.models.heads import ScalarHead
+from tightrope.models.policy import LoraSettings, Policy
+from tightrope.models.reward import RewardModel
+from tightrope.objectives import registry
+from tightrope.pipeline.context import Run
+from tightrope.pipeline.folders import StageFolder
+from tightrope.pipeline.rewarding import reward_function
+from tightrope.recipes.schema import TrainStage
+from tightrope.records import Comparison, Demonstration, Prompt, Record, Sampled, to_json
+from tightrope.rollouts.local import sample
+from tightrope.rollouts.types import SampleRequest, SamplingParams
+from tightrope.training.learner import Learner
+from tightrope.training.loop import Watchers, train
+from tightrope.training.rollouts import RolloutSource
+from tightrope.training.sources import DiskSource, Source, weights_fingerprint, with_reference
+
+OBJECTIVES = {"sft": "nll", "reward": "bradley_terry", "dpo": "dpo", "ppo": "ppo"}
+SHOWN_ROWS = 3
+SAMPLE_PROMPTS = 4
+
+
+def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) -> dict[str, Any]:
+    """Runs or resumes the stage and returns its summary."""
+    torch.manual_seed(seed)
+    objective = registry.get(OBJECTIVES[stage.method])
+    settings = objective.settings(stage.objective, where=f"stage {stage.name!r}, objective")
+    spec = run.model_spec(stage.model)
+    lora = LoraSettings(stage.lora.rank, stage.lora.alpha) if stage.lora else None
+    model: Policy | RewardModel
+    if stage.method == "reward":
+        model = RewardModel.load(
+            spec,
+            dtype=run.recipe.dtype,
+            seed=seed,
+            gradient_checkpointing=stage.gradient_checkpointing,
+            device=run.device,
+        )
+    else:
+        model = Policy.load(
+            spec,
+            dtype=run.recipe.dtype,
+            lora=lora,
+            gradient_checkpointing=stage.gradient_checkpointing,
+            device=run.device,
+        )
+        if model.fallback_line:
+            run.console.print(f"[yellow]{model.fallback_line}[/]")
+    account: dict[str, Any]
+    value_head: ScalarHead | None = None
+    source: Source
+    prompts: list[Prompt] = []
+    if stage.method == "ppo":
+        assert isinstance(model, Policy) and stage.prompts is not None
+        prompts, account = run.prompts(stage.prompts, seed=seed)
+        value_head = ScalarHead(model.config.get_text_config().hidden_size, seed=seed, scale=0.1).to(model.device)
+        source = RolloutSource(
+            model,
+            value_head,
+            _live_reference(run, stage, model),
+            reward_function(run, stage, model, prompts, seed),
+            prompts,
+            stage.rollouts,
+            seed=seed,
+            folder=folder.path,
+        )
+        temperature = stage.rollouts.temperature
+    else:
+        records, account = _records(run, stage, seed)
+        encoding = encode(
+            records,
+            model.chat,
+            kind=Demonstration if stage.method == "sft" else Comparison,
+            max_tokens=stage.max_tokens,
+        )
+        account |= encoding.account()
+        examples = encoding.examples
+        prompts = [r.prompt for r in records if isinstance(r, Comparison)]
+        _show(run, model, examples)
+        if "reference" in objective.card.needs:
+            assert isinstance(model, Policy)
+            examples = _with_reference(run, stage, model, examples)
+        source = DiskSource(
+            examples, batch_size=stage.batch_size, epochs=stage.epochs, seed=seed, max_steps=stage.max_steps
+        )
+        temperature = 1.0
+    learner = Learner(model, objective, settings, value_head=value_head, temperature=temperature)
+    with run.progress(stage.name, source.steps) as bar:
+
+        def progress(row: dict[str, Any]) -> None:
+            numbers = "  ".join(f"{n} {row[n]:.3f}" for n in objective.card.headline if n in row)
+            bar(row["step"] + 1, f"{numbers}  {row['tokens_per_second']:.0f} tokens/s")
+
+        watchers = Watchers(progress=progress)
+        if isinstance(model, Policy):
+            watchers = Watchers(
+                progress=progress,
+                sample=_sampler(model, prompts[:SAMPLE_PROMPTS], folder.path, seed),
+                snapshot=lambda step: model.save(folder.path / "snapshots" / f"step-{step:06d}"),
+            )
+        summary = train(learner, source, stage.optimiser, stage.loop, folder.path, watchers)
+    model.save(folder.model)
+    if value_head is not None:
+        value_head.save(folder.model / "value_head.safetensors")
+    return {**summary, "account": account}
+
+
+def _records(run: Run, stage: TrainStage, seed: int) -> tuple[list[Record], dict[str, Any]]:
+    kind = "demonstration" if stage.method == "sft" else "comparison"
+    records: list[Record] = []
+    account: dict[str, Any] = {}
+    for spec in stage.data:
+        some, one = run.records(spec, kind=kind, seed=seed)
+        records += some
+        account[spec.path] = one
+    return records, account
+
+
+def _with_reference(run: Run, stage: TrainStage, policy: Policy, examples: list[Example]) -> list[Example]:
+    """Adds the frozen reference's log-probs; the start model itself unless the stage names another."""
+    reference = policy
+    if stage.reference is not None:
+        reference = Policy.load(run.model_spec(stage.reference), dtype=run.recipe.dtype, device=run.device)
+
+    def score(some: Sequence[Example]) -> list[NDArray[np.float32]]:
+        with run.progress(f"{stage.name}: reference", len(some)) as bar:
+            done = 0
+
+            def count(n: int) -> None:
+                nonlocal done
+                done += n
+                bar(done, "")
+
+            # The packing of training, so that bfloat16 rounds alike where it can.
+            return reference.score_tokens(some, token_budget=stage.loop.token_budget, progress=count)
+
+    fingerprint = f"{weights_fingerprint(reference)} {run.recipe.dtype} {reference.shares_prompts}"
+    return with_reference(examples, score, fingerprint=fingerprint, cache=run.folder / "cache")
+
+
+def _live_reference(
+    run: Run, stage: TrainStage, policy: Policy
+) -> Callable[[Sequence[Example]], list[NDArray[np.float32]]]:
+    """Log-probs of fresh samples under the frozen reference, at the sampling temperature."""
+    temperature = stage.rollouts.temperature
+    if policy.has_adapters and stage.reference is None:
+
+        def without_adapters(examples: Sequence[Example]) -> list[NDArray[np.float32]]:
+            with policy.adapters_disabled():
+                return policy.score_tokens(examples, temperature=temperature)
+
+        return without_adapters
+    reference = Policy.load(
+        run.model_spec(stage.reference or stage.model), dtype=run.recipe.dtype, device=run.device
+    )
+    reference.model.requires_grad_(False)
+    return lambda examples: reference.score_tokens(examples, temperature=temperature)
+
+
+def _show(run: Run, model: Policy | RewardModel, examples: Sequence[Example]) -> None:
+    """The exact tokens of a few rows, trained ones coloured, before step 1."""
+    for example in examples[:SHOWN_ROWS]:
+        run.console.print(render(example, model.tokenizer))
+
+
+def _sampler(policy: Policy, prompts: Sequence[Prompt], folder: Path, seed: int) -> Callable[[int], None]:
+    """Writes a few answers of the live policy, kept by step."""
+    rows: list[dict[str, Any]] = []
+
+    def write(step: int) -> None:
+        if not prompts:
+            return
+        answers = sample(policy, [SampleRequest(p, seed=seed) for p in prompts], SamplingParams(max_tokens=64))
+        rows.extend(
+            {"step": step, **to_json(Sampled(p, group[0]))} for p, group in zip(prompts, answers, strict=True)
+        )
+        write_jsonl(folder / "samples.jsonl", rows)
+
+    return write

@@ -1,0 +1,169 @@
+"""Measuring models against a reference: answers, log-probs both ways, figures, verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tightrope.data.batch import EncodedResponse, Example
+from tightrope.evaluation.measure import ModelOutputs, measure
+from tightrope.evaluation.verdict import Rules, decide
+from tightrope.files import read_jsonl, write_json, write_jsonl
+from tightrope.judges.spec import load_judge
+from tightrope.models.policy import Policy
+from tightrope.pipeline.context import Run
+from tightrope.pipeline.folders import machine, model_fingerprint
+from tightrope.records import Prompt, Response, Sampled, content_hash, from_json, prompt_id, to_json
+from tightrope.rollouts.local import sample
+from tightrope.rollouts.types import SampleRequest, SamplingParams
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model's answers to the suite with their log-probs.
+
+    Attributes:
+        name: shown in the report.
+        spec: folder or hub id.
+        responses: one per prompt, in order.
+        own: log-probs of the sampled tokens under the model itself, per response [tokens] nats.
+    """
+
+    name: str
+    spec: str
+    responses: tuple[Response, ...]
+    own: tuple[NDArray[np.float32], ...]
+
+
+def answer(
+    run: Run, name: str, spec: str, prompts: Sequence[Prompt], params: SamplingParams, seed: int, cache: Path
+) -> tuple[Measured, Policy]:
+    """Samples one answer per prompt (or takes the cached ones) and scores it with the model itself."""
+    policy = Policy.load(spec, dtype=run.recipe.dtype, device=run.device)
+    policy.name = name
+    key = content_hash(
+        model_fingerprint(spec), run.recipe.dtype, repr(params), seed, [to_json(p) for p in prompts]
+    )
+    file = cache / f"answers-{key}.jsonl"
+    if file.is_file():
+        rows = [from_json(row, where=f"{file}:{n}") for n, row in read_jsonl(file)]
+        responses = [r.response for r in rows if isinstance(r, Sampled)]
+    else:
+        with run.progress(f"{name}: answering", len(prompts)) as bar:
+            groups = sample(
+                policy,
+                [SampleRequest(p, seed=seed) for p in prompts],
+                params,
+                progress=lambda done, total, rate: bar(done, f"{rate:.0f} tokens/s"),
+            )
+        responses = [g[0] for g in groups]
+        write_jsonl(file, (to_json(Sampled(p, r)) for p, r in zip(prompts, responses, strict=True)))
+    own = token_logprobs(policy, prompts, responses, params.temperature)
+    return Measured(name, spec, tuple(responses), tuple(own)), policy
+
+
+def token_logprobs(
+    policy: Policy, prompts: Sequence[Prompt], responses: Sequence[Response], temperature: float
+) -> list[NDArray[np.float32]]:
+    """Log-probs of the sampled tokens under `policy`; an answer of no token gives an empty array."""
+    examples, where = [], []
+    for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        if response.token_ids:
+            ids = policy.chat.prompt_ids(prompt.messages)
+            examples.append(
+                Example(prompt_id(prompt), tuple(ids), (EncodedResponse(tuple(response.token_ids)),))
+            )
+            where.append(i)
+    out = [np.empty(0, np.float32) for _ in prompts]
+    for i, values in zip(where, policy.score_tokens(examples, temperature=temperature or 1.0), strict=True):
+        out[i] = values
+    return out
+
+
+def measure_models(
+    run: Run,
+    models: Sequence[tuple[str, str]],
+    reference: tuple[str, str],
+    prompts: Sequence[Prompt],
+    *,
+    judge_spec: str,
+    params: SamplingParams,
+    seed: int,
+    suite: str,
+    out: Path,
+    draws: int = 2000,
+) -> list[dict[str, Any]]:
+    """Measures each model against the reference and writes `<out>/<name>/verdict.json`.
+
+    Args:
+        run: where models are loaded and progress is shown.
+        models: (name, spec) of what is measured.
+        reference: (name, spec) of what they are measured against.
+        prompts: held-out prompts, the same for all.
+        judge_spec: judge of the win rates.
+        params: how everybody answers.
+        seed: of sampling and bootstrap.
+        suite: name of the prompt set.
+        out: folder of the verdicts and of the cached answers.
+        draws: bootstrap draws.
+
+    Returns:
+        The verdicts, in the order of `models`.
+    """
+    judge = load_judge(judge_spec)
+    base, base_policy = answer(run, *reference, prompts, params, seed, out / "answers")
+    verdicts = []
+    for name, spec in models:
+        mine, policy = answer(run, name, spec, prompts, params, seed, out / "answers")
+        under_base = token_logprobs(base_policy, prompts, mine.responses, params.temperature)
+        base_under_mine = token_logprobs(policy, prompts, base.responses, params.temperature)
+        del policy
+        measurement = measure(
+            _outputs(mine, prompts, under_base),
+            _outputs(base, prompts, base_under_mine),
+            judge=judge,
+            seed=seed,
+            draws=draws,
+        )
+        decision = decide(measurement, Rules())
+        verdict = {
+            "format": 1,
+            "word": decision.word,
+            "reasons": decision.reasons,
+            **measurement,
+            "model": {"name": name, "spec": spec, "fingerprint": model_fingerprint(spec)},
+            "reference": {
+                "name": reference[0],
+                "spec": reference[1],
+                "fingerprint": model_fingerprint(reference[1]),
+            },
+            "suite": {**measurement.get("suite", {}), "name": suite, "prompts": len(prompts)},
+            "sampling": {
+                "temperature": params.temperature,
+                "top_p": params.top_p,
+                "max_tokens": params.max_tokens,
+                "dtype": run.recipe.dtype,
+            },
+            "seed": seed,
+            "versions": machine(),
+        }
+        write_json(out / name / "verdict.json", verdict)
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _outputs(
+    one: Measured, prompts: Sequence[Prompt], under_other: Sequence[NDArray[np.float32]]
+) -> ModelOutputs:
+    return ModelOutputs(
+        name=one.name,
+        spec=one.spec,
+        samples=tuple(Sampled(p, r) for p, r in zip(prompts, one.responses, strict=True)),
+        own_logprobs=one.own,
+        other_logprobs=tuple(under_other),
+    )

@@ -1,0 +1,157 @@
+"""What a recipe would cost: stages, tokens, memory and time, estimated without training.
+
+Times come from arithmetic (6 FLOPs a parameter and learnt token, 2 to read one) over the matrix speed of this
+machine, measured for a quarter of a second, at the share of it that training reaches in our benches. They are
+estimates: the order of magnitude is right, the second digit is not.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tightrope.models import loading
+from tightrope.pipeline.context import Run
+from tightrope.recipes.schema import FeedbackStage, TrainStage
+
+REACHED_TRAINING = 0.45
+REACHED_SAMPLING = 0.15
+CHARS_PER_TOKEN = 4.0
+PROMPT_OVERHEAD = 30  # tokens of template around a prompt
+
+
+def estimate(run: Run) -> dict[str, Any]:
+    """Returns the plan of a recipe as one JSON object."""
+    parameters = _parameters(run)
+    speed = matrix_speed(torch.bfloat16 if run.recipe.dtype == "bfloat16" else torch.float32, run.device)
+    rows, made = [], {}
+    for stage in run.recipe.stages:
+        row = (
+            _feedback(run, stage, parameters, speed, made)
+            if isinstance(stage, FeedbackStage)
+            else _training(run, stage, parameters, speed, made)
+        )
+        rows.append({"stage": stage.name, "method": stage.method, **row})
+    return {
+        "run": str(Path(run.recipe.output) / run.recipe.name),
+        "model": run.recipe.model,
+        "parameters": parameters,
+        "dtype": run.recipe.dtype,
+        "device": run.device,
+        "matrix_gflops": round(speed / 1e9, 1),
+        "stages": rows,
+        "seconds": round(sum(r["seconds"] for r in rows), 1),
+        "peak_memory_bytes": max(r["peak_memory_bytes"] for r in rows),
+    }
+
+
+def matrix_speed(dtype: torch.dtype, device: str) -> float:
+    """FLOP/s of a matrix product of this model class's shape on this machine."""
+    a, b = torch.randn(1024, 1024, dtype=dtype, device=device), torch.randn(1024, 1024, dtype=dtype, device=device)
+    _ = a @ b
+    started, done = time.perf_counter(), 0
+    while time.perf_counter() - started < 0.25:
+        _ = a @ b
+        if device != "cpu":
+            torch.cuda.synchronize()
+        done += 1
+    return 2 * 1024**3 * done / (time.perf_counter() - started)
+
+
+def _parameters(run: Run) -> int:
+    """Parameters of the start model, from its weight files' headers."""
+    from safetensors import safe_open
+
+    folder = Path(loading.resolve(run.recipe.model))
+    if not folder.is_dir():
+        return 0
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - safe_open is not a mapping
+                size = 1
+                for n in tensors.get_slice(name).get_shape():
+                    size *= n
+                total += size
+    return total
+
+
+def _feedback(
+    run: Run, stage: FeedbackStage, parameters: int, speed: float, made: dict[str, int]
+) -> dict[str, Any]:
+    prompts, _ = run.prompts(stage.prompts, seed=run.recipe.seed)
+    responses = stage.samples * len(prompts)
+    for guidance in stage.guidance:
+        wanted = [p for p in prompts if not guidance.tags or set(guidance.tags) & set(p.tags)]
+        responses += guidance.samples * len(wanted)
+    tokens = responses * stage.sampling.max_tokens
+    made[stage.name] = len(prompts) * stage.pairs_per_prompt
+    return {
+        "prompts": len(prompts),
+        "responses": responses,
+        "tokens": tokens,
+        "steps": 0,
+        "seconds": 2 * parameters * tokens / (speed * REACHED_SAMPLING),
+        "peak_memory_bytes": _bytes(run) * parameters + 2**30,
+    }
+
+
+def _training(run: Run, stage: TrainStage, parameters: int, speed: float, made: dict[str, int]) -> dict[str, Any]:
+    sampled = 0
+    if stage.method == "ppo":
+        r = stage.rollouts
+        responses = r.prompts_per_iteration * r.samples_per_prompt
+        tokens = r.iterations * responses * r.max_tokens * r.epochs
+        sampled = r.iterations * responses * r.max_tokens
+        steps = r.iterations * r.epochs * r.minibatches
+        examples = r.iterations * r.prompts_per_iteration
+    else:
+        examples, each = _rows(run, stage, made)
+        steps = -(-examples // stage.batch_size) * stage.epochs
+        steps = min(steps, stage.max_steps or steps)
+        tokens = int(each * min(examples * stage.epochs, steps * stage.batch_size))
+    trained = parameters // 30 if stage.lora else parameters
+    passes = 6 + (2 if stage.method in ("dpo", "ppo") else 0) + (2 if stage.gradient_checkpointing else 0)
+    weights = _bytes(run) * parameters * (2 if stage.method == "ppo" else 1)
+    gradients_and_adam = 16 * trained if run.recipe.dtype == "bfloat16" else 12 * trained
+    activations = stage.loop.token_budget * _activation_bytes(run)
+    return {
+        "examples": examples,
+        "tokens": tokens,
+        "steps": steps,
+        "seconds": passes * parameters * tokens / (speed * REACHED_TRAINING)
+        + 2 * parameters * sampled / (speed * REACHED_SAMPLING),
+        "peak_memory_bytes": weights + gradients_and_adam + activations + 2**29,
+    }
+
+
+def _rows(run: Run, stage: TrainStage, made: dict[str, int]) -> tuple[int, float]:
+    """Examples of a stage and mean tokens of one; what earlier stages will make is estimated."""
+    total, chars = 0, 0.0
+    kind = "demonstration" if stage.method == "sft" else "comparison"
+    for spec in stage.data:
+        name = spec.path[1:].split("/")[0] if spec.path.startswith("@") else ""
+        if name in made:
+            count = made[name]
+            total += min(count, spec.limit or count)
+            chars += 400.0 * count
+            continue
+        records, _ = run.records(spec, kind=kind, seed=run.recipe.seed)
+        total += len(records)
+        chars += sum(len(str(r)) for r in records[:200]) / min(200, len(records)) * len(records)
+    return total, chars / max(1, total) / CHARS_PER_TOKEN + PROMPT_OVERHEAD
+
+
+def _activation_bytes(run: Run) -> int:
+    """Bytes a token keeps for the backward pass: about 17 hidden-size values a layer (34 bytes at 2 each; Korthikanti et al. 2022)."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(loading.resolve(run.recipe.model)).get_text_config()
+    return int(17 * config.num_hidden_layers * config.hidden_size * _bytes(run))
+
+
+def _bytes(run: Run) -> int:
+    return 2 if run.recipe.dtype == "bfloat16" else 4

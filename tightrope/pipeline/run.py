@@ -1,0 +1,215 @@
+"""Running a recipe: stages in order, finished ones skipped, killed ones resumed, verdict at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from tightrope.errors import InputError, WorkError
+from tightrope.files import write_text
+from tightrope.pipeline.context import Run
+from tightrope.pipeline.feedback import run_feedback
+from tightrope.pipeline.folders import StageFolder, locked
+from tightrope.pipeline.learn import run_training
+from tightrope.pipeline.measuring import measure_models
+from tightrope.pipeline.planning import estimate
+from tightrope.recipes.schema import (
+    DataSpec,
+    FeedbackStage,
+    Recipe,
+    TrainStage,
+    load_recipe,
+    parse_recipe,
+)
+from tightrope.records import prompt_id
+from tightrope.rollouts.types import SamplingParams
+
+
+def train(
+    recipe: str | Path | Recipe,
+    overrides: Sequence[str] = (),
+    *,
+    redo: bool = False,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Runs a recipe, or goes on where it was stopped.
+
+    Args:
+        recipe: a YAML file, the name of a recipe that ships, or a checked recipe.
+        overrides: `a.b=value`, applied before checking.
+        redo: stages whose settings or inputs changed are run again; the old ones are kept aside.
+        console: where progress is shown; default stderr.
+
+    Returns:
+        `{"run": folder, "stages": {name: summary}, "verdicts": [...]}`.
+
+    Raises:
+        InputError: the recipe or its data cannot be used, or the folder belongs to another recipe.
+        WorkError: training or writing failed; run the same command again to resume.
+    """
+    checked = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    run = Run(checked, Path(checked.output) / checked.name, console=console or Console(stderr=True))
+    with locked(run.folder):
+        summaries = {}
+        for stage in checked.stages:
+            summaries[stage.name] = _stage(run, stage, redo=redo)
+        write_text(
+            run.folder / "recipe.yaml", yaml.safe_dump(checked.model_dump(mode="json"), sort_keys=False)
+        )
+        verdicts = _evaluation(run) if checked.evaluation else []
+    return {"run": str(run.folder), "stages": summaries, "verdicts": verdicts}
+
+
+def plan(recipe: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Says what a recipe would do: stages, shapes, tokens, memory and time, without training."""
+    checked = load_recipe(recipe, overrides)
+    run = Run(checked, Path(checked.output) / checked.name)
+    return estimate(run)
+
+
+def evaluate(
+    model: str,
+    against: str,
+    *,
+    suite: str = "demo:test",
+    judge: str = "rule:useful",
+    out: str | Path | None = None,
+    dtype: str = "float32",
+    temperature: float = 0.7,
+    max_tokens: int = 96,
+    limit: int | None = None,
+    seed: int = 0,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Measures a model against a reference and returns the verdict, also written under `out`.
+
+    Args:
+        model: spec of what is measured.
+        against: spec of the reference.
+        suite: prompts: a file or `demo:test`.
+        judge: judge spec.
+        out: folder; default `runs/evaluation-<model>`.
+        dtype: weights and computation.
+        temperature: of both models' answers.
+        max_tokens: tokens an answer may have.
+        limit: use at most this many prompts.
+        seed: of sampling and bootstrap.
+        console: where progress is shown.
+    """
+    recipe = parse_recipe(
+        {
+            "name": "evaluation",
+            "dtype": dtype,
+            "stages": [{"name": "none", "method": "feedback", "prompts": {"path": suite}}],
+        },
+        where="evaluate",
+    )
+    folder = Path(out) if out else Path("runs") / f"evaluation-{Path(model).name}"
+    run = Run(recipe, folder, console=console or Console(stderr=True))
+    prompts, account = run.prompts(DataSpec(path=suite, limit=limit), seed=seed)  # type: ignore[call-arg]
+    _refuse_duplicates([prompt_id(p) for p in prompts], suite)
+    specs = (run.model_spec(model), run.model_spec(against))
+    names = ("model", "reference")
+    if model != against:
+        names = (_name(model), _name(against))
+    if names[0] == names[1]:
+        names = (f"{names[0]} (model)", f"{names[1]} (reference)")
+    with locked(folder):
+        verdict = measure_models(
+            run,
+            [(names[0], specs[0])],
+            (names[1], specs[1]),
+            prompts,
+            judge_spec=judge,
+            params=SamplingParams(temperature=temperature, max_tokens=max_tokens),
+            seed=seed,
+            suite=suite,
+            out=folder,
+        )[0]
+    return {**verdict, "data": account, "folder": str(folder)}
+
+
+def _stage(run: Run, stage: FeedbackStage | TrainStage, *, redo: bool) -> dict[str, Any]:
+    seed = run.recipe.seed
+    config = stage.model_dump(mode="json")
+    for key in ("sample_every", "tensorboard", "checkpoint_every", "checkpoint_minutes"):
+        config.get("loop", {}).pop(key, None)  # they do not change the result
+    inputs = {"model": run.model_input(stage.model), "dtype": run.recipe.dtype}
+    if isinstance(stage, FeedbackStage):
+        inputs["prompts"] = run.data_input(stage.prompts)
+        if stage.judge.startswith("reward:@"):
+            inputs["judge"] = run.stages[stage.judge.removeprefix("reward:@")].fingerprint
+    else:
+        inputs |= {f"data {d.path}": run.data_input(d) for d in stage.data}
+        if stage.prompts is not None:
+            inputs["prompts"] = run.data_input(stage.prompts)
+        if stage.reference is not None:
+            inputs["reference"] = run.model_input(stage.reference)
+        for term in stage.reward:
+            if term.source != "verifier":
+                inputs[f"reward {term.source}"] = run.model_input(term.source)
+    folder = StageFolder(run.folder, stage.name, config=config, inputs=inputs, seed=seed)
+    run.stages[stage.name] = folder
+    summary = folder.summary()
+    if summary is not None:
+        run.console.print(f"{stage.name}: unchanged, not repeated")
+    else:
+        folder.open(redo=redo)
+        summary = (
+            run_feedback(run, stage, folder, seed)
+            if isinstance(stage, FeedbackStage)
+            else run_training(run, stage, folder, seed)
+        )
+        folder.finish(summary)
+    if isinstance(stage, TrainStage) and stage.method != "reward":
+        run.policies.append(stage.name)
+    return summary
+
+
+def _evaluation(run: Run) -> list[dict[str, Any]]:
+    spec = run.recipe.evaluation
+    assert spec is not None
+    prompts, _ = run.prompts(spec.prompts, seed=run.recipe.seed)
+    _refuse_duplicates([prompt_id(p) for p in prompts], spec.prompts.path)
+    measured = spec.models or ((f"@{run.policies[-1]}",) if run.policies else ())
+    if not measured:
+        raise WorkError("no stage made a policy to measure", where="evaluation", remedy="Remove `evaluation`.")
+    models = [(m.removeprefix("@"), run.model_spec(m)) for m in _with_snapshots(run, measured)]
+    against = spec.against or run.recipe.model
+    return measure_models(
+        run,
+        models,
+        (_name(against), run.model_spec(against)),
+        prompts,
+        judge_spec=spec.judge,
+        params=SamplingParams(
+            temperature=spec.sampling.temperature,
+            top_p=spec.sampling.top_p,
+            top_k=spec.sampling.top_k,
+            max_tokens=spec.sampling.max_tokens,
+        ),
+        seed=run.recipe.seed,
+        suite=spec.prompts.path,
+        out=run.folder / "evaluation",
+    )
+
+
+def _with_snapshots(run: Run, models: Sequence[str]) -> list[str]:
+    """The models to measure; snapshots that a stage kept are measured only where they are asked for."""
+    return list(models)
+
+
+def _refuse_duplicates(ids: Sequence[str], where: str) -> None:
+    seen: set[str] = set()
+    for one in ids:
+        if one in seen:
+            raise InputError(f"prompt {one} occurs twice", where=where, remedy="Remove one of the two.")
+        seen.add(one)
+
+
+def _name(spec: str) -> str:
+    return "start model" if spec == "embedded" else Path(spec.removeprefix("@")).name

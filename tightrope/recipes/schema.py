@@ -1,0 +1,282 @@
+"""What a recipe may say.
+
+A recipe is YAML: a start model and stages that run in order. A stage either makes preference records with a model
+(`method: feedback`) or learns from records (`sft`, `reward`, `dpo`, `ppo`). `@name` stands for what an earlier stage
+made: its model, or its data. Unknown keys are errors with a suggestion; everything is checked before anything runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+
+from tightrope.errors import InputError
+from tightrope.training.loop import LoopSettings
+from tightrope.training.optim import OptimiserSettings
+from tightrope.training.rollouts import RolloutSettings
+
+STAGE_NAME = r"^[a-z0-9][a-z0-9_.-]{0,40}$"
+
+
+class Section(BaseModel):
+    """Strict base: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSpec(Section):
+    """Records to read."""
+
+    path: str = Field(description="File, folder, hub id, `@stage` (what that stage made) or `demo:train`.")
+    split: str = Field("train", description="Split of a hub or local data set.")
+    limit: int | None = Field(None, ge=1, description="Use at most this many records, chosen by the seed.")
+    tags: tuple[str, ...] = Field((), description="Keep only records whose prompt has one of these tags.")
+
+
+class LoraSpec(Section):
+    """Low-rank adapters instead of full fine-tuning."""
+
+    rank: int = Field(16, ge=1, description="Rank of the adapters; 8 to 64.")
+    alpha: float = Field(32.0, gt=0, description="Scale numerator; the scale is alpha / rank.")
+
+
+class SamplingSpec(Section):
+    """How responses are drawn."""
+
+    temperature: float = Field(1.0, ge=0, description="0 is greedy; 0.7 to 1.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus size; 1 keeps every token.")
+    top_k: int = Field(0, ge=0, description="Keep the k likeliest tokens; 0 keeps all.")
+    max_tokens: int = Field(64, ge=1, description="Tokens a response may have.")
+
+
+class Guidance(Section):
+    """Extra samples drawn under an instruction that the trained prompt will not have.
+
+    The model's own text, steered: principles in the manner of Bai et al. 2022 (2212.08073) and Castricato et al.
+    2024 (2402.07896).
+    """
+
+    tags: tuple[str, ...] = Field((), description="Only prompts with one of these tags; empty: all.")
+    instruction: str = Field("", description="Put before the last user turn while sampling.")
+    prefix: str = Field("", description="The answer is begun with this text; the model writes the rest.")
+    samples: int = Field(1, ge=1, description="Responses drawn this way per prompt.")
+
+
+class FeedbackStage(Section):
+    """Sample n responses per prompt, judge them, keep comparisons and best responses."""
+
+    name: str = Field(pattern=STAGE_NAME, description="Folder of the stage.")
+    method: Literal["feedback"]
+    model: str | None = Field(None, description="Who answers; default: the newest policy so far.")
+    prompts: DataSpec = Field(description="What to ask.")
+    samples: int = Field(4, ge=1, description="Responses per prompt.")
+    sampling: SamplingSpec = Field(default_factory=SamplingSpec, description="How they are drawn.")
+    guidance: tuple[Guidance, ...] = Field((), description="Further, steered samples.")
+    judge: str = Field("rule:useful", description="Judge spec; both orders are asked.")
+    pairs: Literal["best_worst", "all"] = Field("best_worst", description="Which judged pairs become comparisons.")
+    pairs_per_prompt: int = Field(1, ge=1, description="At most this many comparisons per prompt.")
+
+
+class TrainStage(Section):
+    """Learn from records, or from the policy's own judged samples."""
+
+    name: str = Field(pattern=STAGE_NAME, description="Folder of the stage.")
+    method: Literal["sft", "reward", "dpo", "ppo"] = Field(description="See `tightrope methods`.")
+    model: str | None = Field(None, description="Where to start; default: the newest policy so far.")
+    reference: str | None = Field(None, description="Frozen reference; default: where the stage starts.")
+    data: tuple[DataSpec, ...] = Field((), description="Records to learn from (sft, reward, dpo).")
+    prompts: DataSpec | None = Field(None, description="What to ask (ppo).")
+    reward: tuple[RewardTerm, ...] = Field((), description="What a response is worth (ppo).")
+    objective: dict[str, Any] = Field(default_factory=dict, description="Settings of the objective.")
+    optimiser: OptimiserSettings = Field(default_factory=OptimiserSettings, description="How weights move.")  # type: ignore[arg-type]
+    loop: LoopSettings = Field(default_factory=LoopSettings, description="Micro-batches, checkpoints, traces.")  # type: ignore[arg-type]
+    rollouts: RolloutSettings = Field(default_factory=RolloutSettings, description="Sampling and rewards of PPO.")  # type: ignore[arg-type]
+    lora: LoraSpec | None = Field(None, description="Train adapters instead of all weights.")
+    gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, a third slower.")
+    batch_size: int = Field(16, ge=1, description="Prompts (bundles) per optimiser step.")
+    epochs: int = Field(1, ge=1, description="Passes over the data.")
+    max_steps: int | None = Field(None, ge=1, description="Stop after this many optimiser steps.")
+    max_tokens: int = Field(1024, ge=8, description="Longest bundle; longer ones are dropped and counted.")
+
+
+class RewardTerm(Section):
+    """One part of a reward; parts are added."""
+
+    source: str = Field(description="`@stage` or folder of a reward model, or `verifier`.")
+    weight: float = Field(1.0, description="Multiplies the part.")
+    normalise: bool = Field(
+        True, description="Reward models only: shift and scale to mean 0, deviation 1 on start samples."
+    )
+
+
+TrainStage.model_rebuild()
+
+
+def _kind(value: Any) -> str:
+    method = value.get("method") if isinstance(value, Mapping) else getattr(value, "method", None)
+    return "feedback" if method == "feedback" else "train"
+
+
+Stage = Annotated[
+    Annotated[FeedbackStage, Tag("feedback")] | Annotated[TrainStage, Tag("train")], Discriminator(_kind)
+]
+
+
+class EvaluationSpec(Section):
+    """What is measured at the end of a run."""
+
+    prompts: DataSpec = Field(description="Held-out prompts.")
+    judge: str = Field("rule:useful", description="Judge spec of the win rates.")
+    sampling: SamplingSpec = Field(default_factory=SamplingSpec, description="How both models answer.")
+    models: tuple[str, ...] = Field((), description="`@stage`s to measure; default: the last policy.")
+    against: str | None = Field(None, description="The reference; default: the start model.")
+
+
+class Recipe(Section):
+    """A whole run."""
+
+    name: str = Field(pattern=STAGE_NAME, description="Folder under `output`.")
+    model: str = Field("embedded", description="Start model: `embedded`, a folder or a hub id.")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Weights and computation.")
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda`.")
+    seed: int = Field(0, ge=0, description="Of everything.")
+    output: str = Field("runs", description="Where runs are kept.")
+    stages: tuple[Stage, ...] = Field(min_length=1, description="Run in order.")
+    evaluation: EvaluationSpec | None = Field(None, description="Measured at the end.")
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads and checks a recipe.
+
+    Args:
+        path: a YAML file, or the name of a recipe that ships.
+        overrides: `a.b=value`; a stage is addressed by name (`dpo.batch_size=8`).
+
+    Raises:
+        InputError: no such file, not YAML, an unknown key, or a value out of range: the field is named.
+    """
+    file = Path(path)
+    if not file.is_file():
+        shipped = Path(__file__).parent / f"{path}.yaml"
+        if not shipped.is_file():
+            known = sorted(p.stem for p in Path(__file__).parent.glob("*.yaml"))
+            close = difflib.get_close_matches(str(path), known, 1)
+            raise InputError(
+                "no such recipe file",
+                where=str(path),
+                remedy=f"Did you mean {close[0]!r}? " * bool(close) + f"Recipes that ship: {', '.join(known)}.",
+            )
+        file = shipped
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = getattr(error, "problem_mark", None)
+        where = f"{file}:{place.line + 1}" if place else str(file)
+        raise InputError("the recipe is not valid YAML", where=where, remedy=str(getattr(error, "problem", ""))) from error
+    if not isinstance(tree, dict):
+        raise InputError("a recipe is a mapping with name, model and stages", where=str(file))
+    for text in overrides:
+        _override(tree, text)
+    return parse_recipe(tree, where=str(file))
+
+
+def parse_recipe(tree: Mapping[str, Any], *, where: str) -> Recipe:
+    """Checks a recipe that is already a mapping; see `load_recipe`."""
+    try:
+        recipe = Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise _explained(error, tree, where) from error
+    names = [stage.name for stage in recipe.stages]
+    repeated = next((n for n in names if names.count(n) > 1), None)
+    if repeated:
+        raise InputError(f"two stages are called {repeated!r}", where=where, remedy="Give each its own name.")
+    for i, stage in enumerate(recipe.stages):
+        _check_stage(stage, names[:i], f"{where}, stage {stage.name!r}")
+    return recipe
+
+
+def references(stage: FeedbackStage | TrainStage) -> list[str]:
+    """Names of the earlier stages a stage reads, as written with `@`."""
+    values: list[str | None] = [stage.model]
+    if isinstance(stage, FeedbackStage):
+        values.append(stage.prompts.path)
+        values.append(stage.judge.removeprefix("reward:"))
+    else:
+        values += [stage.reference, *(d.path for d in stage.data), *(r.source for r in stage.reward)]
+        values.append(stage.prompts.path if stage.prompts else None)
+    return [v[1:].split("/")[0] for v in values if v and v.startswith("@")]
+
+
+def _check_stage(stage: FeedbackStage | TrainStage, earlier: Sequence[str], where: str) -> None:
+    for name in references(stage):
+        if name not in earlier:
+            close = difflib.get_close_matches(name, earlier, 1)
+            raise InputError(
+                f"@{name} is not an earlier stage",
+                where=where,
+                remedy=f"Did you mean @{close[0]}?" if close else f"Earlier stages: {', '.join(earlier) or 'none'}.",
+            )
+    if isinstance(stage, FeedbackStage):
+        return
+    online = stage.method == "ppo"
+    if online and (stage.prompts is None or not stage.reward):
+        raise InputError("ppo needs `prompts` and `reward`", where=where)
+    if not online and not stage.data:
+        raise InputError(f"{stage.method} needs `data`", where=where, remedy="Name a file or an earlier stage.")
+
+
+def _override(tree: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"{text!r} is not an override", remedy="Write a.b=value.")
+    at: Any = tree
+    parts = key.split(".")
+    for i, part in enumerate(parts[:-1]):
+        stages = tree.get("stages")
+        if i == 0 and part not in tree and isinstance(stages, list):
+            at = next((s for s in stages if isinstance(s, dict) and s.get("name") == part), None)
+            if at is None:
+                raise InputError(
+                    f"{part!r} is neither a key nor a stage of the recipe",
+                    where=text,
+                    remedy=f"Stages: {', '.join(str(s.get('name')) for s in stages)}.",
+                )
+        else:
+            at = at.setdefault(part, {}) if isinstance(at, dict) else None
+        if not isinstance(at, dict):
+            raise InputError(f"{part!r} has no fields to set", where=text)
+    try:
+        at[parts[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"{value!r} is not a YAML value", where=text) from error
+
+
+def _explained(error: ValidationError, tree: Mapping[str, Any], where: str) -> InputError:
+    """The first problem pydantic found, as one sentence with the field and a suggestion."""
+    first = error.errors()[0]
+    place = [str(p) for p in first["loc"] if p not in ("train", "feedback")]
+    model: Any = Recipe
+    if place[:1] == ["stages"] and len(place) > 1 and place[1].isdigit():
+        rows = tree.get("stages") or []
+        row = rows[int(place[1])] if int(place[1]) < len(rows) else {}
+        model = FeedbackStage if isinstance(row, dict) and row.get("method") == "feedback" else TrainStage
+        label = row.get("name", place[1]) if isinstance(row, dict) else place[1]
+        inner = place[2:]
+        shown = ".".join([f"stage {label!r}", *inner]) if inner else f"stage {label!r}"
+    else:
+        inner, shown = place, ".".join(place)
+    remedy = ""
+    if first["type"] == "extra_forbidden":
+        for part in inner[:-1]:
+            field = getattr(model, "model_fields", {}).get(part)
+            model = getattr(field, "annotation", None)
+        known = list(getattr(model, "model_fields", {}))
+        close = difflib.get_close_matches(inner[-1], known, 1)
+        remedy = f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}." if known else ""
+        return InputError(f"unknown key {inner[-1]!r}", where=f"{where}, {shown}", remedy=remedy)
+    return InputError(str(first["msg"]), where=f"{where}, {shown}", remedy=remedy)
