@@ -119,6 +119,7 @@ def train(
                 saved_at = time.monotonic()
     finally:
         trace.close()
+        optimiser.close()
     return {"steps": source.steps, "resumed_at": first, **last_row}
 
 

@@ -48,9 +48,11 @@ class Optimiser:
         self._masters = [
             p if p.dtype == torch.float32 else nn.Parameter(p.detach().float().clone()) for p in self._live
         ]
-        for live, master in zip(self._live, self._masters, strict=True):
-            if live is not master:
-                live.register_post_accumulate_grad_hook(_move_gradient_to(master))
+        self._hooks = [
+            live.register_post_accumulate_grad_hook(_move_gradient_to(master))
+            for live, master in zip(self._live, self._masters, strict=True)
+            if live is not master
+        ]
         groups = [
             {"params": [p for p in self._masters if p.ndim >= 2], "weight_decay": settings.weight_decay},
             {"params": [p for p in self._masters if p.ndim < 2], "weight_decay": 0.0},
@@ -97,6 +99,11 @@ class Optimiser:
                 if live is not master:
                     live.copy_(master)
         return rate
+
+    def close(self) -> None:
+        """Lets the parameters go: another optimiser may take them over."""
+        for hook in self._hooks:
+            hook.remove()
 
     def state_dict(self) -> dict[str, Any]:
         """Masters and moments, enough to go on bit for bit."""

@@ -1,0 +1,143 @@
+"""Loading, adapters and saving of policies and reward models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from tests.tiny import tiny_folder
+from tightrope.data.batch import EncodedResponse, Example, TokenBatch
+from tightrope.errors import InputError, WorkError
+from tightrope.models.heads import ScalarHead
+from tightrope.models.policy import LoraSettings, Policy
+from tightrope.models.reward import RewardModel
+from tightrope.records import Response, user_prompt
+
+EXAMPLE = Example("x", (1, 9, 10), (EncodedResponse((20, 21, 2)), EncodedResponse((30, 2))), pairs=((0, 1),))
+
+
+def test_saved_policy_loads_in_transformers_with_the_same_logits(tmp_path: Path) -> None:
+    policy = Policy.load(tiny_folder(tmp_path / "a"))
+    with torch.no_grad():
+        next(policy.model.parameters()).add_(0.01)
+    policy.save(tmp_path / "b")
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "b")
+    ids = torch.tensor([[1, 9, 10, 20, 21]])
+    expected = plain(ids).logits.log_softmax(-1)[0, [2, 3], [20, 21]]
+    ours = policy.token_logprobs(TokenBatch.from_examples([EXAMPLE])).logprobs[:2]
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=0)
+    assert not list(tmp_path.glob(".*tmp*"))
+
+
+def test_adapters_start_as_the_base_model_and_can_be_switched_off(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "a")
+    base = Policy.load(folder).score_tokens([EXAMPLE])[0]
+    policy = Policy.load(folder, lora=LoraSettings(rank=4))
+    assert (policy.score_tokens([EXAMPLE])[0] == base).all()
+    for name, parameter in policy.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    moved = policy.score_tokens([EXAMPLE])[0]
+    assert abs(moved - base).max() > 1e-3
+    with policy.adapters_disabled():
+        assert (policy.score_tokens([EXAMPLE])[0] == base).all()
+    policy.save(tmp_path / "merged")
+    merged = Policy.load(str(tmp_path / "merged")).score_tokens([EXAMPLE])[0]
+    assert abs(merged - moved).max() < 1e-4
+    assert (tmp_path / "merged" / "adapter" / "adapter_config.json").is_file()
+
+
+def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "a")
+    grads = []
+    for checkpointing in (False, True):
+        policy = Policy.load(folder, gradient_checkpointing=checkpointing)
+        policy.token_logprobs(TokenBatch.from_examples([EXAMPLE])).logprobs.sum().backward()
+        grads.append([p.grad for p in policy.model.parameters()])
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_reward_model_scores_the_end_of_turn_like_transformers(tmp_path: Path) -> None:
+    model = RewardModel.load(tiny_folder(tmp_path / "a"), seed=3)
+    scores = model.scores(TokenBatch.from_examples([EXAMPLE])).detach()
+    model.save(tmp_path / "rm")
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm")
+    pad = plain.config.pad_token_id
+    ids = torch.tensor([[1, 9, 10, 20, 21, 2, pad], [1, 9, 10, 30, 2, pad, pad]])
+    theirs = plain(ids, attention_mask=(ids != pad).long()).logits[:, 0]
+    torch.testing.assert_close(scores, theirs, atol=1e-4, rtol=0)
+    again = RewardModel.load(str(tmp_path / "rm"), seed=99)
+    torch.testing.assert_close(again.scores(TokenBatch.from_examples([EXAMPLE])), scores)
+
+
+def test_score_of_a_text_does_not_depend_on_its_company(tmp_path: Path) -> None:
+    model = RewardModel.load(tiny_folder(tmp_path / "a"))
+    answers = [(user_prompt("hi"), Response(t)) for t in ("a", "quite a bit longer than that", "")]
+    together = model.score_texts(answers)
+    alone = [float(model.score_texts([a])[0]) for a in answers]
+    assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_value_head_saves_and_reloads(tmp_path: Path) -> None:
+    head = ScalarHead(8, seed=1)
+    head.save(tmp_path / "head.safetensors")
+    hidden = torch.randn(3, 8)
+    torch.testing.assert_close(ScalarHead.load(tmp_path / "head.safetensors")(hidden), head(hidden))
+    with pytest.raises(InputError, match="not a scalar head"):
+        ScalarHead.load(tmp_path / "missing.safetensors")
+
+
+def test_missing_shards_are_named(tmp_path: Path) -> None:
+    folder = Path(tiny_folder(tmp_path / "a"))
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": "model-2-of-2.safetensors"}}))
+    with pytest.raises(InputError, match=r"weight files are missing: model-2-of-2"):
+        Policy.load(str(folder))
+
+
+def test_nan_weights_are_refused_at_load_and_at_save(tmp_path: Path) -> None:
+    folder = Path(tiny_folder(tmp_path / "a"))
+    policy = Policy.load(str(folder))
+    with torch.no_grad():
+        next(policy.model.parameters())[0, 0] = float("nan")
+    with pytest.raises(InputError, match="holds NaN"):
+        policy.save(tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+    state = load_file(folder / "model.safetensors")
+    name = next(n for n in state if "mlp" in n)
+    state[name][0, 0] = float("inf")
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=name):
+        Policy.load(str(folder))
+
+
+@pytest.mark.parametrize("spec", ["./nowhere", "/no/such/folder"])
+def test_missing_folder_is_one_clear_error(spec: str) -> None:
+    with pytest.raises(InputError, match="no such model folder"):
+        Policy.load(spec)
+
+
+def test_damaged_weights_are_one_clear_error(tmp_path: Path) -> None:
+    folder = Path(tiny_folder(tmp_path / "a"))
+    (folder / "model.safetensors").write_bytes(b"half a download")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        Policy.load(str(folder))
+
+
+def test_full_disk_leaves_the_older_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    policy = Policy.load(tiny_folder(tmp_path / "a"))
+    policy.save(tmp_path / "b")
+    before = (tmp_path / "b" / "model.safetensors").read_bytes()
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(WorkError, match="not enough disk space"):
+        policy.save(tmp_path / "b")
+    assert (tmp_path / "b" / "model.safetensors").read_bytes() == before
