@@ -1,0 +1,127 @@
+"""What an objective is: a card, settings, and a pure function of tensors.
+
+An objective knows no model, tokenizer, file or device. It returns its loss unreduced, one value per unit; the
+training loop sums them and divides by the count of that unit in the whole optimiser step, so
+micro-batches and processes cannot change the result.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from tightrope.errors import InputError
+
+Unit = Literal["tokens", "pairs", "responses"]
+
+
+class Settings(BaseModel):
+    """Strict base of every objective's settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class ObjectiveInputs:
+    """Everything an objective may be a function of; what it does not need is None.
+
+    N learnt tokens, R responses, P pairs.
+    """
+
+    response: Tensor  # [N] which response each learnt token belongs to, 0..R-1
+    responses: int  # R
+    logprobs: Tensor | None = None  # [N] nats, of the policy
+    pairs: Tensor | None = None  # [P, 2] (chosen, rejected) indexes into R
+    margins: Tensor | None = None  # [P]
+    columns: Mapping[str, Tensor] = field(default_factory=dict)  # each [N]
+    entropy: Tensor | None = None  # [N] nats
+    values: Tensor | None = None  # [N]
+    scores: Tensor | None = None  # [R]
+    weights: Tensor | None = None  # [R]
+
+    def need(self, name: str) -> Tensor:
+        """Returns a field or column that must be there."""
+        value = self.columns.get(name, getattr(self, name, None))
+        if value is None:
+            raise ValueError(f"the objective needs {name}, which the batch does not carry")
+        return value  # type: ignore[no-any-return]
+
+    def summed(self, values: Tensor) -> Tensor:
+        """Sums values [N] by response, giving [R]."""
+        return values.new_zeros(self.responses).index_add(0, self.response, values)
+
+    def lengths(self) -> Tensor:
+        """Learnt tokens of each response, [R] float."""
+        first = next(v for v in (self.logprobs, *self.columns.values()) if v is not None)
+        return self.summed(first.detach().new_ones(len(self.response)))
+
+
+@dataclass(frozen=True)
+class Loss:
+    """An unreduced loss and unreduced metrics; the loop takes means over the whole step."""
+
+    values: Tensor  # [units]
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What people and programs ask about an objective."""
+
+    name: str
+    title: str
+    paper: str
+    formula: str
+    needs: frozenset[str]  # of: demonstrations, comparisons, prompts, reference, reward, values
+    head: Literal["lm", "reward", "lm+value"]
+    unit: Unit
+    headline: tuple[str, str]  # the two numbers in the progress bar
+    summary: str
+    when: str
+    when_not: str
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A registered objective: call it with inputs and settings."""
+
+    card: Card
+    settings_type: type[Settings]
+    function: Callable[[ObjectiveInputs, Any], Loss]
+    known: Callable[[Any], dict[str, float]] = lambda settings: {}
+
+    def __call__(self, inputs: ObjectiveInputs, settings: Any) -> Loss:
+        """Returns the unreduced loss."""
+        return self.function(inputs, settings)
+
+    def known_answer(self, settings: Any) -> dict[str, float]:
+        """Values that loss and metrics must have before the first update."""
+        return self.known(settings)
+
+    def settings(self, given: Mapping[str, Any], *, where: str) -> Settings:
+        """Checks settings.
+
+        Raises:
+            InputError: an unknown key (with a suggestion) or a value out of range.
+        """
+        try:
+            return self.settings_type.model_validate(dict(given))
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(p) for p in first["loc"])
+            known = list(self.settings_type.model_fields)
+            if first["type"] == "extra_forbidden":
+                close = difflib.get_close_matches(name, known, 1)
+                hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known) or 'none'}."
+                raise InputError(f"unknown setting {name!r} of {self.card.name}", where=where, remedy=hint) from error
+            spec = self.settings_type.model_fields.get(str(first["loc"][0]))
+            raise InputError(
+                f"{name}: {first['msg']}, found {first['input']!r}",
+                where=where,
+                remedy=(spec.description or "") if spec else "",
+            ) from error

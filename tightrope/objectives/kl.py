@@ -1,0 +1,45 @@
+"""Estimators of KL(pi || ref) from tokens sampled from pi, and the coefficient that penalises it.
+
+With d = log pi - log ref on a sampled token (Schulman 2020, "Approximating KL divergence"):
+k1 = d (unbiased, can be negative), k2 = d^2/2 (biased, >= 0), k3 = exp(-d) - 1 + d (unbiased, >= 0).
+Where the term sits decides what is optimised: here it is part of the reward, without gradient, so k1 gives the true
+reverse-KL gradient (methods.md 2.1).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Estimator = Literal["k1", "k2", "k3"]
+CLAMP = 10.0  # exp(-d) explodes where the policy has all but left the reference
+
+
+def kl_estimate(logprobs: Tensor, reference_logprobs: Tensor, estimator: Estimator) -> Tensor:
+    """Returns the per-token estimate, same shape, nats."""
+    d = logprobs - reference_logprobs
+    if estimator == "k1":
+        return d
+    if estimator == "k2":
+        return d**2 / 2
+    return torch.exp(-d.clamp(-CLAMP, CLAMP)) - 1 + d
+
+
+class KLController:
+    """The KL coefficient, fixed or adaptive (Ziegler et al. 2019, 1909.08593, section 2.2).
+
+    Adaptive: after a batch of n episodes with mean sequence KL, e = clip(KL/target - 1, -0.2, 0.2) and
+    coefficient *= 1 + e n / horizon.
+    """
+
+    def __init__(self, coefficient: float, target: float | None = None, horizon: float = 10_000) -> None:
+        self.coefficient, self._target, self._horizon = coefficient, target, horizon
+
+    def update(self, kl: float, episodes: int) -> None:
+        """Moves the coefficient after `episodes` episodes of mean sequence KL `kl` (nats)."""
+        if self._target is None:
+            return
+        error = min(max(kl / self._target - 1, -0.2), 0.2)
+        self.coefficient *= 1 + error * episodes / self._horizon

@@ -1,0 +1,39 @@
+"""The table of objectives, read by recipes, by `tightrope methods`, by the docs and by the tests."""
+
+from __future__ import annotations
+
+import difflib
+
+from tightrope.errors import InputError
+from tightrope.objectives import bradley_terry, dpo, nll, ppo
+from tightrope.objectives.base import Card, Objective
+
+_OBJECTIVES: dict[str, Objective] = {
+    objective.card.name: objective
+    for objective in (nll.OBJECTIVE, bradley_terry.OBJECTIVE, dpo.OBJECTIVE, ppo.OBJECTIVE)
+}
+
+
+def get(name: str) -> Objective:
+    """Returns an objective by name.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in _OBJECTIVES:
+        close = difflib.get_close_matches(name, _OBJECTIVES, 1)
+        raise InputError(
+            f"no objective is called {name!r}",
+            remedy=f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(_OBJECTIVES)}.",
+        )
+    return _OBJECTIVES[name]
+
+
+def objectives() -> list[Objective]:
+    """Returns all objectives."""
+    return list(_OBJECTIVES.values())
+
+
+def cards() -> list[Card]:
+    """Returns the cards of all objectives."""
+    return [objective.card for objective in _OBJECTIVES.values()]
