@@ -44,6 +44,7 @@ class Trunk:
 
     Attributes:
         model: the transformers model (wrapped by peft when it has adapters).
+        takes_layouts: whether the architecture calls our attention function at all.
         shares_prompts: whether tree attention is in use; False after a fallback.
     """
 
@@ -51,11 +52,12 @@ class Trunk:
         self.model = model
         inner = cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
         self.config = inner.config
-        self.shares_prompts = True
+        self.takes_layouts = True
         try:
             install(inner)
         except (ValueError, NotImplementedError, AttributeError):
-            self.shares_prompts = False
+            self.takes_layouts = False
+        self.shares_prompts = self.takes_layouts
 
     @property
     def device(self) -> torch.device:
