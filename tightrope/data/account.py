@@ -1,0 +1,59 @@
+"""What became of every row: nothing is dropped silently."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from tightrope.errors import InputError
+
+SHOWN_PLACES = 5
+
+
+@dataclass
+class Account:
+    """Counts and places of rows that were read, kept, dropped or repaired.
+
+    Attributes:
+        rows_read: rows of the source.
+        kept: records made of them.
+        dropped: reason to places (file:line).
+        repaired: reason to places of rows that were kept after a change.
+    """
+
+    rows_read: int = 0
+    kept: int = 0
+    dropped: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    repaired: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def dropped_count(self) -> int:
+        """Rows dropped for any reason."""
+        return sum(len(places) for places in self.dropped.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the account as JSON: counts by reason, with the first few places."""
+        return {
+            "rows_read": self.rows_read,
+            "kept": self.kept,
+            "dropped": {why: _shown(places) for why, places in sorted(self.dropped.items())},
+            "repaired": {why: _shown(places) for why, places in sorted(self.repaired.items())},
+        }
+
+    def refuse_if_mostly_dropped(self, where: str, limit: float) -> None:
+        """Raises InputError when more than `limit` of the rows were dropped."""
+        if self.rows_read and self.dropped_count > limit * self.rows_read:
+            reasons = "; ".join(
+                f"{len(places)} {why} (first: {places[0]})"
+                for why, places in sorted(self.dropped.items(), key=lambda item: -len(item[1]))[:3]
+            )
+            raise InputError(
+                f"{self.dropped_count} of {self.rows_read} rows cannot be used: {reasons}",
+                where=where,
+                remedy="Mend the file; see: tightrope data inspect.",
+            )
+
+
+def _shown(places: list[str]) -> dict[str, Any]:
+    return {"count": len(places), "first": places[:SHOWN_PLACES]}
