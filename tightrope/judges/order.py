@@ -40,4 +40,4 @@ def both_orders(judge: Judge, contests: Sequence[Contest]) -> list[TwoOrderVerdi
 
 
 def _side(preference: float) -> int:
-    return (preference > 0.5) - (preference < 0.5)
+    return int(preference > 0.5) - int(preference < 0.5)
