@@ -9,12 +9,13 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tightrope.errors import WorkError
-from tightrope.files import write_jsonl
+from tightrope.files import read_jsonl, write_jsonl
 from tightrope.judges.order import both_orders
 from tightrope.judges.spec import load_judge
 from tightrope.judges.types import Contest
@@ -30,6 +31,7 @@ from tightrope.records import (
     Response,
     Sampled,
     content_hash,
+    from_json,
     prompt_id,
     to_json,
 )
@@ -40,9 +42,12 @@ from tightrope.rollouts.types import SampleRequest, SamplingParams
 def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int) -> dict[str, Any]:
     """Runs the stage and returns its summary."""
     prompts, account = run.prompts(stage.prompts, seed=seed)
-    policy = Policy.load(run.model_spec(stage.model), dtype=run.recipe.dtype, device=run.device)
-    policy.name = stage.model or (run.policies[-1] if run.policies else run.recipe.model)
-    pools = _sample_all(run, stage, policy, prompts, seed)
+    if stage.answers is not None:
+        pools = _earlier(run.stages[stage.answers.removeprefix("@")].data / "samples.jsonl", prompts)
+    else:
+        policy = Policy.load(run.model_spec(stage.model), dtype=run.recipe.dtype, device=run.device)
+        policy.name = stage.model or (run.policies[-1] if run.policies else run.recipe.model)
+        pools = _sample_all(run, stage, policy, prompts, seed)
     write_jsonl(
         folder.data / "samples.jsonl",
         (to_json(Sampled(p, r)) for p, pool in zip(prompts, pools, strict=True) for r in pool),
@@ -69,6 +74,16 @@ def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int)
         "mean_chars_rejected": float(lengths[:, 1].mean()),
         "account": account,
     }
+
+
+def _earlier(file: Path, prompts: Sequence[Prompt]) -> list[list[Response]]:
+    """The responses an earlier stage sampled for these prompts."""
+    said: dict[str, list[Response]] = {}
+    for number, row in read_jsonl(file):
+        record = from_json(row, where=f"{file}:{number}")
+        if isinstance(record, Sampled):
+            said.setdefault(prompt_id(record.prompt), []).append(record.response)
+    return [said.get(prompt_id(p), []) for p in prompts]
 
 
 def _sample_all(

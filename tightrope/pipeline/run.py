@@ -141,6 +141,8 @@ def _stage(run: Run, stage: FeedbackStage | TrainStage, *, redo: bool) -> dict[s
     inputs = {"model": run.model_input(stage.model), "dtype": run.recipe.dtype}
     if isinstance(stage, FeedbackStage):
         inputs["prompts"] = run.data_input(stage.prompts)
+        if stage.answers is not None:
+            inputs["answers"] = run.stages[stage.answers.removeprefix("@")].fingerprint
         if stage.judge.startswith("reward:@"):
             inputs["judge"] = run.stages[stage.judge.removeprefix("reward:@")].fingerprint
     else:
@@ -178,7 +180,7 @@ def _evaluation(run: Run) -> list[dict[str, Any]]:
     measured = spec.models or ((f"@{run.policies[-1]}",) if run.policies else ())
     if not measured:
         raise WorkError("no stage made a policy to measure", where="evaluation", remedy="Remove `evaluation`.")
-    models = [(m.removeprefix("@"), run.model_spec(m)) for m in _with_snapshots(run, measured)]
+    models = [(m.removeprefix("@"), run.model_spec(m)) for m in measured]
     against = spec.against or run.recipe.model
     return measure_models(
         run,
@@ -196,11 +198,6 @@ def _evaluation(run: Run) -> list[dict[str, Any]]:
         suite=spec.prompts.path,
         out=run.folder / "evaluation",
     )
-
-
-def _with_snapshots(run: Run, models: Sequence[str]) -> list[str]:
-    """The models to measure; snapshots that a stage kept are measured only where they are asked for."""
-    return list(models)
 
 
 def _refuse_duplicates(ids: Sequence[str], where: str) -> None:

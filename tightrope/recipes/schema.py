@@ -77,6 +77,7 @@ class FeedbackStage(Section):
     samples: int = Field(4, ge=1, description="Responses per prompt.")
     sampling: SamplingSpec = Field(default_factory=SamplingSpec, description="How they are drawn.")
     guidance: tuple[Guidance, ...] = Field((), description="Further, steered samples.")
+    answers: str | None = Field(None, description="Judge what an earlier feedback `@stage` sampled; sample nothing.")
     judge: str = Field("rule:useful", description="Judge spec; both orders are asked.")
     pairs: Literal["best_worst", "all"] = Field("best_worst", description="Which judged pairs become comparisons.")
     pairs_per_prompt: int = Field(1, ge=1, description="At most this many comparisons per prompt.")
@@ -204,8 +205,7 @@ def references(stage: FeedbackStage | TrainStage) -> list[str]:
     """Names of the earlier stages a stage reads, as written with `@`."""
     values: list[str | None] = [stage.model]
     if isinstance(stage, FeedbackStage):
-        values.append(stage.prompts.path)
-        values.append(stage.judge.removeprefix("reward:"))
+        values += [stage.prompts.path, stage.judge.removeprefix("reward:"), stage.answers]
     else:
         values += [stage.reference, *(d.path for d in stage.data), *(r.source for r in stage.reward)]
         values.append(stage.prompts.path if stage.prompts else None)
