@@ -332,8 +332,8 @@ def _orders(verdicts: Sequence[TwoOrderVerdict]) -> dict[str, Any]:
     return {
         "contests": len(verdicts),
         "unparsed": len(verdicts) - len(known),
-        "ties": sum(v.preference == 0.5 for v in known),
-        "order_flips": sum(v.consistent is False for v in known),
+        "ties": sum(1 for v in known if v.preference == 0.5),
+        "order_flips": sum(1 for v in known if v.consistent is False),
         "first_shown_wins": float(np.mean([p for p in first if p is not None])) if known else None,
     }
 

@@ -1,9 +1,11 @@
-"""Generalised advantage estimation and whitening (Schulman et al. 2015, 1506.02438; methods.md 2.2)."""
+"""Generalised advantage estimation (Schulman et al. 2015, 1506.02438) and whitening."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+SMALLEST_DEVIATION = 1e-8
 
 
 def gae(rewards: Tensor, values: Tensor, gamma: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
@@ -19,23 +21,34 @@ def gae(rewards: Tensor, values: Tensor, gamma: float, gae_lambda: float) -> tup
         gae_lambda: 0 is one-step, 1 is Monte Carlo.
 
     Returns:
-        (advantages [tokens], returns [tokens]), unwhitened.
+        (advantages [tokens], returns [tokens]), unwhitened and without gradient. The returns come from the
+        unwhitened advantages: from whitened ones they would teach the value head another quantity.
     """
+    rewards, values = rewards.detach(), values.detach()
     following = torch.cat((values[1:], values.new_zeros(1)))
-    deltas = rewards + gamma * following - values
-    advantages = torch.empty_like(deltas)
-    running = deltas.new_zeros(())
-    for t in range(len(deltas) - 1, -1, -1):
-        running = deltas[t] + gamma * gae_lambda * running
-        advantages[t] = running
+    deltas = (rewards + gamma * following - values).tolist()
+    running, backwards = 0.0, []
+    for delta in reversed(deltas):
+        running = delta + gamma * gae_lambda * running
+        backwards.append(running)
+    advantages = values.new_tensor(backwards[::-1])
     return advantages, advantages + values
 
 
-def whiten(advantages: Tensor) -> Tensor:
-    """Returns advantages with mean 0 and population deviation 1 over all tokens given.
+def whiten(values: Tensor, *, shift_mean: bool = True, ddof: int = 0) -> Tensor:
+    """Returns values with deviation 1, and mean 0 unless the mean is to be kept.
 
-    All-equal advantages become 0: a batch that says nothing moves nothing.
+    All-equal values have no deviation to divide by; they stay 0 from their mean: a batch that says nothing
+    moves nothing.
+
+    Args:
+        values: [tokens], all valid tokens of the batch and no padding.
+        shift_mean: False keeps the mean (reward whitening as in Ziegler et al. 2019).
+        ddof: 0 divides by the population deviation, 1 by the sample deviation (what torch's `std` computes).
     """
-    centred = advantages - advantages.mean()
-    deviation = centred.pow(2).mean().sqrt()
-    return centred / deviation if float(deviation) > 1e-8 else torch.zeros_like(centred)
+    mean = values.mean()
+    centred = values - mean
+    count = values.numel() - ddof
+    deviation = (centred.pow(2).sum() / count).sqrt() if count > 0 else values.new_zeros(())
+    scaled = centred / deviation if float(deviation) > SMALLEST_DEVIATION else torch.zeros_like(centred)
+    return scaled if shift_mean else scaled + mean

@@ -2,7 +2,8 @@
 
 An objective knows no model, tokenizer, file or device. It returns its loss unreduced, one value per unit; the
 training loop sums them and divides by the count of that unit in the whole optimiser step, so
-micro-batches and processes cannot change the result.
+micro-batches and processes cannot change the result. Metrics are unreduced for the same reason: a mean of
+micro-batch means weights short batches more.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
@@ -42,28 +44,44 @@ class ObjectiveInputs:
     entropy: Tensor | None = None  # [N] nats
     values: Tensor | None = None  # [N]
     scores: Tensor | None = None  # [R]
-    weights: Tensor | None = None  # [R]
+    weights: Tensor | None = None  # [R] multiplies the loss of what belongs to the response
+    chosen_tokens: float | None = None  # mean learnt tokens of a pair's chosen response, over the WHOLE step
 
     def need(self, name: str) -> Tensor:
-        """Returns a field or column that must be there."""
+        """Returns a field or column that must be there.
+
+        Raises:
+            ValueError: the caller built a batch without it.
+        """
         value = self.columns.get(name, getattr(self, name, None))
         if value is None:
             raise ValueError(f"the objective needs {name}, which the batch does not carry")
-        return value  # type: ignore[no-any-return]
+        return value
 
     def summed(self, values: Tensor) -> Tensor:
-        """Sums values [N] by response, giving [R]."""
+        """Sums values [N] by response, giving [R]; a response without learnt tokens gives 0."""
         return values.new_zeros(self.responses).index_add(0, self.response, values)
 
     def lengths(self) -> Tensor:
         """Learnt tokens of each response, [R] float."""
-        first = next(v for v in (self.logprobs, *self.columns.values()) if v is not None)
-        return self.summed(first.detach().new_ones(len(self.response)))
+        dtype = torch.float32 if self.logprobs is None else self.logprobs.dtype
+        return torch.bincount(self.response, minlength=self.responses).to(dtype)
+
+    def weighted(self, losses: Tensor, responses: Tensor) -> Tensor:
+        """Multiplies each loss by the weight of the response it belongs to.
+
+        The denominator stays the plain count: a weight of 0 removes a loss and leaves the others as they are.
+
+        Args:
+            losses: [units].
+            responses: [units] index into R.
+        """
+        return losses if self.weights is None else losses * self.weights[responses].to(losses.dtype)
 
 
 @dataclass(frozen=True)
 class Loss:
-    """An unreduced loss and unreduced metrics; the loop takes means over the whole step."""
+    """An unreduced loss and unreduced, detached metrics; the loop takes means over the whole step."""
 
     values: Tensor  # [units]
     metrics: dict[str, Tensor] = field(default_factory=dict)
@@ -76,24 +94,36 @@ class Card:
     name: str
     title: str
     paper: str
+    year: int
     formula: str
-    needs: frozenset[str]  # of: demonstrations, comparisons, prompts, reference, reward, values
+    needs: frozenset[str]  # of: demonstrations, comparisons, prompts, reference, reward, value_head
     head: Literal["lm", "reward", "lm+value"]
     unit: Unit
     headline: tuple[str, str]  # the two numbers in the progress bar
     summary: str
+    known_answer: str  # what must come out before the first update, in words
     when: str
     when_not: str
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A registered objective: call it with inputs and settings."""
+    """A registered objective: call it with inputs and settings.
+
+    Attributes:
+        card: what it is.
+        settings_type: its settings.
+        function: the pure function.
+        known: values of metrics (or of `loss`) that are certain before the first update.
+        report: turns step means of metrics into figures that are not means themselves (a deviation, an
+            explained variance).
+    """
 
     card: Card
     settings_type: type[Settings]
     function: Callable[[ObjectiveInputs, Any], Loss]
     known: Callable[[Any], dict[str, float]] = lambda settings: {}
+    report: Callable[[Mapping[str, float]], dict[str, float]] = dict
 
     def __call__(self, inputs: ObjectiveInputs, settings: Any) -> Loss:
         """Returns the unreduced loss."""
@@ -103,8 +133,16 @@ class Objective:
         """Values that loss and metrics must have before the first update."""
         return self.known(settings)
 
+    def defaults(self) -> dict[str, Any]:
+        """Every setting with its default."""
+        return self.settings_type().model_dump()
+
     def settings(self, given: Mapping[str, Any], *, where: str) -> Settings:
         """Checks settings.
+
+        Args:
+            given: names and values as a recipe gives them.
+            where: recipe and stage, for the error.
 
         Raises:
             InputError: an unknown key (with a suggestion) or a value out of range.
@@ -118,7 +156,9 @@ class Objective:
             if first["type"] == "extra_forbidden":
                 close = difflib.get_close_matches(name, known, 1)
                 hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known) or 'none'}."
-                raise InputError(f"unknown setting {name!r} of {self.card.name}", where=where, remedy=hint) from error
+                raise InputError(
+                    f"unknown setting {name!r} of {self.card.name}", where=where, remedy=hint
+                ) from error
             spec = self.settings_type.model_fields.get(str(first["loc"][0]))
             raise InputError(
                 f"{name}: {first['msg']}, found {first['input']!r}",

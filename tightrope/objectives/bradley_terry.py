@@ -2,13 +2,16 @@
 
     L = -log sigmoid(r_w - r_l - m) + c (r_w + r_l)^2
 
-Bradley and Terry 1952; Ouyang et al. 2022, 2203.02155; margin m: Llama 2, 2307.09288; centring c: Eisenstein et al.
-2023, 2312.09244 (the square of the SUM: it removes the free constant and leaves the gap alone).
+Bradley and Terry 1952; Ouyang et al. 2022, 2203.02155; margin m: Llama 2, 2307.09288; centring c:
+Eisenstein et al. 2023, 2312.09244 (the square of the SUM: it removes the free constant and leaves the gap
+alone).
 """
 
 from __future__ import annotations
 
-import torch
+import math
+from collections.abc import Mapping
+
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -20,48 +23,68 @@ class BradleyTerrySettings(Settings):
     """Margin and centring."""
 
     use_margin: bool = Field(True, description="Subtract each comparison's margin (0 where none is given).")
-    centring: float = Field(0.0, ge=0, description="Weight of the squared sum of the two scores; 0 or 0.01.")
+    centring: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="Weight of the squared sum of the two scores; 0 or 0.01."
+    )
 
 
 def bradley_terry_loss(
     scores_chosen: Tensor, scores_rejected: Tensor, margins: Tensor | float = 0.0, centring: float = 0.0
 ) -> Tensor:
-    """Returns the loss per pair, [P]."""
+    """Returns the loss per pair, [P].
+
+    Args:
+        scores_chosen: [P].
+        scores_rejected: [P].
+        margins: [P] or one number; how much larger the chosen score should be.
+        centring: weight of the squared sum.
+    """
     loss = -logsigmoid(scores_chosen - scores_rejected - margins)
     return loss + centring * (scores_chosen + scores_rejected) ** 2
 
 
 def bradley_terry(inputs: ObjectiveInputs, settings: BradleyTerrySettings) -> Loss:
-    """Per-pair loss of a reward model's scores."""
+    """Per-pair loss [P] of a reward model's scores [R]."""
     scores, pairs = inputs.need("scores"), inputs.need("pairs")
     chosen, rejected = scores[pairs[:, 0]], scores[pairs[:, 1]]
-    margins = inputs.need("margins") if settings.use_margin else 0.0
-    with torch.no_grad():
-        gap = chosen - rejected
-        metrics = {
-            "accuracy": (gap > 0).float() + 0.5 * (gap == 0).float(),
-            "margin": gap,
-            "score_chosen": chosen.detach(),
-            "score_rejected": rejected.detach(),
-            "loss_plain": -logsigmoid(gap),
-        }
-    return Loss(bradley_terry_loss(chosen, rejected, margins, settings.centring), metrics)
+    margins = inputs.need("margins").to(scores.dtype) if settings.use_margin else 0.0
+    losses = bradley_terry_loss(chosen, rejected, margins, settings.centring)
+    gap = (chosen - rejected).detach()
+    metrics = {
+        "accuracy": 0.5 * (1 + gap.sign()),  # equal scores are half right
+        "margin": gap,
+        "margin_squared": gap**2,
+        "score_chosen": chosen.detach(),
+        "score_rejected": rejected.detach(),
+        "loss_plain": -logsigmoid(gap),
+    }
+    return Loss(inputs.weighted(losses, pairs[:, 0]), metrics)
+
+
+def _report(means: Mapping[str, float]) -> dict[str, float]:
+    figures = {name: value for name, value in means.items() if name != "margin_squared"}
+    figures["margin_std"] = math.sqrt(max(0.0, means["margin_squared"] - means["margin"] ** 2))
+    figures["score"] = (means["score_chosen"] + means["score_rejected"]) / 2
+    return figures
 
 
 OBJECTIVE = Objective(
     Card(
         name="bradley_terry",
-        title="Reward model",
+        title="Reward model (Bradley-Terry)",
         paper="Ouyang et al. 2022, arXiv 2203.02155; margin: Touvron et al. 2023, arXiv 2307.09288",
+        year=2022,
         formula="L = -log sigmoid(r_w - r_l - m) + c (r_w + r_l)^2",
         needs=frozenset({"comparisons"}),
         head="reward",
         unit="pairs",
         headline=("accuracy", "margin"),
         summary="A scalar head on the last token learns to score the chosen response above the rejected one.",
+        known_answer="None: a fresh head's scores are small, so the plain loss starts near ln 2.",
         when="Before PPO, for best-of-n, or as a judge.",
         when_not="For more than one epoch: reward models overfit; never compare scores across prompts.",
     ),
     BradleyTerrySettings,
     bradley_terry,
+    report=_report,
 )

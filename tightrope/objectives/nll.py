@@ -2,8 +2,8 @@
 
     L = -(1/N) sum_t log pi(y_t | x, y_<t)        N: learnt tokens of the whole optimiser step
 
-Ouyang et al. 2022, InstructGPT, 2203.02155, stage 1. The mean is over tokens, not over sequences, and over the
-whole step, not per micro-batch (methods.md 1.1).
+Ouyang et al. 2022, InstructGPT, 2203.02155, stage 1. The mean is over tokens, not over sequences, and over
+the whole step, not per micro-batch: a mean of micro-batch means weights short sequences more.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ def nll_loss(logprobs: Tensor) -> Tensor:
 
 
 def nll(inputs: ObjectiveInputs, settings: NllSettings) -> Loss:
-    """Per-token loss of demonstrations, weighted by example."""
+    """Per-token loss of demonstrations, [N], times the weight of each token's response."""
     losses = nll_loss(inputs.need("logprobs"))
-    if inputs.weights is not None:
-        losses = losses * inputs.weights[inputs.response]
-    return Loss(losses, {"nll": -inputs.need("logprobs").detach(), "response_tokens": inputs.lengths()})
+    metrics = {"nll": losses.detach(), "response_tokens": inputs.lengths()}
+    if inputs.entropy is not None:
+        metrics["entropy"] = inputs.entropy.detach()
+    return Loss(inputs.weighted(losses, inputs.response), metrics)
 
 
 OBJECTIVE = Objective(
@@ -35,12 +36,14 @@ OBJECTIVE = Objective(
         name="nll",
         title="Supervised fine-tuning (SFT)",
         paper="Ouyang et al. 2022, Training language models to follow instructions, arXiv 2203.02155",
+        year=2022,
         formula="L = -(1/N) sum_t log pi(y_t | x, y_<t)",
         needs=frozenset({"demonstrations"}),
         head="lm",
         unit="tokens",
         headline=("nll", "response_tokens"),
         summary="Imitate demonstrations: only the tokens of the turns to learn count, their end included.",
+        known_answer="None: the first loss is the start model's own NLL on the data.",
         when="First, to teach a format or a skill; on the best of n samples it is rejection sampling.",
         when_not="To teach what not to say: it sees no rejected answer.",
     ),

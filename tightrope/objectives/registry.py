@@ -14,6 +14,18 @@ _OBJECTIVES: dict[str, Objective] = {
 }
 
 
+def register(objective: Objective) -> None:
+    """Adds an objective from outside the package.
+
+    Raises:
+        InputError: the name is taken.
+    """
+    name = objective.card.name
+    if name in _OBJECTIVES:
+        raise InputError(f"an objective called {name!r} exists", remedy="Give yours another name.")
+    _OBJECTIVES[name] = objective
+
+
 def get(name: str) -> Objective:
     """Returns an objective by name.
 

@@ -52,8 +52,13 @@ class Learner:
         if self.value_head is not None:
             yield from self.value_head.parameters()
 
-    def loss(self, batch: TokenBatch) -> Loss:
-        """Returns the objective's unreduced loss on a batch."""
+    def loss(self, batch: TokenBatch, chosen_tokens: float | None = None) -> Loss:
+        """Returns the objective's unreduced loss on a batch.
+
+        Args:
+            batch: a micro-batch.
+            chosen_tokens: mean learnt tokens of a chosen response over the whole optimiser step.
+        """
         logprobs = entropy = values = scores = None
         if isinstance(self.model, RewardModel):
             scores = self.model.scores(batch)
@@ -77,5 +82,6 @@ class Learner:
             values=values,
             scores=scores,
             weights=batch.weights,
+            chosen_tokens=chosen_tokens,
         )
         return self.objective(inputs, self.settings)

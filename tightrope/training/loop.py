@@ -128,10 +128,11 @@ def _step(
 ) -> dict[str, Any]:
     """One optimiser step; returns its row of the trace."""
     count = _count(examples, learner.objective.card.unit)
+    chosen_tokens = _mean_chosen_tokens(examples)
     total, sums = 0.0, _Means()
     for group in pack([e.tokens for e in examples], token_budget):
         batch = TokenBatch.from_examples([examples[i] for i in group], learner.model.device)
-        loss = learner.loss(batch)
+        loss = learner.loss(batch, chosen_tokens)
         value = loss.values.sum() / count
         if not bool(torch.isfinite(value)):
             raise WorkError(
@@ -149,13 +150,14 @@ def _step(
             where=f"step {step}",
             remedy="Lower the learning rate or clip earlier; the last checkpoint is unharmed.",
         )
+    means = sums.means()
     if step == 0:
-        _assert_known_answer(learner, total, sums.means())
+        _assert_known_answer(learner, total, means)
     rate = optimiser.step(step, norm)
     return {
         "step": step,
         "loss": total,
-        **sums.means(),
+        **learner.objective.report(means),
         "grad_norm": norm,
         "learning_rate": rate,
         "examples": len(examples),
@@ -171,6 +173,12 @@ def _count(examples: Sequence[Example], unit: str) -> int:
     if unit == "pairs":
         return sum(len(e.pairs) for e in examples)
     return sum(len(e.responses) for e in examples)
+
+
+def _mean_chosen_tokens(examples: Sequence[Example]) -> float | None:
+    """Mean learnt tokens of the chosen responses of all pairs of a step, for losses that divide by it."""
+    lengths = [e.responses[chosen].learned for e in examples for chosen, _ in e.pairs]
+    return sum(lengths) / len(lengths) if lengths else None
 
 
 def _assert_known_answer(learner: Learner, loss: float, metrics: dict[str, float]) -> None:

@@ -1,0 +1,119 @@
+"""The other side of `bench/dpo.py`: the same pairs with TRL, in TRL's own environment.
+
+`best` is the fastest setting found on CPU: bfloat16 autocast, reference log-probs precomputed,
+checkpointing off. `as_it_comes` leaves every setting that changes speed at its default. Learning rate,
+schedule, order and batch are given by the benchmark in both, so that the losses can be compared. Prints a
+JSON object as its last line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import torch
+import transformers
+import trl
+from datasets import Dataset
+from transformers import AutoTokenizer, TrainerCallback
+
+SPEED_SETTINGS: dict[str, dict[str, Any]] = {
+    "best": {
+        "bf16": True,
+        "precompute_ref_log_probs": True,
+        "gradient_checkpointing": False,
+        "model_init_kwargs": {"dtype": "float32"},
+    },
+    "as_it_comes": {},
+}
+
+
+class StepClock(TrainerCallback):
+    """Seconds of every optimiser step."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._started = 0.0
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self._started = time.perf_counter()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.seconds.append(round(time.perf_counter() - self._started, 4))
+
+
+def main(job: dict[str, Any]) -> dict[str, Any]:
+    """Trains once and returns what was measured."""
+    started = time.perf_counter()
+    tokenizer = AutoTokenizer.from_pretrained(job["model"])
+
+    def rendered(prompt: str) -> str:
+        message = [{"role": "user", "content": prompt}]
+        return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+
+    # Rendered text rather than messages: TRL then ends a completion at the end-of-turn token, as we do, and
+    # both sides train the same tokens.
+    data = Dataset.from_list([{**pair, "prompt": rendered(pair["prompt"])} for pair in job["pairs"]])
+    clock = StepClock()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = trl.DPOConfig(
+            output_dir=folder,
+            per_device_train_batch_size=job["batch"],
+            num_train_epochs=1,
+            learning_rate=job["learning_rate"],
+            lr_scheduler_type="constant",
+            train_sampling_strategy="sequential",
+            beta=job["beta"],
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            use_cpu=True,
+            disable_tqdm=True,
+            **SPEED_SETTINGS[job["setting"]],
+        )
+        trainer = trl.DPOTrainer(
+            model=job["model"],
+            args=arguments,
+            train_dataset=data,
+            processing_class=tokenizer,
+            callbacks=[clock],
+        )
+        prepared = time.perf_counter()
+        trainer.train()
+    tokens = [
+        2 * len(row["prompt_ids"]) + len(row["chosen_ids"]) + len(row["rejected_ids"])
+        for row in trainer.train_dataset
+    ]
+    batch = job["batch"]
+    return {
+        "seconds_per_step": clock.seconds,
+        "tokens_per_step": [sum(tokens[i : i + batch]) for i in range(0, len(tokens), batch)],
+        "losses": [round(row["loss"], 6) for row in trainer.state.log_history if "loss" in row],
+        "reference_seconds": round(prepared - started, 2),  # loading and tokenising included
+        "total_seconds": round(time.perf_counter() - started, 2),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "weights": str(next(trainer.model.parameters()).dtype).removeprefix("torch."),
+        "settings": {
+            "bf16_autocast": arguments.bf16,
+            "gradient_checkpointing": arguments.gradient_checkpointing,
+            "reference": "precomputed" if arguments.precompute_ref_log_probs else "online",
+        },
+        "versions": {
+            "trl": trl.__version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))))

@@ -1,0 +1,182 @@
+"""DPO of the same pairs, on the same model, in bfloat16: Tightrope against TRL 1.16.
+
+    make bench                                        (sets up both environments)
+    .venv/bin/python bench/dpo.py --rounds 3          (about half an hour on two cores)
+
+Each side runs in a process and an environment of its own, in turns, the order rotating from round to round,
+because a shared machine drifts. Tokens are counted as prompt twice + both responses for everybody, the
+first step of a run is warm-up, and the ratios are formed within a round. Result: bench/results/dpo.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from _machine import machine
+from _pairs import make_pairs
+
+from tightrope.errors import InputError, TightropeError, WorkError
+from tightrope.files import write_json
+from tightrope.models.embedded import embedded_model_folder
+
+HERE = Path(__file__).parent
+SIDES = {
+    "tightrope": ("_dpo_ours.py", "bfloat16"),
+    "tightrope_float32": ("_dpo_ours.py", "float32"),  # the loss without rounding, to judge the others by
+    "trl_best": ("_dpo_trl.py", "best"),
+    "trl_as_it_comes": ("_dpo_trl.py", "as_it_comes"),
+}
+
+DEFAULT_SIDES = ["tightrope", "trl_best", "trl_as_it_comes"]
+
+
+def needs_trl(side: str) -> bool:
+    """Whether a side runs in TRL's environment."""
+    return side.startswith("trl")
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="embedded", help="model folder, or `embedded`")
+    parser.add_argument("--pairs", type=int, default=24, help="comparisons to train on, once")
+    parser.add_argument("--batch", type=int, default=4, help="pairs per optimiser step")
+    parser.add_argument("--rounds", type=int, default=2, help="times every side runs")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=DEFAULT_SIDES, help="who runs")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="OpenMP threads of every side")
+    parser.add_argument("--trl-python", type=Path, default=HERE.parent / ".venv-trl/bin/python")
+    parser.add_argument("--timeout", type=float, default=1800, help="seconds one run may take")
+    parser.add_argument("--out", type=Path, default=HERE / "results/dpo.json")
+    chosen = parser.parse_args(arguments)
+    if -(-chosen.pairs // chosen.batch) < 2:
+        raise InputError(
+            "one step is only the warm-up", where="--pairs", remedy="Use at least two batches of pairs."
+        )
+    if any(map(needs_trl, chosen.sides)) and not chosen.trl_python.exists():
+        raise InputError(
+            "TRL's environment is not there", where=str(chosen.trl_python), remedy="Run: make bench"
+        )
+    return chosen
+
+
+def run(side: str, job: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Runs one side in a process of its own and returns what it measured.
+
+    Raises:
+        WorkError: it failed or took too long; the end of what it printed is in the message.
+    """
+    script, setting = SIDES[side]
+    python = options.trl_python if needs_trl(side) else Path(sys.executable)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "TOKENIZERS_PARALLELISM": "false"}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "job.json"
+        write_json(path, {**job, "setting": setting})
+        command = [str(python), str(HERE / script), str(path)]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, env=environment, timeout=options.timeout, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise WorkError(
+                f"no result after {options.timeout:.0f} s", where=side, remedy="Raise --timeout."
+            ) from error
+    if done.returncode:
+        raise WorkError(f"the run failed: {done.stderr[-2000:]}", where=side)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    tokens, seconds = sum(found["tokens_per_step"][1:]), sum(found["seconds_per_step"][1:])
+    return {"side": side, "tokens_per_second": round(tokens / seconds, 1), **found}
+
+
+def spread(values: Sequence[float], digits: int = 2) -> dict[str, float]:
+    """Median, least and largest."""
+    return {
+        "median": round(statistics.median(values), digits),
+        "min": round(min(values), digits),
+        "max": round(max(values), digits),
+    }
+
+
+def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Figures per side, and within each round our ratio to every other side."""
+    sides = list(dict.fromkeys(run["side"] for run in runs))
+    by_side = {side: [run for run in runs if run["side"] == side] for side in sides}
+    summary: dict[str, Any] = {
+        side: {
+            "tokens_per_second": spread([r["tokens_per_second"] for r in found], 1),
+            "peak_memory_gib": spread([r["peak_memory_bytes"] / 2**30 for r in found]),
+            "first_loss": found[0]["losses"][0],
+            "final_loss": spread([r["losses"][-1] for r in found], 4),
+        }
+        for side, found in by_side.items()
+    }
+    ours = {r["round"]: r for r in by_side.get("tightrope", [])}
+    for side, found in by_side.items():
+        if side != "tightrope" and ours:
+            summary[f"tightrope / {side}"] = {
+                "speed": spread(
+                    [ours[r["round"]]["tokens_per_second"] / r["tokens_per_second"] for r in found]
+                ),
+                "memory": spread(
+                    [ours[r["round"]]["peak_memory_bytes"] / r["peak_memory_bytes"] for r in found]
+                ),
+            }
+    return summary
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs every side in every round and writes the result."""
+    options = parse(arguments)
+    model = str(embedded_model_folder() if options.model == "embedded" else Path(options.model).resolve())
+    job = {
+        "model": model,
+        "pairs": make_pairs(options.pairs),
+        "batch": options.batch,
+        "beta": 0.1,
+        "learning_rate": 5e-6,
+        "token_budget": 4096,
+    }
+    measured_on, runs = machine(), []
+    for turn in range(options.rounds):
+        first = turn % len(options.sides)
+        for side in options.sides[first:] + options.sides[:first]:
+            found = {"round": turn, **run(side, job, options)}
+            runs.append(found)
+            print(
+                f"round {turn}  {side:16} {found['tokens_per_second']:7.1f} tokens/s  "
+                f"{found['peak_memory_bytes'] / 2**30:5.1f} GiB  loss {found['losses'][-1]:.4f}",
+                flush=True,
+            )
+            if found["tokens_per_step"] != runs[0]["tokens_per_step"]:
+                raise WorkError("the sides do not train the same tokens", where=side)
+    result = {
+        "benchmark": "DPO, one pass over the same pairs",
+        "command": "python bench/dpo.py " + " ".join(sys.argv[1:] if arguments is None else arguments),
+        "machine": measured_on,
+        "threads": options.threads,
+        "model": "SmolLM2-135M-Instruct" if options.model == "embedded" else Path(model).name,
+        "pairs": options.pairs,
+        "batch": options.batch,
+        "tokens": sum(runs[0]["tokens_per_step"]),
+        "summary": summarise(runs),
+        "runs": runs,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(options.out, result)
+    print(json.dumps(result["summary"], indent=1))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TightropeError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)

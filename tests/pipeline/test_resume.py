@@ -1,0 +1,104 @@
+"""After `kill -9` at any moment the same command ends with the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.tiny import tiny_folder
+
+ROOT = Path(__file__).parents[2]
+VOLATILE = {"seconds", "tokens_per_second", "peak_memory_bytes"}
+
+
+def recipe(folder: Path, method: str) -> dict[str, Any]:
+    data = folder / "data.jsonl"
+    rows = [
+        {"prompt": f"say {i}", "chosen": "yes " * (1 + i % 5), "rejected": "no " * (1 + i % 3)} for i in range(11)
+    ]
+    if method == "sft":
+        rows = [
+            {"messages": [{"role": "user", "content": r["prompt"]}, {"role": "assistant", "content": r["chosen"]}]}
+            for r in rows
+        ]
+    data.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    stage: dict[str, Any] = {
+        "name": "learn",
+        "method": method,
+        "optimiser": {"learning_rate": 1e-3},
+        "loop": {"checkpoint_every": 2, "token_budget": 100},
+    }
+    if method == "ppo":
+        stage |= {
+            "prompts": {"path": str(data)},
+            "reward": [{"source": "verifier"}],
+            "rollouts": {"iterations": 3, "prompts_per_iteration": 3, "epochs": 2, "max_tokens": 8},
+        }
+    else:
+        stage |= {"data": [{"path": str(data)}], "batch_size": 4, "epochs": 3}
+    return {"name": "run", "model": str(folder / "start"), "stages": [stage]}
+
+
+def run(folder: Path, method: str, moment: str = "never", number: int = 0) -> int:
+    tree = recipe(folder, method) | {"output": str(folder / "runs")}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(tree))
+    command = [sys.executable, "-m", "tests.pipeline.dying", str(folder / "recipe.yaml"), moment, str(number)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr[-3000:]
+    return done.returncode
+
+
+def outcome(folder: Path) -> tuple[bytes, list[dict[str, Any]]]:
+    stage = folder / "runs" / "run" / "learn"
+    assert json.loads((stage / "done").read_text())["summary"]["steps"] > 0
+    rows = [json.loads(line) for line in (stage / "trace.jsonl").read_text().splitlines()]
+    kept = [{k: v for k, v in row.items() if k not in VOLATILE} for row in rows]
+    return (stage / "model" / "model.safetensors").read_bytes(), kept
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, list[dict[str, Any]]]]:
+    out = {}
+    for method in ("dpo", "ppo"):
+        folder = tmp_path_factory.mktemp(method)
+        tiny_folder(folder / "start")
+        assert run(folder, method) == 0
+        out[method] = outcome(folder)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("method", "moment", "number"),
+    [
+        ("dpo", "row", 1),  # before any checkpoint
+        ("dpo", "update", 2),  # the last step of the first epoch
+        ("dpo", "row", 3),  # the first step of the second
+        ("dpo", "checkpoint", 2),
+        ("dpo", "update", 8),  # the very last step
+        ("dpo", "model", 0),
+        ("ppo", "row", 3),  # in the middle of an iteration
+    ],
+)
+def test_killed_run_resumes_to_the_same_bits(
+    tmp_path: Path, whole: dict[str, tuple[bytes, list[dict[str, Any]]]], method: str, moment: str, number: int
+) -> None:
+    tiny_folder(tmp_path / "start")
+    assert run(tmp_path, method, moment, number) == -signal.SIGKILL
+    assert not (tmp_path / "runs" / "run" / "learn" / "done").exists()
+    assert run(tmp_path, method) == 0
+    weights, rows = outcome(tmp_path)
+    assert rows == whole[method][1]
+    assert weights == whole[method][0]
+    assert [r["step"] for r in rows] == list(range(len(rows)))
+    left = [p for p in (tmp_path / "runs").rglob("*") if "tmp-" in p.name]
+    assert not left or moment == "model", left

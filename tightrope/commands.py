@@ -1,0 +1,259 @@
+"""What the command line does beyond parsing: short roads through several rooms.
+
+Nothing heavy is imported before a command needs it, so that `tightrope --help` is instant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from tightrope.errors import InputError
+from tightrope.files import write_jsonl
+from tightrope.printing import plain
+from tightrope.records import Message, Prompt, Sampled, content_hash, to_json, user_prompt
+
+if TYPE_CHECKING:
+    from tightrope.models.policy import Policy
+    from tightrope.pipeline.context import Run
+    from tightrope.rollouts.types import SamplingParams
+
+
+def sample_command(
+    model: str,
+    prompts: str | None,
+    *,
+    text: str | None,
+    n: int,
+    seed: int,
+    limit: int | None,
+    dtype: str,
+    out: Path | None,
+    temperature: float,
+    top_p: float,
+    top_k: int,
+    max_tokens: int,
+) -> dict[str, Any]:
+    """Asks a model prompts and returns, or writes, its responses.
+
+    Args:
+        model: spec of who answers.
+        prompts: a file of any known layout, a data set, or `demo:test`.
+        text: one question instead.
+        n: responses per prompt.
+        seed: of sampling.
+        limit: ask at most this many prompts.
+        dtype: weights and computation.
+        out: a JSONL file for `tightrope judge`; without it the responses are in the answer.
+        temperature: 0 is greedy.
+        top_p: nucleus size.
+        top_k: keep the k likeliest tokens; 0 keeps all.
+        max_tokens: tokens a response may have.
+
+    Raises:
+        InputError: there is nothing to ask, or too much to ask, or the model cannot be used.
+    """
+    if (prompts is None) == (text is None):
+        raise InputError(
+            "nothing to ask" if prompts is None else "PROMPTS and --text are both given",
+            where="tightrope sample",
+            remedy="Name a file of prompts, or ask one question with --text, or talk with --chat.",
+        )
+    if n < 1:
+        raise InputError(f"n is {n}", where="tightrope sample", remedy="Give at least 1.")
+    from tightrope.recipes.schema import DataSpec
+    from tightrope.rollouts.local import sample
+    from tightrope.rollouts.types import SampleRequest
+
+    params = _params(temperature, top_p, top_k, max_tokens)
+    run = _run(dtype)
+    account: dict[str, Any] = {}
+    if text is not None:
+        asked = [user_prompt(text)]
+    else:
+        asked, account = run.prompts(DataSpec.model_validate({"path": prompts, "limit": limit}), seed=seed)
+    policy = _policy(model, run)
+    requests = [SampleRequest(prompt, n=n, seed=seed) for prompt in asked]
+    with run.progress("sampling", n * len(asked)) as bar:
+        groups = sample(
+            policy, requests, params, progress=lambda done, total, rate: bar(done, f"{rate:.0f} tokens/s")
+        )
+    rows = [to_json(Sampled(p, r)) for p, group in zip(asked, groups, strict=True) for r in group]
+    if out is not None:
+        write_jsonl(out, rows)
+    return {
+        "model": model,
+        "prompts": len(asked),
+        "responses": len(rows),
+        "cut_by_length": sum(r.finish_reason == "length" for group in groups for r in group),
+        "data": account,
+        "file": None if out is None else str(out),
+        "samples": rows if out is None else [],
+    }
+
+
+def chat_command(
+    model: str, *, seed: int, dtype: str, temperature: float, top_p: float, top_k: int, max_tokens: int
+) -> None:
+    """Talks with a model in the terminal until an empty line or `/quit`; `/new` starts again."""
+    from tightrope.rollouts.local import sample
+    from tightrope.rollouts.types import SampleRequest
+
+    params = _params(temperature, top_p, top_k, max_tokens)
+    policy = _policy(model, _run(dtype))
+    console = Console(highlight=False)
+    console.print("[dim]An empty line or /quit ends, /new starts a new conversation.[/]")
+    turns: tuple[Message, ...] = ()
+    while True:
+        try:
+            said = console.input("[bold]you:[/] ").strip()
+        except EOFError:
+            return
+        if said in ("", "/quit"):
+            return
+        if said == "/new":
+            turns = ()
+            continue
+        turns = (*turns, Message("user", said))
+        # a new stream each turn: otherwise the same question asked again would get the same answer
+        request = SampleRequest(Prompt(turns), seed=seed + len(turns))
+        (answer,) = sample(policy, [request], params)[0]
+        cut = " [dim](cut at the token limit)[/]" if answer.finish_reason == "length" else ""
+        console.print(Text("model: ", "bold") + Text(plain(answer.text)), cut)
+        turns = (*turns, Message("assistant", answer.text))
+
+
+def evaluate_command(
+    model: str,
+    against: str,
+    *,
+    suite: str,
+    judge: str,
+    out: Path | None,
+    dtype: str,
+    temperature: float,
+    max_tokens: int,
+    limit: int | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Measures a model against a reference, see `pipeline.evaluate`; its report lies beside the verdict."""
+    from tightrope.pipeline import evaluate
+    from tightrope.report.build import build_report
+
+    folder = out or Path("runs") / f"evaluation-{folder_name(model, against)}"
+    verdict = evaluate(
+        model,
+        against,
+        suite=suite,
+        judge=judge,
+        out=folder,
+        dtype=dtype,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        limit=limit,
+        seed=seed,
+    )
+    title = f"{_name(model)} against {_name(against)}"
+    report = build_report([folder], out=folder / "report.html", title=title)
+    return {**verdict, "folder": str(folder), "report": str(report)}
+
+
+def report_command(runs: Sequence[Path], *, out: Path | None, title: str | None) -> dict[str, Any]:
+    """Writes one report for one run folder or a comparison of many.
+
+    Raises:
+        InputError: a folder is not there.
+    """
+    for run in runs:
+        if not run.is_dir():
+            raise InputError("no such run folder", where=str(run), remedy="Give a folder under runs/.")
+    from tightrope.report.build import build_report
+
+    target = out or (runs[0] / "report.html" if len(runs) == 1 else Path("report.html"))
+    title = title or ", ".join(run.resolve().name for run in runs)
+    return {"report": str(build_report(list(runs), out=target, title=title)), "runs": [str(r) for r in runs]}
+
+
+def judge_command(a: Path, b: Path, *, judge: str) -> dict[str, Any]:
+    """Compares two files of outputs with a judge, both orders."""
+    from tightrope.judges.compare import compare_files
+    from tightrope.judges.spec import load_judge
+
+    return dict(compare_files(a, b, load_judge(judge)))
+
+
+def methods_command() -> dict[str, Any]:
+    """The table of methods."""
+    from tightrope.objectives.registry import cards
+
+    rows = [
+        {"name": c.name, "title": c.title, "paper": c.paper, "needs": sorted(c.needs), "summary": c.summary}
+        for c in cards()
+    ]
+    return {"methods": rows}
+
+
+def method_command(name: str) -> dict[str, Any]:
+    """One method in full: card and settings with their defaults."""
+    from tightrope.objectives.registry import get
+
+    objective = get(name)
+    card = objective.card
+    settings = {
+        key: {"default": field.get_default(call_default_factory=True), "description": field.description or ""}
+        for key, field in objective.settings_type.model_fields.items()
+    }
+    return {
+        "name": card.name,
+        "title": card.title,
+        "paper": card.paper,
+        "formula": card.formula,
+        "needs": sorted(card.needs),
+        "summary": card.summary,
+        "when": card.when,
+        "when_not": card.when_not,
+        "settings": settings,
+    }
+
+
+def folder_name(model: str, against: str) -> str:
+    """A folder name for a pair of specs; specs that end alike do not share one."""
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{_name(model)}-against-{_name(against)}").strip("-.")
+    return f"{readable[:60]}-{content_hash(model, against)[:6]}"
+
+
+def _name(spec: str) -> str:
+    """What to call a model: a stage's `model/` folder goes by the stage's name."""
+    path = Path(spec)
+    return path.parent.name if path.name == "model" and path.parent.name else path.name or spec
+
+
+def _params(temperature: float, top_p: float, top_k: int, max_tokens: int) -> SamplingParams:
+    from tightrope.rollouts.types import SamplingParams
+
+    return SamplingParams(temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens)
+
+
+def _run(dtype: str) -> Run:
+    """A run of no stage that matters: prompts, device and progress are read the way recipes read them."""
+    from tightrope.pipeline.context import Run
+    from tightrope.recipes.schema import parse_recipe
+
+    stage = {"name": "none", "method": "feedback", "prompts": {"path": "demo:test"}}
+    recipe = parse_recipe({"name": "sample", "dtype": dtype, "stages": [stage]}, where="sample")
+    return Run(recipe, Path("runs"))
+
+
+def _policy(model: str, run: Run) -> Policy:
+    from tightrope.models.policy import Policy
+
+    with run.console.status("loading the model"):
+        policy = Policy.load(model, dtype=run.recipe.dtype, device=run.device)
+    if policy.fallback_line:
+        run.console.print(policy.fallback_line)
+    return policy

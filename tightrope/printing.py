@@ -1,0 +1,227 @@
+"""How answers look in a terminal. Model and data text is hostile here: no markup, no control characters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+COLOURS = {
+    "useful": "green",
+    "chattier": "yellow",
+    "lobotomised": "red",
+    "unchanged": "cyan",
+    "inconclusive": "magenta",
+}
+STATUS = {"ok": ("ok", "green"), "warn": ("note", "yellow"), "missing": ("missing", "red")}
+
+
+def plain(text: object) -> str:
+    """Returns text that cannot drive the terminal: control characters become a visible sign."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+
+
+def show_sample(value: Mapping[str, Any], console: Console) -> None:
+    """Prints prompts and answers one after the other, or where they were written."""
+    if value["file"]:
+        _place(console, f"{value['responses']} responses written to", value["file"])
+        return
+    for row in value["samples"]:
+        turn = row["prompt"]["messages"][-1]
+        console.print(Text(f"{plain(turn['role'])}: ", "dim") + Text(plain(turn["content"]), "dim"))
+        console.print(Text(plain(row["response"]["text"])))
+        if row["response"].get("finish_reason") == "length":
+            console.print("[dim](cut at the token limit)[/]")
+        console.print()
+
+
+def show_train(value: Mapping[str, Any], console: Console) -> None:
+    """Prints where the run is, what its stages came to, and the verdicts."""
+    for name, summary in value["stages"].items():
+        short = {k: v for k, v in summary.items() if isinstance(v, str | int | float | bool)}
+        console.print(
+            Text(plain(name), "bold"), Text("  ".join(f"{k} {_number(v)}" for k, v in short.items()))
+        )
+    for verdict in value["verdicts"]:
+        _verdict(verdict, console)
+    _place(console, "run:", value["run"])
+
+
+def show_plan(value: Mapping[str, Any], console: Console) -> None:
+    """Prints what a recipe would do."""
+    console.print(
+        Text(f"{plain(value['model'])}: {value['parameters'] / 1e6:.0f} M parameters,"),
+        Text(f"{value['dtype']} on {value['device']}"),
+    )
+    table = _table("stage", "method", "examples", "steps", "tokens", "time", "peak memory")
+    for row in value["stages"]:
+        table.add_row(
+            Text(plain(row["stage"])),
+            Text(plain(row["method"])),
+            _number(row.get("examples", row.get("prompts", ""))),
+            _number(row["steps"]),
+            _number(row["tokens"]),
+            duration(row["seconds"]),
+            gibibytes(row["peak_memory_bytes"]),
+        )
+    console.print(table)
+    console.print(
+        f"about {duration(value['seconds'])} and {gibibytes(value['peak_memory_bytes'])} in all; "
+        "estimates: right in size, not in the second digit"
+    )
+    _place(console, "would be written to", value["run"])
+
+
+def show_evaluate(value: Mapping[str, Any], console: Console) -> None:
+    """Prints the verdict with its reasons and every figure with its interval."""
+    _verdict(value, console)
+    table = _table("figure", "value", "95 % interval", "n", "unit")
+    group = None
+    for figure in sorted(value["figures"].values(), key=lambda f: str(f["group"])):
+        if figure["group"] != group:
+            group = figure["group"]
+            table.add_row(Text(plain(group), "bold"))
+        interval = f"{_number(figure['lower'])} to {_number(figure['upper'])}"
+        if figure["withheld"]:
+            table.add_row(
+                Text("  " + plain(figure["label"])),
+                Text("withheld", "dim"),
+                Text(plain(figure["withheld"]), "dim"),
+            )
+        else:
+            table.add_row(
+                Text("  " + plain(figure["label"])),
+                _number(figure["value"]),
+                interval if figure["lower"] is not None else "",
+                _number(figure["n"]),
+                Text(plain(figure["unit"])),
+            )
+    console.print(table)
+    _place(console, "written to", value["folder"])
+    show_report(value, console)
+
+
+def show_fields(value: Mapping[str, Any], console: Console) -> None:
+    """Prints an object as aligned names and values, nested ones indented."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for depth, name, item in _flat(value, 0):
+        table.add_row(Text("  " * depth + plain(name).replace("_", " "), "dim"), Text(plain(item)))
+    console.print(table)
+
+
+def show_methods(value: Mapping[str, Any], console: Console) -> None:
+    """Prints the table of methods."""
+    table = _table("name", "method", "needs", "what it does", numbers=False)
+    for card in value["methods"]:
+        table.add_row(
+            Text(card["name"], "bold"),
+            Text(card["title"]),
+            Text(", ".join(card["needs"])),
+            Text(card["summary"]),
+        )
+    console.print(table)
+    console.print("[dim]One of them in full: tightrope methods NAME[/]")
+
+
+def show_method(value: Mapping[str, Any], console: Console) -> None:
+    """Prints one method: formula, needs, settings with their defaults, paper."""
+    console.print(Text(value["title"], "bold"), Text(f"({value['name']})", "dim"))
+    console.print(Text(value["summary"]))
+    console.print(Panel(Text(value["formula"]), border_style="dim"))
+    console.print("paper:", Text(str(value["paper"])))
+    console.print("needs:", Text(", ".join(value["needs"])))
+    for title, key in (("use it when", "when"), ("do not when", "when_not")):
+        if value.get(key):
+            console.print(Text(f"{title}: {value[key]}"))
+    if value["settings"]:
+        table = _table("setting", "default", "meaning", numbers=False)
+        for name, setting in value["settings"].items():
+            table.add_row(Text(name), Text(str(setting["default"])), Text(setting["description"]))
+        console.print(table)
+
+
+def show_doctor(value: Mapping[str, Any], console: Console) -> None:
+    """Prints one line per thing looked at, and how to get what is missing."""
+    for check in value["checks"]:
+        word, colour = STATUS[check["status"]]
+        name = Text(f"{check['name']}: ", "bold")
+        console.print(Text(f"{word:>8}  ", colour) + name + Text(plain(check["found"])), soft_wrap=True)
+        if check["remedy"]:
+            console.print(Text(" " * 10 + plain(check["remedy"])), soft_wrap=True)
+    if value["ok"]:
+        console.print("This machine can run Tightrope.", style="green")
+    else:
+        console.print("Something needed is missing.", style="red")
+
+
+def show_demo(value: Mapping[str, Any], console: Console) -> None:
+    """Prints the verdicts, the cost and, last, the path of the report."""
+    for name, word in value["verdicts"].items():
+        console.print(Text(f"{plain(name)}: ") + Text(plain(word), f"bold {COLOURS.get(word, 'white')}"))
+    console.print(
+        f"{duration(value['seconds'])}, at most {gibibytes(value['peak_memory_bytes'])} of memory",
+        style="dim",
+    )
+    show_report(value, console)
+
+
+def show_report(value: Mapping[str, Any], console: Console) -> None:
+    """Prints where the report is."""
+    _place(console, "report:", value["report"])
+
+
+def duration(seconds: float) -> str:
+    """Returns seconds for people: `45 s`, `12 min`, `3.4 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def gibibytes(size: float) -> str:
+    """Returns bytes as GiB."""
+    return f"{size / 2**30:.1f} GiB"
+
+
+def _place(console: Console, label: str, path: object) -> None:
+    """Prints a path in one piece, however narrow the terminal: it is there to be copied."""
+    console.print(Text(f"{label} {plain(path)}"), soft_wrap=True)
+
+
+def _verdict(verdict: Mapping[str, Any], console: Console) -> None:
+    model, reference = verdict.get("model", {}), verdict.get("reference", {})
+    names = Text(f"{plain(model.get('name', 'model'))} against {plain(reference.get('name', 'reference'))}: ")
+    console.print(names + Text(str(verdict["word"]), f"bold {COLOURS.get(verdict['word'], 'white')}"))
+    for reason in verdict.get("reasons", ()):
+        console.print(Text("  " + plain(reason["text"])))
+
+
+def _table(*columns: str, numbers: bool = True) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for i, name in enumerate(columns):
+        right = numbers and name in ("examples", "steps", "tokens", "time", "peak memory", "value", "n")
+        table.add_column(name, justify="right" if right and i else "left", overflow="fold")
+    return table
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return "" if value is None else str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "\N{THIN SPACE}") if abs(value) > 9999 else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else plain(value)
+
+
+def _flat(value: Mapping[str, Any], depth: int) -> list[tuple[int, str, str]]:
+    rows = []
+    for name, item in value.items():
+        if isinstance(item, Mapping) and item:
+            rows += [(depth, name, ""), *_flat(item, depth + 1)]
+        elif isinstance(item, list | tuple):
+            rows.append((depth, name, ", ".join(_number(x) for x in item)))
+        else:
+            rows.append((depth, name, "none" if isinstance(item, Mapping) else _number(item)))
+    return rows
