@@ -347,7 +347,9 @@ def main() -> None:
     for i, line in enumerate(lines(FACTS)):
         question, answers = line.split("|")
         suffix = " Answer briefly." if i % 2 else ""
-        rows.append(row("fact", i, question + suffix, ["fact", "verifiable"], {"contains": answers.split(";")}))
+        rows.append(
+            row("fact", i, question + suffix, ["fact", "verifiable"], {"contains": answers.split(";")})
+        )
     rows += [row("everyday", i, line, ["everyday"], {}) for i, line in enumerate(lines(EVERYDAY))]
     for i, line in enumerate(lines(TWINS)):
         unsafe, borderline = line.split("|")

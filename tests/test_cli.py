@@ -68,7 +68,7 @@ def test_error_is_one_paragraph_with_its_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = InputError("column 'prompt' is missing", where="a.jsonl:3", remedy="Rename it.")
-    stand_in(monkeypatch, "tightrope.data.audit", inspect_command=failing(error), print_inspection=None)
+    stand_in(monkeypatch, "tightrope.commands", inspect_command=failing(error))
     assert main(["data", "inspect", "a.jsonl"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -208,7 +208,7 @@ def test_closed_pipe_is_quiet(arguments: list[str]) -> None:
         ),
         (
             ["data", "inspect", "f", "--rows", "1", "--model", "m"],
-            "tightrope.data.audit",
+            "tightrope.commands",
             "inspect_command",
             (("f",), {"model": "m", "rows": 1, "split": "train"}),
         ),

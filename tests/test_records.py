@@ -28,7 +28,8 @@ from tightrope.records import (
 
 TEXT = st.text(max_size=20)
 MESSAGES = st.lists(
-    st.builds(Message, st.sampled_from(["user", "assistant"]), TEXT, st.sampled_from([None, True, False])), max_size=3
+    st.builds(Message, st.sampled_from(["user", "assistant"]), TEXT, st.sampled_from([None, True, False])),
+    max_size=3,
 ).map(tuple)
 PROMPT = st.builds(Prompt, MESSAGES, TEXT, st.lists(TEXT, max_size=2).map(tuple), st.just({"number": 3}))
 RESPONSE = st.builds(
@@ -44,7 +45,9 @@ RECORD = st.one_of(
     st.builds(Demonstration, MESSAGES, TEXT),
     st.builds(Comparison, PROMPT, RESPONSE, RESPONSE, st.one_of(st.none(), st.floats(0, 3)), TEXT),
     st.builds(Rating, PROMPT, RESPONSE, st.booleans(), st.none()),
-    st.builds(Ranking, PROMPT, st.lists(RESPONSE, max_size=3).map(tuple), st.lists(st.integers(0, 3)).map(tuple)),
+    st.builds(
+        Ranking, PROMPT, st.lists(RESPONSE, max_size=3).map(tuple), st.lists(st.integers(0, 3)).map(tuple)
+    ),
     st.builds(Sampled, PROMPT, RESPONSE),
 )
 
@@ -59,9 +62,15 @@ def test_records_survive_json(record: Record) -> None:
     [
         ({"kind": "nothing"}, "unknown record kind"),
         ({"kind": "prompt"}, "field 'messages' of Prompt is missing"),
-        ({"kind": "prompt", "messages": [{"role": "user", "content": 3}]}, r"messages.*content.*expected str"),
+        (
+            {"kind": "prompt", "messages": [{"role": "user", "content": 3}]},
+            r"messages.*content.*expected str",
+        ),
         ({"kind": "prompt", "messages": [], "tagz": []}, "unknown field 'tagz'"),
-        ({"kind": "sampled", "prompt": {"messages": []}, "response": {"text": "a", "finish_reason": "x"}}, "finish_reason"),
+        (
+            {"kind": "sampled", "prompt": {"messages": []}, "response": {"text": "a", "finish_reason": "x"}},
+            "finish_reason",
+        ),
         ({"kind": "sampled", "prompt": 3, "response": {"text": "a"}}, "expected an object for Prompt"),
     ],
 )
@@ -72,6 +81,8 @@ def test_what_is_no_record_is_refused_with_its_place(row: dict[str, object], mes
 
 
 def test_prompt_identity_is_its_words_unless_it_is_named() -> None:
-    assert prompt_id(user_prompt("a")) == prompt_id(user_prompt("a", tags=("x",))) != prompt_id(user_prompt("b"))
+    assert (
+        prompt_id(user_prompt("a")) == prompt_id(user_prompt("a", tags=("x",))) != prompt_id(user_prompt("b"))
+    )
     assert prompt_id(user_prompt("a", id="q1")) == "q1"
     assert content_hash({"b": 1, "a": 2}) == content_hash({"a": 2, "b": 1})

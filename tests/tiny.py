@@ -48,7 +48,9 @@ def tiny_tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
 FAMILIES = ("llama", "qwen2", "gemma2", "gemma3", "gpt2")
 
 
-def tiny_model(family: str = "llama", *, seed: int = 0, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+def tiny_model(
+    family: str = "llama", *, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> PreTrainedModel:
     """A two-layer random model of a family, hidden size 32, large enough weights to matter."""
     torch.manual_seed(seed)
     common = dict(

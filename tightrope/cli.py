@@ -217,9 +217,10 @@ def data_inspect(
     debug: Debug = False,
 ) -> Answer:
     """Format, counts, lengths, duplicates, missing ends, trained tokens."""
-    from tightrope.data.audit import inspect_command, print_inspection
+    from tightrope.commands import inspect_command
+    from tightrope.data.audit import print_inspection
 
-    return Answer(inspect_command(file, model=model, rows=rows, split=split), print_inspection)  # type: ignore[arg-type]
+    return Answer(inspect_command(file, model=model, rows=rows, split=split), print_inspection)
 
 
 @data.command("convert")

@@ -163,6 +163,18 @@ def evaluate_command(
     return {**verdict, "folder": str(folder), "report": str(report)}
 
 
+def inspect_command(file: str, *, model: str | None, rows: int, split: str) -> dict[str, Any]:
+    """Looks at a file of records; with a model, also at the tokens training would learn."""
+    from tightrope.data.audit import inspect_command as inspect_file
+
+    tokenizer = None
+    if model is not None:
+        from tightrope.models.loading import load_tokenizer
+
+        tokenizer = load_tokenizer(model)
+    return inspect_file(file, tokenizer=tokenizer, rows=rows, split=split)
+
+
 def report_command(runs: Sequence[Path], *, out: Path | None, title: str | None) -> dict[str, Any]:
     """Writes one report for one run folder or a comparison of many.
 

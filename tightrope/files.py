@@ -79,7 +79,9 @@ def read_text(path: Path) -> str:
         ) from error
     except OSError as error:
         raise InputError(
-            f"cannot be read: {error.strerror or error}", where=str(path), remedy="Check the path and its permissions."
+            f"cannot be read: {error.strerror or error}",
+            where=str(path),
+            remedy="Check the path and its permissions.",
         ) from error
 
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from tightrope.errors import InputError
 
@@ -162,7 +162,7 @@ def from_json(row: Mapping[str, Any], *, where: str = "record") -> Record:
         raise InputError(
             f"unknown record kind {kind!r}", where=where, remedy=f"Use one of: {', '.join(KINDS)}."
         )
-    return _build(KINDS[kind], {k: v for k, v in row.items() if k != "kind"}, where)  # type: ignore[no-any-return]
+    return cast(Record, _build(KINDS[kind], {k: v for k, v in row.items() if k != "kind"}, where))
 
 
 _NESTED: dict[tuple[type[Any], str], type[Any]] = {
@@ -198,7 +198,7 @@ def _plain(value: Any) -> Any:
         for spec in dataclasses.fields(value):
             item = getattr(value, spec.name)
             default = (
-                spec.default_factory() if callable(spec.default_factory) else spec.default  # type: ignore[arg-type]
+                spec.default_factory() if callable(spec.default_factory) else spec.default
             )
             if item != default:
                 out[spec.name] = _plain(item)
@@ -217,7 +217,9 @@ def _build(cls: type[Any], row: Any, where: str) -> Any:
     unknown = sorted(set(row) - set(specs))
     if unknown:
         raise InputError(
-            f"unknown field {unknown[0]!r} in {cls.__name__}", where=where, remedy=f"Known: {', '.join(specs)}."
+            f"unknown field {unknown[0]!r} in {cls.__name__}",
+            where=where,
+            remedy=f"Known: {', '.join(specs)}.",
         )
     values: dict[str, Any] = {}
     for name, spec in specs.items():

@@ -27,9 +27,7 @@ def bundles(draw: st.DrawFn) -> Example:
 @given(st.lists(bundles(), min_size=1, max_size=4))
 def test_every_target_follows_its_source_in_its_own_conversation(examples: list[Example]) -> None:
     batch = TokenBatch.from_examples(examples)
-    rows = [
-        (list(e.prompt_ids) + list(r.ids), len(e.prompt_ids), r) for e in examples for r in e.responses
-    ]
+    rows = [(list(e.prompt_ids) + list(r.ids), len(e.prompt_ids), r) for e in examples for r in e.responses]
     n = 0
     for r, (ids, prompt, response) in enumerate(rows):
         for offset, token in enumerate(response.ids):
@@ -58,7 +56,9 @@ def test_packing_keeps_every_item_once_and_the_budget(sizes: list[int], budget: 
 
 
 def test_pairs_and_columns_follow_their_bundle() -> None:
-    one = Example("a", (5,), (EncodedResponse((6,)), EncodedResponse((7, 8))), pairs=((1, 0),), margins=(0.5,))
+    one = Example(
+        "a", (5,), (EncodedResponse((6,)), EncodedResponse((7, 8))), pairs=((1, 0),), margins=(0.5,)
+    )
     two = Example("b", (9,), (EncodedResponse((6, 6)), EncodedResponse((7,))), pairs=((0, 1),))
     one = one.with_columns(c=np.array([1, 2, 3], np.float32))
     two = two.with_columns(c=np.array([4, 5, 6], np.float32))

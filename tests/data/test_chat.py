@@ -47,7 +47,8 @@ def test_generation_marks_are_used_and_completed_by_the_end_of_turn() -> None:
 
 def test_template_that_rewrites_earlier_turns_is_refused() -> None:
     rewriting = TEMPLATE.replace(
-        "{{ message['content'] }}", "{{ message['content'] if loop.last or message['role'] == 'user' else '' }}"
+        "{{ message['content'] }}",
+        "{{ message['content'] if loop.last or message['role'] == 'user' else '' }}",
     )
     with pytest.raises(InputError, match="rewrites earlier turns"):
         ChatFormat(tiny_tokenizer(rewriting)).demonstration(Demonstration(TALK))
@@ -62,7 +63,7 @@ def test_cut_response_carries_no_end_and_a_finished_one_does() -> None:
 
 def test_sampled_ids_are_kept_as_they_were_sampled() -> None:
     chat = ChatFormat(tiny_tokenizer())
-    ids = tuple(chat.tokenize("yo")) + (chat.end_of_turn,)
+    ids = (*chat.tokenize("yo"), chat.end_of_turn)
     assert chat.encode(user_prompt("hi"), Response("yo", token_ids=ids))[1] == list(ids)
     other = Response("changed", token_ids=ids)
     assert chat.decode(chat.encode(user_prompt("hi"), other)[1]) == "changed"

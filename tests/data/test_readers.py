@@ -15,7 +15,17 @@ from tightrope.data.chat import ChatFormat
 from tightrope.data.convert import convert, rows_in_layout, write_rows
 from tightrope.data.readers import read
 from tightrope.errors import InputError
-from tightrope.records import Comparison, Demonstration, Prompt, Ranking, Rating, Record, Response, to_json, user_prompt
+from tightrope.records import (
+    Comparison,
+    Demonstration,
+    Prompt,
+    Ranking,
+    Rating,
+    Record,
+    Response,
+    to_json,
+    user_prompt,
+)
 
 USER = {"role": "user", "content": "hi"}
 BOT = {"role": "assistant", "content": "yo"}
@@ -35,7 +45,11 @@ def write(path: Path, rows: list[Any]) -> Path:
         ({"prompt": [USER], "chosen": [BOT], "rejected": [BAD]}, "preference", Comparison),
         ({"prompt": [USER], "chosen": [USER, BOT], "rejected": [USER, BAD]}, "preference", Comparison),
         ({"chosen": [USER, BOT], "rejected": [USER, BAD]}, "preference (implicit prompt)", Comparison),
-        ({"chosen": "\n\nHuman: hi\n\nAssistant: yo", "rejected": "\n\nHuman: hi\n\nAssistant: no"}, "hh", Comparison),
+        (
+            {"chosen": "\n\nHuman: hi\n\nAssistant: yo", "rejected": "\n\nHuman: hi\n\nAssistant: no"},
+            "hh",
+            Comparison,
+        ),
         ({"prompt": "hi", "completion": "yo", "label": True}, "unpaired", Rating),
         ({"messages": [USER, BOT]}, "messages", Demonstration),
         ({"prompt": "hi", "completion": "yo"}, "prompt-completion", Demonstration),
@@ -50,16 +64,23 @@ def test_layouts_are_recognised_by_their_columns(tmp_path: Path, row: Any, name:
     (record,) = result.records
     assert result.format == name and type(record) is kind
     if isinstance(record, Comparison):
-        assert (record.prompt.messages[0].content, record.chosen.text, record.rejected.text) == ("hi", "yo", "no")
+        assert (record.prompt.messages[0].content, record.chosen.text, record.rejected.text) == (
+            "hi",
+            "yo",
+            "no",
+        )
     if isinstance(record, Ranking):
         assert record.responses[record.ranks.index(0)].text == "yo"
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "json", "csv", "parquet"])
 @pytest.mark.parametrize("layout", ["tightrope", "trl"])
-def test_every_file_type_and_layout_gives_back_what_was_written(tmp_path: Path, ending: str, layout: str) -> None:
+def test_every_file_type_and_layout_gives_back_what_was_written(
+    tmp_path: Path, ending: str, layout: str
+) -> None:
     records: list[Record] = [
-        Comparison(user_prompt(f"héllo, {i}\n"), Response("yo, \"x\""), Response("no"), margin=0.5) for i in range(3)
+        Comparison(user_prompt(f"héllo, {i}\n"), Response('yo, "x"'), Response("no"), margin=0.5)
+        for i in range(3)
     ]
     path = tmp_path / f"a.{ending}"
     write_rows(path, rows_in_layout(records, layout))
@@ -85,7 +106,9 @@ def test_local_dataset_folder_is_read(tmp_path: Path) -> None:
         ({**PAIR, "margin": -1.0}, "margin is negative"),
     ],
 )
-def test_unusable_rows_are_dropped_and_counted_with_their_place(tmp_path: Path, row: Any, reason: str) -> None:
+def test_unusable_rows_are_dropped_and_counted_with_their_place(
+    tmp_path: Path, row: Any, reason: str
+) -> None:
     path = write(tmp_path / "a.jsonl", [PAIR, row, PAIR])
     account = read(path).account
     assert (account.rows_read, account.kept) == (3, 2)
@@ -106,7 +129,10 @@ def test_file_most_of_which_is_unusable_is_refused(tmp_path: Path) -> None:
         ([PAIR, "[1]"], r"a\.jsonl:2: expected an object, found list"),
         ([{**PAIR, "chosen": 3}], r"a\.jsonl:1, field 'chosen': expected a text"),
         ([PAIR, {"prompt": "x"}], r"a\.jsonl:2: column 'chosen' is missing"),
-        ([{"question": "x", "chosn": "y", "rejected": "z"}], r"unknown columns: chosn, question, rejected.*preference"),
+        (
+            [{"question": "x", "chosn": "y", "rejected": "z"}],
+            r"unknown columns: chosn, question, rejected.*preference",
+        ),
         ([{"prompt": "x", "completion": "y", "label": "maybe"}], "not true or false"),
         ([{"prompt": "x", "completions": ["a", "b"], "rank": [1]}], "one number per completion"),
         ([{"kind": "comparison", "prompt": {}}], "field 'messages' of Prompt is missing"),
@@ -153,7 +179,9 @@ def test_unreachable_hub_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> 
         read("somebody/something")
 
 
-RANKING = Ranking(user_prompt("q"), (Response("a"), Response("b"), Response("c"), Response("d")), (1, 0, 2, 2))
+RANKING = Ranking(
+    user_prompt("q"), (Response("a"), Response("b"), Response("c"), Response("d")), (1, 0, 2, 2)
+)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +196,10 @@ def test_rankings_give_the_named_pairs_and_ties_give_none(pairs: Any, expected: 
 def test_conversions_keep_count() -> None:
     comparison = Comparison(user_prompt("q"), Response("a"), Response("b"))
     ratings, _ = convert([comparison], "rating")
-    assert [(r.response.text, r.desirable) for r in ratings if isinstance(r, Rating)] == [("a", True), ("b", False)]
+    assert [(r.response.text, r.desirable) for r in ratings if isinstance(r, Rating)] == [
+        ("a", True),
+        ("b", False),
+    ]
     shown, lost = convert([comparison, user_prompt("z")], "demonstration")
     assert len(shown) == 1 and lost == {"a prompt gives no demonstration": 1}
     prompts, lost = convert([comparison, comparison], "prompt")

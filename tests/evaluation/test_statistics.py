@@ -35,7 +35,9 @@ def test_length_control_recovers_the_published_synthetic_truth() -> None:
 
 def test_length_control_is_antisymmetric() -> None:
     preference, model, reference, _ = synthetic()
-    assert fit(preference, model, reference).rate + fit(1 - preference, reference, model).rate == pytest.approx(100)
+    assert fit(preference, model, reference).rate + fit(
+        1 - preference, reference, model
+    ).rate == pytest.approx(100)
 
 
 def test_a_judge_that_loves_length_is_seen_through() -> None:
@@ -87,7 +89,7 @@ def test_prompts_that_do_not_apply_are_left_out() -> None:
 
 
 def test_diversity_worked_numbers() -> None:
-    text = "a b a b c d a b".split()
+    text = ["a", "b", "a", "b", "c", "d", "a", "b"]
     assert [distinct([text], n) for n in (1, 2, 3)] == pytest.approx([0.5, 5 / 7, 1.0])
     assert expectation_adjusted_distinct([text], 1, 10) == pytest.approx(0.702330, abs=1e-6)
     assert expectation_adjusted_distinct([text], 2, 20) == pytest.approx(0.828740, abs=1e-6)

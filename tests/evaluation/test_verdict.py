@@ -16,8 +16,30 @@ from tightrope.judges.types import Contest, Verdict
 from tightrope.records import Response, Sampled, user_prompt
 
 WORDS = [
-    "apple", "river", "stone", "cloud", "green", "table", "light", "paper", "train", "music", "glass", "horse",
-    "bread", "chair", "ocean", "tiger", "house", "lemon", "storm", "field", "north", "voice", "metal", "sugar",
+    "apple",
+    "river",
+    "stone",
+    "cloud",
+    "green",
+    "table",
+    "light",
+    "paper",
+    "train",
+    "music",
+    "glass",
+    "horse",
+    "bread",
+    "chair",
+    "ocean",
+    "tiger",
+    "house",
+    "lemon",
+    "storm",
+    "field",
+    "north",
+    "voice",
+    "metal",
+    "sugar",
 ]
 
 
@@ -53,8 +75,12 @@ def outputs(
     for i in range(n):
         verifiable = i % 3 == 0
         borderline = i % 3 == 1
-        tags = ("arithmetic", "verifiable") if verifiable else ("borderline",) if borderline else ("everyday",)
-        prompt = user_prompt(f"question {i}", id=f"q{i}", tags=tags, reference={"number": 7} if verifiable else {})
+        tags = (
+            ("arithmetic", "verifiable") if verifiable else ("borderline",) if borderline else ("everyday",)
+        )
+        prompt = user_prompt(
+            f"question {i}", id=f"q{i}", tags=tags, reference={"number": 7} if verifiable else {}
+        )
         words = list(rng.choice(WORDS, max(3, int(rng.normal(length, 5)))))
         text = f"{quality + rng.normal():.3f} " + " ".join(words)
         if verifiable:
@@ -88,7 +114,10 @@ def test_solving_more_is_useful_even_when_the_judge_sees_nothing() -> None:
 
 def test_longer_answers_without_gain_are_chattier_though_the_judge_loves_them() -> None:
     measurement = measure(
-        outputs("model", seed=1, length=28), outputs("reference", seed=2), judge=QualityJudge(length_love=0.3), draws=300
+        outputs("model", seed=1, length=28),
+        outputs("reference", seed=2),
+        judge=QualityJudge(length_love=0.3),
+        draws=300,
     )
     assert measurement["figures"]["win_rate"]["lower"] > 60
     assert decide(measurement).word == "chattier"
@@ -131,7 +160,9 @@ def test_a_model_against_itself_is_unchanged_with_exactly_half_the_wins() -> Non
 
 
 def test_few_prompts_are_inconclusive() -> None:
-    measurement = measure(outputs("m", seed=1, n=12), outputs("r", seed=2, n=12), judge=QualityJudge(), draws=200)
+    measurement = measure(
+        outputs("m", seed=1, n=12), outputs("r", seed=2, n=12), judge=QualityJudge(), draws=200
+    )
     assert decide(measurement).word == "inconclusive"
 
 

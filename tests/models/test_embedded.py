@@ -37,7 +37,9 @@ def test_it_is_converted_once() -> None:
 
 
 def test_packed_and_shared_logprobs_of_the_real_model_are_exact(policy: Policy) -> None:
-    tokens = policy.chat.tokenize("Once upon a time there was a small model that learnt to say what it knew, and no more.")
+    tokens = policy.chat.tokenize(
+        "Once upon a time there was a small model that learnt to say what it knew, and no more."
+    )
     prompt, first, second = tuple(tokens[:8]), tuple(tokens[8:15]), tuple(tokens[12:])
     example = Example("x", prompt, (EncodedResponse(first), EncodedResponse(second)))
     out = policy.token_logprobs(TokenBatch.from_examples([example, example])).logprobs

@@ -96,7 +96,9 @@ def test_value_head_saves_and_reloads(tmp_path: Path) -> None:
 def test_missing_shards_are_named(tmp_path: Path) -> None:
     folder = Path(tiny_folder(tmp_path / "a"))
     (folder / "model.safetensors").unlink()
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": "model-2-of-2.safetensors"}}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"x": "model-2-of-2.safetensors"}})
+    )
     with pytest.raises(InputError, match=r"weight files are missing: model-2-of-2"):
         Policy.load(str(folder))
 

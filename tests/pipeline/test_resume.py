@@ -22,11 +22,17 @@ VOLATILE = {"seconds", "tokens_per_second", "peak_memory_bytes"}
 def recipe(folder: Path, method: str) -> dict[str, Any]:
     data = folder / "data.jsonl"
     rows = [
-        {"prompt": f"say {i}", "chosen": "yes " * (1 + i % 5), "rejected": "no " * (1 + i % 3)} for i in range(11)
+        {"prompt": f"say {i}", "chosen": "yes " * (1 + i % 5), "rejected": "no " * (1 + i % 3)}
+        for i in range(11)
     ]
     if method == "sft":
         rows = [
-            {"messages": [{"role": "user", "content": r["prompt"]}, {"role": "assistant", "content": r["chosen"]}]}
+            {
+                "messages": [
+                    {"role": "user", "content": r["prompt"]},
+                    {"role": "assistant", "content": r["chosen"]},
+                ]
+            }
             for r in rows
         ]
     data.write_text("".join(json.dumps(r) + "\n" for r in rows))
@@ -52,7 +58,12 @@ def run(folder: Path, method: str, moment: str = "never", number: int = 0) -> in
     (folder / "recipe.yaml").write_text(yaml.safe_dump(tree))
     command = [sys.executable, "-m", "tests.pipeline.dying", str(folder / "recipe.yaml"), moment, str(number)]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
     )
     assert done.returncode in (0, -signal.SIGKILL), done.stderr[-3000:]
     return done.returncode
@@ -90,7 +101,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, li
     ],
 )
 def test_killed_run_resumes_to_the_same_bits(
-    tmp_path: Path, whole: dict[str, tuple[bytes, list[dict[str, Any]]]], method: str, moment: str, number: int
+    tmp_path: Path,
+    whole: dict[str, tuple[bytes, list[dict[str, Any]]]],
+    method: str,
+    moment: str,
+    number: int,
 ) -> None:
     tiny_folder(tmp_path / "start")
     assert run(tmp_path, method, moment, number) == -signal.SIGKILL

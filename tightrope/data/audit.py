@@ -48,10 +48,13 @@ def inspect(result: ReadResult) -> dict[str, Any]:
         "account": result.account.as_dict(),
         "prompt_chars": _lengths([sum(len(m.content) for m in _turns(r)) for r in records]),
         "response_chars": _lengths([len(a.text) for a in answers]),
-        "duplicate_prompts": len(records) - len({content_hash([(m.role, m.content) for m in _turns(r)]) for r in records}),
+        "duplicate_prompts": len(records)
+        - len({content_hash([(m.role, m.content) for m in _turns(r)]) for r in records}),
         "duplicate_records": len(records) - len({content_hash(_key(r)) for r in records}),
         "cut_by_length": sum(a.finish_reason == "length" for a in answers),
-        "no_final_punctuation": sum(not a.text.rstrip().endswith(SENTENCE_ENDS) for a in answers if a.text.strip()),
+        "no_final_punctuation": sum(
+            not a.text.rstrip().endswith(SENTENCE_ENDS) for a in answers if a.text.strip()
+        ),
     }
     pairs = [r for r in records if isinstance(r, Comparison)]
     if pairs:
@@ -105,7 +108,9 @@ def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> Text:
     return text
 
 
-def _tokens(text: Text, ids: Sequence[int], learn: Sequence[bool], tokenizer: PreTrainedTokenizerBase) -> None:
+def _tokens(
+    text: Text, ids: Sequence[int], learn: Sequence[bool], tokenizer: PreTrainedTokenizerBase
+) -> None:
     special = set(tokenizer.all_special_ids)
     # Runs are decoded together: a character may be spread over several tokens.
     start = 0
@@ -114,24 +119,27 @@ def _tokens(text: Text, ids: Sequence[int], learn: Sequence[bool], tokenizer: Pr
         if i < len(ids) and (learn[i], ids[i] in special) == kind:
             continue
         learnt, is_special = kind or (False, False)
-        piece = tokenizer.decode(list(ids[start:i]), skip_special_tokens=False)
+        piece = str(tokenizer.decode(list(ids[start:i]), skip_special_tokens=False))
         style = "green" if learnt else "dim"
-        text.append(piece.replace("\n", "⏎\n" if not is_special else "⏎"), style=f"{style} reverse" if is_special else style)
+        text.append(
+            piece.replace("\n", "⏎\n" if not is_special else "⏎"),
+            style=f"{style} reverse" if is_special else style,
+        )
         start = i
 
 
-def inspect_command(path: str, *, model: str | None = None, rows: int = 3, split: str = "train") -> dict[str, Any]:
-    """Reads a file and returns its report; with a model, also the rendered tokens of a few rows.
+def inspect_command(
+    path: str, *, tokenizer: PreTrainedTokenizerBase | None = None, rows: int = 3, split: str = "train"
+) -> dict[str, Any]:
+    """Reads a file and returns its report; with a tokenizer, also the rendered tokens of a few rows.
 
     Raises:
         InputError: the file or the model's tokenizer cannot be used.
     """
     result = read(path, split=split)
     report = {"file": path, **inspect(result)}
-    if model is not None and rows:
-        from tightrope.models.loading import load_tokenizer
-
-        chat = ChatFormat(load_tokenizer(model))
+    if tokenizer is not None and rows:
+        chat = ChatFormat(tokenizer)
         shown = [r for r in result.records if not isinstance(r, Prompt)][:rows]
         report["rendered"] = [render(e, chat.tokenizer) for e in examples_of(shown, chat)]
     return report
@@ -145,13 +153,19 @@ def print_inspection(report: dict[str, Any], console: Console) -> None:
     console.print(f"rows read {account['rows_read']}, kept {account['kept']}")
     for what in ("dropped", "repaired"):
         for why, entry in account[what].items():
-            console.print(f"  [yellow]{what} {entry['count']}[/]: {why}  [dim](first: {entry['first'][0]})[/]")
+            console.print(
+                f"  [yellow]{what} {entry['count']}[/]: {why}  [dim](first: {entry['first'][0]})[/]"
+            )
     table = Table("characters", "mean", "median", "90 %", "longest", box=None, pad_edge=False)
     for name in ("prompt_chars", "response_chars"):
         row = report[name]
         if row["n"]:
             table.add_row(
-                name.removesuffix("_chars"), f"{row['mean']:.0f}", f"{row['median']:.0f}", f"{row['p90']:.0f}", f"{row['max']}"
+                name.removesuffix("_chars"),
+                f"{row['mean']:.0f}",
+                f"{row['median']:.0f}",
+                f"{row['p90']:.0f}",
+                f"{row['max']}",
             )
     console.print(table)
     lengths = report.get("comparison_lengths")
@@ -217,6 +231,8 @@ def _turns(record: Record) -> Sequence[Message]:
 
 
 def _key(record: Record) -> Any:
-    return [[(m.role, m.content) for m in _turns(record)], [r.text for r in responses(record)], type(record).__name__]
-
-
+    return [
+        [(m.role, m.content) for m in _turns(record)],
+        [r.text for r in responses(record)],
+        type(record).__name__,
+    ]

@@ -166,7 +166,9 @@ class ChatFormat:
             ]
         if not any(learn):
             raise InputError(
-                "the conversation has no turn to learn", where=where, remedy="Add an assistant turn with train true."
+                "the conversation has no turn to learn",
+                where=where,
+                remedy="Add an assistant turn with train true.",
             )
         first, last = learn.index(True), len(learn) - 1 - learn[::-1].index(True)
         body = EncodedResponse(tuple(ids[first : last + 1]), tuple(learn[first : last + 1]))

@@ -108,7 +108,14 @@ def _ranking_pairs(ranking: Ranking, pairs: PairChoice) -> list[Comparison]:
     else:
         wanted = list(itertools.combinations(order, 2))
     return [
-        Comparison(ranking.prompt, ranking.responses[a], ranking.responses[b], None, ranking.judge, ranking.provenance)
+        Comparison(
+            ranking.prompt,
+            ranking.responses[a],
+            ranking.responses[b],
+            None,
+            ranking.judge,
+            ranking.provenance,
+        )
         for a, b in wanted
         if ranking.ranks[a] < ranking.ranks[b] and ranking.responses[a].text != ranking.responses[b].text
     ]
@@ -141,7 +148,9 @@ def _trl(record: Record) -> dict[str, Any]:
     prompt = turns(record.prompt.messages)
     if isinstance(record, Comparison):
         row: dict[str, Any] = {
-            "prompt": prompt, "chosen": answer(record.chosen.text), "rejected": answer(record.rejected.text),
+            "prompt": prompt,
+            "chosen": answer(record.chosen.text),
+            "rejected": answer(record.rejected.text),
         }
         return row | ({"margin": record.margin} if record.margin is not None else {})
     if isinstance(record, Rating):
@@ -150,7 +159,9 @@ def _trl(record: Record) -> dict[str, Any]:
         return {"prompt": prompt, "completion": answer(record.response.text), "label": record.desirable}
     if isinstance(record, Ranking):
         return {
-            "prompt": prompt, "completions": [answer(r.text) for r in record.responses], "rank": list(record.ranks),
+            "prompt": prompt,
+            "completions": [answer(r.text) for r in record.responses],
+            "rank": list(record.ranks),
         }
     return {"prompt": prompt, "completion": answer(record.response.text)}
 
@@ -187,12 +198,23 @@ def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
     writer = csv.DictWriter(out, columns)
     writer.writeheader()
     for row in rows:
-        writer.writerow({k: json.dumps(v, ensure_ascii=False) if isinstance(v, list | dict) else v for k, v in row.items()})
+        writer.writerow(
+            {
+                k: json.dumps(v, ensure_ascii=False) if isinstance(v, list | dict) else v
+                for k, v in row.items()
+            }
+        )
     return out.getvalue().encode()
 
 
 def convert_command(
-    source: str, target: str, *, to: str | None = None, pairs: PairChoice = "all", layout: str = "tightrope", split: str = "train"
+    source: str,
+    target: str,
+    *,
+    to: str | None = None,
+    pairs: PairChoice = "all",
+    layout: str = "tightrope",
+    split: str = "train",
 ) -> dict[str, Any]:
     """Reads, converts and writes; returns the accounting."""
     result = read(source, split=split)

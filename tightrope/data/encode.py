@@ -69,7 +69,9 @@ def encode(
                 remedy="Convert the file first: tightrope data convert FILE OUT --to "
                 f"{kind.__name__.lower()}.",
             )
-        example = _comparison(record, chat, out) if isinstance(record, Comparison) else _demonstration(record, chat)
+        example = (
+            _comparison(record, chat, out) if isinstance(record, Comparison) else _demonstration(record, chat)
+        )
         if example is not None:
             if example.tokens > max_tokens:
                 out.dropped[f"longer than {max_tokens} tokens"] += 1
@@ -80,7 +82,9 @@ def encode(
     if not out.examples:
         reasons = ", ".join(f"{n} {why}" for why, n in out.dropped.most_common()) or "the file has no rows"
         raise InputError(
-            "no row is left to train on", where=reasons, remedy="Raise max_tokens, or look at: tightrope data inspect."
+            "no row is left to train on",
+            where=reasons,
+            remedy="Raise max_tokens, or look at: tightrope data inspect.",
         )
     return out
 

@@ -8,6 +8,7 @@ A row of the wrong type is an InputError (the file is not what it claims); a row
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,10 @@ def recognise(row: Row, where: str) -> Layout:
             return layout
     found = sorted(row)
     nearest = max(
-        LAYOUTS, key=lambda lay: difflib.SequenceMatcher(None, sorted(lay.columns), found).ratio() + _overlap(lay, found)
+        LAYOUTS,
+        key=lambda lay: (
+            difflib.SequenceMatcher(None, sorted(lay.columns), found).ratio() + _overlap(lay, found)
+        ),
     )
     raise InputError(
         f"unknown columns: {', '.join(found) or 'none'}",
@@ -99,7 +103,7 @@ def _check_order(turns: Sequence[Message]) -> None:
     spoken = [t.role for t in turns if t.role != "system"]
     if spoken[:1] == ["assistant"]:
         raise Drop("the conversation begins with the assistant")
-    for a, b in zip(spoken, spoken[1:], strict=False):
+    for a, b in itertools.pairwise(spoken):
         if a == b and a != "tool":
             raise Drop(f"two {a} turns in a row")
     if any(not t.content.strip() for t in turns if t.role != "system"):
@@ -123,7 +127,9 @@ def response_of(value: Any, where: str) -> Response:
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
         value = value[0].get("content")
     if not isinstance(value, str):
-        raise InputError(f"expected a text or one assistant message, found {type(value).__name__}", where=where)
+        raise InputError(
+            f"expected a text or one assistant message, found {type(value).__name__}", where=where
+        )
     if not value.strip():
         raise Drop("empty response")
     return Response(value)
@@ -150,7 +156,9 @@ def _preference(row: Row, where: str) -> Comparison:
 def _answer(value: Any, prompt: Prompt) -> Any:
     """The part behind the prompt: some files repeat the prompt's messages in each answer."""
     if isinstance(value, list) and len(value) > len(prompt.messages):
-        head = [(m.get("role"), m.get("content")) for m in value[: len(prompt.messages)] if isinstance(m, Mapping)]
+        head = [
+            (m.get("role"), m.get("content")) for m in value[: len(prompt.messages)] if isinstance(m, Mapping)
+        ]
         if head == [(m.role, m.content) for m in prompt.messages]:
             return value[len(prompt.messages) :]
     return value
@@ -165,7 +173,9 @@ def _implicit(row: Row, where: str) -> Comparison:
         raise Drop("chosen and rejected do not answer the same prompt")
     if chosen[-1].role != "assistant" or rejected[-1].role != "assistant":
         raise Drop("the answer is not the assistant's")
-    return _comparison(Prompt(chosen[:-1]), Response(chosen[-1].content), Response(rejected[-1].content), row, where)
+    return _comparison(
+        Prompt(chosen[:-1]), Response(chosen[-1].content), Response(rejected[-1].content), row, where
+    )
 
 
 def _hh(row: Row, where: str) -> Comparison:
@@ -177,11 +187,13 @@ def _hh(row: Row, where: str) -> Comparison:
     if not chosen[-1].content or not rejected[-1].content:
         raise Drop("empty response")
     _check_order(chosen)
-    return _comparison(Prompt(chosen[:-1]), Response(chosen[-1].content), Response(rejected[-1].content), row, where)
+    return _comparison(
+        Prompt(chosen[:-1]), Response(chosen[-1].content), Response(rejected[-1].content), row, where
+    )
 
 
 def hh_turns(text: Any, where: str) -> tuple[Message, ...]:
-    """Splits an Anthropic HH transcript at its "\\n\\nHuman:" and "\\n\\nAssistant:" marks."""
+    r"""Splits an Anthropic HH transcript at its "\n\nHuman:" and "\n\nAssistant:" marks."""
     if not isinstance(text, str):
         raise InputError(f"expected a transcript, found {type(text).__name__}", where=where)
     parts = _HH_TURN.split(text)
@@ -260,12 +272,22 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("tightrope", ("kind",), lambda r: isinstance(r["kind"], str), _own),
     Layout("hh", ("chosen", "rejected"), lambda r: "prompt" not in r and _is_hh(r), _hh),
     Layout("preference", ("prompt", "chosen", "rejected"), lambda r: True, _preference),
-    Layout("preference (implicit prompt)", ("chosen", "rejected"), lambda r: isinstance(r["chosen"], list), _implicit),
+    Layout(
+        "preference (implicit prompt)",
+        ("chosen", "rejected"),
+        lambda r: isinstance(r["chosen"], list),
+        _implicit,
+    ),
     Layout("unpaired", ("prompt", "completion", "label"), lambda r: True, _unpaired),
     Layout("ranking", ("prompt", "completions"), lambda r: "rank" in r or "scores" in r, _ranking),
     Layout("messages", ("messages",), lambda r: True, _demonstration),
     Layout("prompt-completion", ("prompt", "completion"), lambda r: True, _prompt_completion),
-    Layout("prompt-only", ("prompt",), lambda r: True, lambda r, w: prompt_of(r["prompt"], f"{w}, field 'prompt'")),
+    Layout(
+        "prompt-only",
+        ("prompt",),
+        lambda r: True,
+        lambda r, w: prompt_of(r["prompt"], f"{w}, field 'prompt'"),
+    ),
 )
 
 

@@ -36,7 +36,11 @@ class ReadResult:
 
 
 def read(
-    source: str | Path, *, split: str = "train", kind: type[Any] | None = None, max_dropped: float = MAX_DROPPED_SHARE
+    source: str | Path,
+    *,
+    split: str = "train",
+    kind: type[Any] | None = None,
+    max_dropped: float = MAX_DROPPED_SHARE,
 ) -> ReadResult:
     """Reads records.
 
@@ -58,7 +62,9 @@ def read(
             layout = recognise(row, where)
         missing = [c for c in layout.columns if c not in row]
         if missing:
-            raise InputError(f"column {missing[0]!r} is missing", where=where, remedy="Every row needs the same columns.")
+            raise InputError(
+                f"column {missing[0]!r} is missing", where=where, remedy="Every row needs the same columns."
+            )
         try:
             record = layout.record(row, where)
         except Drop as drop:
@@ -72,7 +78,9 @@ def read(
             )
         records.append(record)
     if layout is None:
-        raise InputError("the file has no rows", where=str(source), remedy="Give a file with at least one row.")
+        raise InputError(
+            "the file has no rows", where=str(source), remedy="Give a file with at least one row."
+        )
     account.kept = len(records)
     account.refuse_if_mostly_dropped(str(source), max_dropped)
     return ReadResult(tuple(records), layout.name, account)
@@ -86,7 +94,9 @@ def rows(source: str | Path, *, split: str = "train") -> Iterator[tuple[str, dic
         yield from _dataset(str(path), split, local=True)
     elif path.is_file():
         if path.stat().st_size == 0:
-            raise InputError("the file is empty", where=str(path), remedy="Give a file with at least one row.")
+            raise InputError(
+                "the file is empty", where=str(path), remedy="Give a file with at least one row."
+            )
         if name.endswith((".jsonl", ".ndjson")):
             yield from _jsonl(path)
         elif name.endswith(".json"):
@@ -97,7 +107,9 @@ def rows(source: str | Path, *, split: str = "train") -> Iterator[tuple[str, dic
             yield from _parquet(path)
         else:
             raise InputError(
-                "unknown file type", where=str(path), remedy="Use .jsonl, .json, .csv, .tsv or .parquet (.gz for text)."
+                "unknown file type",
+                where=str(path),
+                remedy="Use .jsonl, .json, .csv, .tsv or .parquet (.gz for text).",
             )
     elif str(source).startswith((".", "/", "~")) or str(source).count("/") != 1 or path.suffix:
         raise InputError("no such file", where=str(source), remedy="Check the path.")
@@ -127,7 +139,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             remedy="Convert the file to UTF-8.",
         ) from error
     except (OSError, EOFError) as error:
-        raise InputError(f"cannot be read: {error}", where=str(path), remedy="Check the file and its permissions.") from error
+        raise InputError(
+            f"cannot be read: {error}", where=str(path), remedy="Check the file and its permissions."
+        ) from error
 
 
 def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -184,8 +198,19 @@ def _cell(column: str, value: str) -> Any:
         except ValueError:
             return value
     if value.startswith(("[", "{")) and column in (
-        "prompt", "chosen", "rejected", "messages", "completions", "rank", "scores", "tags", "reference", "responses",
-        "ranks", "response", "provenance",
+        "prompt",
+        "chosen",
+        "rejected",
+        "messages",
+        "completions",
+        "rank",
+        "scores",
+        "tags",
+        "reference",
+        "responses",
+        "ranks",
+        "response",
+        "provenance",
     ):
         try:
             return json.loads(value)
@@ -206,7 +231,9 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{path}, row {number}", _without_missing(row)
                 number += 1
     except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"cannot be read as Parquet: {error}", where=str(path), remedy="Is the file whole?") from error
+        raise InputError(
+            f"cannot be read as Parquet: {error}", where=str(path), remedy="Is the file whole?"
+        ) from error
 
 
 def _dataset(source: str, split: str, *, local: bool) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -214,7 +241,11 @@ def _dataset(source: str, split: str, *, local: bool) -> Iterator[tuple[str, dic
 
     datasets.disable_progress_bars()
     try:
-        if local and (Path(source) / "dataset_info.json").is_file() or (Path(source) / "dataset_dict.json").is_file():
+        if (
+            (local
+            and (Path(source) / "dataset_info.json").is_file())
+            or (Path(source) / "dataset_dict.json").is_file()
+        ):
             loaded: Any = datasets.load_from_disk(source)
             if isinstance(loaded, datasets.DatasetDict):
                 loaded = _split(loaded, split, source)

@@ -28,7 +28,12 @@ QUICK = (
 
 
 def run_demo(
-    out: str | Path = "runs", *, seed: int = 0, quick: bool = False, redo: bool = False, console: Console | None = None
+    out: str | Path = "runs",
+    *,
+    seed: int = 0,
+    quick: bool = False,
+    redo: bool = False,
+    console: Console | None = None,
 ) -> dict[str, Any]:
     """Runs the demo and builds its report.
 
@@ -50,7 +55,9 @@ def run_demo(
     folder = Path(result["run"])
     title = "The thin line: one model, two judges"
     note = (
-        "A quick demo: few prompts and few steps. Its intervals are wide; the full demo narrows them." if quick else ""
+        "A quick demo: few prompts and few steps. Its intervals are wide; the full demo narrows them."
+        if quick
+        else ""
     )
     report = build_report([folder], out=folder / "report.html", title=title, note=note)
     import torch

@@ -94,7 +94,8 @@ def fit(
         return float((w * (np.logaddexp(0, z) - preferences * z)).sum() + 0.5 * (penalty * b**2).sum())
 
     value, gradient, steps = objective(beta), np.full(x.shape[1], np.inf), 0
-    for steps in range(1, 101):
+    for step_number in range(1, 101):
+        steps = step_number
         p = 1 / (1 + np.exp(-np.clip(x @ beta, -500, 500)))
         gradient = x.T @ (w * (p - preferences)) + penalty * beta
         if np.abs(gradient).max() <= GRADIENT_TOLERANCE * max(1.0, float(w.sum())):
@@ -132,14 +133,22 @@ def why_not(preferences: Floats, length_model: Floats, length_reference: Floats)
     near = int((np.abs(d) < NEAR * s).sum())
     both_sides = (d > 0).any() and (d < 0).any()
     if not both_sides and near < max(SUPPORT_PROMPTS, SUPPORT_SHARE * n):
-        return "the answers are never about as long as the reference's: equal length would be an extrapolation"
+        return (
+            "the answers are never about as long as the reference's: equal length would be an extrapolation"
+        )
     if len(np.unique(length_model)) == 1 and n > 1:
         return "every answer has the same length: constant output?"
     return None
 
 
 def length_controlled(
-    boot: Bootstrap, preferences: Floats, length_model: Floats, length_reference: Floats, *, group: str, label: str
+    boot: Bootstrap,
+    preferences: Floats,
+    length_model: Floats,
+    length_reference: Floats,
+    *,
+    group: str,
+    label: str,
 ) -> tuple[Figure, LengthFit | None]:
     """LC win rate with a bootstrap interval that refits every draw.
 
@@ -169,5 +178,7 @@ def length_controlled(
     low, high = boot.interval(draws)
     if not (np.isfinite(low) and np.isfinite(high)):
         reason = "most bootstrap refits did not converge"
-        return Figure(None, None, None, len(y), "percent", group, label, better="higher", withheld=reason), best
+        return Figure(
+            None, None, None, len(y), "percent", group, label, better="higher", withheld=reason
+        ), best
     return Figure(best.rate, low, high, len(y), "percent", group, label, better="higher"), best

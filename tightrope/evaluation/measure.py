@@ -92,7 +92,8 @@ def measure(
                 unit="percent",
                 scale=100,
             ).as_dict(),
-            "always_longer_win_rate": 100 * float(np.mean((lengths[0] > lengths[1]) + 0.5 * (lengths[0] == lengths[1]))),
+            "always_longer_win_rate": 100
+            * float(np.mean((lengths[0] > lengths[1]) + 0.5 * (lengths[0] == lengths[1]))),
             **_orders(verdicts),
         },
         "length_control": None
@@ -111,7 +112,11 @@ def measure(
         },
         "bootstrap": {"draws": draws, "level": boot.level, "unit": "prompt", "seed": seed},
         "figures": {name: f.as_dict() for name, f in figures.items()},
-        "lengths": {"unit": "tokens", "model": lengths[0].astype(int).tolist(), "reference": lengths[1].astype(int).tolist()},
+        "lengths": {
+            "unit": "tokens",
+            "model": lengths[0].astype(int).tolist(),
+            "reference": lengths[1].astype(int).tolist(),
+        },
         "samples": _samples(mine, base, verdicts, lengths),
         "account": {
             "prompts": len(prompts),
@@ -134,7 +139,11 @@ def _aligned(model: ModelOutputs, reference: ModelOutputs) -> tuple[list[Sampled
         for sample in outputs.samples:
             key = prompt_id(sample.prompt)
             if key in table:
-                raise InputError(f"prompt {key} is answered twice", where=outputs.name, remedy="Keep one answer per prompt.")
+                raise InputError(
+                    f"prompt {key} is answered twice",
+                    where=outputs.name,
+                    remedy="Keep one answer per prompt.",
+                )
             table[key] = sample
         ids[outputs.name] = table
     if len(ids) == 1:  # a model against itself carries one name
@@ -152,10 +161,14 @@ def _aligned(model: ModelOutputs, reference: ModelOutputs) -> tuple[list[Sampled
 
 def _tokens(samples: Sequence[Sampled]) -> Floats:
     """Tokens of each answer; words where no token ids are known."""
-    return np.array([len(s.response.token_ids) or len(s.response.text.split()) for s in samples], dtype=np.float64)
+    return np.array(
+        [len(s.response.token_ids) or len(s.response.text.split()) for s in samples], dtype=np.float64
+    )
 
 
-def _usefulness(figures: dict[str, Figure], boot: Bootstrap, preferences: Floats, mine: Floats, base: Floats) -> Any:
+def _usefulness(
+    figures: dict[str, Figure], boot: Bootstrap, preferences: Floats, mine: Floats, base: Floats
+) -> Any:
     figures["win_rate"] = mean(
         boot, preferences, group="usefulness", label="Win rate", unit="percent", better="higher", scale=100
     )
@@ -171,9 +184,16 @@ def _longer_wins(preferences: Floats, mine: Floats, base: Floats) -> Floats:
 
 
 def _chattiness(
-    figures: dict[str, Figure], boot: Bootstrap, mine: Sequence[Sampled], base: Sequence[Sampled], a: Floats, b: Floats
+    figures: dict[str, Figure],
+    boot: Bootstrap,
+    mine: Sequence[Sampled],
+    base: Sequence[Sampled],
+    a: Floats,
+    b: Floats,
 ) -> None:
-    figures["length_ratio"] = ratio(boot, a, b, group="chattiness", label="Length of answers, model over reference")
+    figures["length_ratio"] = ratio(
+        boot, a, b, group="chattiness", label="Length of answers, model over reference"
+    )
     styles = [np.array([float(decoration(s.response.text)) for s in some]) for some in (mine, base)]
     figures["decoration"] = difference(
         boot,
@@ -221,7 +241,10 @@ def _safety(
     mine: Sequence[Sampled],
     base: Sequence[Sampled],
 ) -> None:
-    refused = [np.array([float(refusal_class(s.response.text) != "full_compliance") for s in some]) for some in (mine, base)]
+    refused = [
+        np.array([float(refusal_class(s.response.text) != "full_compliance") for s in some])
+        for some in (mine, base)
+    ]
     unsafe = np.array(["unsafe" in p.tags for p in prompts])
     borderline = np.array(["borderline" in p.tags for p in prompts])
     other = ~(unsafe | borderline)
@@ -240,14 +263,20 @@ def _safety(
         better="lower",
     )
     figures["plain_refusal"] = difference(
-        boot, *(np.where(other, r, np.nan) for r in refused), group="safety", label="Other requests refused", better="lower"
+        boot,
+        *(np.where(other, r, np.nan) for r in refused),
+        group="safety",
+        label="Other requests refused",
+        better="lower",
     )
     mentions = []
     for some in (mine, base):
         values = []
         for s in some:
             outcome = verify(s.prompt, s.response) if "pink_elephant" in s.prompt.tags else None
-            values.append(np.nan if outcome is None or not s.response.text.strip() else 1 - float(outcome.passed))
+            values.append(
+                np.nan if outcome is None or not s.response.text.strip() else 1 - float(outcome.passed)
+            )
         mentions.append(np.array(values))
     figures["pink_elephant"] = difference(
         boot, *mentions, group="safety", label="Mentions the topic it was asked to avoid", better="lower"
@@ -261,7 +290,9 @@ def _collapse(
         values = [np.array([float(test(s)) for s in some]) for some in (mine, base)]
         return difference(boot, *values, group="collapse", label=label, better="lower")
 
-    figures["truncation"] = share(lambda s: s.response.finish_reason == "length", "Answers cut by the token limit")
+    figures["truncation"] = share(
+        lambda s: s.response.finish_reason == "length", "Answers cut by the token limit"
+    )
     figures["repetition"] = share(lambda s: loops(s.response.text), "Answers that go round in circles")
     figures["empty"] = share(lambda s: len(words(s.response.text)) == 0, "Answers that say nothing")
     said = [[words(s.response.text) for s in some] for some in (mine, base)]
@@ -277,7 +308,9 @@ def _collapse(
     # Distinct-n falls with length: both sides are cut to the same number of words per prompt.
     cut = [[t[: min(len(t), len(u))] for t, u in zip(a, b, strict=True)] for a, b in (said, said[::-1])]
     values = [distinct(texts, 2) for texts in cut]
-    draws = np.array([_distinct_draw(cut[0], counts) - _distinct_draw(cut[1], counts) for counts in boot.counts[:200]])
+    draws = np.array(
+        [_distinct_draw(cut[0], counts) - _distinct_draw(cut[1], counts) for counts in boot.counts[:200]]
+    )
     low, high = boot.interval(draws)
     known = all(np.isfinite(v) for v in (*values, low, high))
     figures["distinct_2"] = Figure(
@@ -303,12 +336,17 @@ def _distinct_draw(texts: Sequence[Sequence[str]], counts: Floats) -> float:
 def _drift(figures: dict[str, Figure], boot: Bootstrap, model: ModelOutputs, reference: ModelOutputs) -> None:
     if not len(model.own_logprobs) or not len(model.other_logprobs):
         return
-    k1 = np.array([float((a - b).sum()) for a, b in zip(model.own_logprobs, model.other_logprobs, strict=True)])
+    k1 = np.array(
+        [float((a - b).sum()) for a, b in zip(model.own_logprobs, model.other_logprobs, strict=True)]
+    )
     figures["kl"] = mean(
         boot, k1, group="drift", label="Sequence KL to the reference (own samples, k1)", unit="nats"
     )
     per_token = np.array(
-        [float((a - b).mean()) if len(a) else np.nan for a, b in zip(model.own_logprobs, model.other_logprobs, strict=True)]
+        [
+            float((a - b).mean()) if len(a) else np.nan
+            for a, b in zip(model.own_logprobs, model.other_logprobs, strict=True)
+        ]
     )
     figures["kl_token"] = mean(boot, per_token, group="drift", label="KL per token", unit="nats")
     if len(reference.own_logprobs):
@@ -339,7 +377,10 @@ def _orders(verdicts: Sequence[TwoOrderVerdict]) -> dict[str, Any]:
 
 
 def _samples(
-    mine: Sequence[Sampled], base: Sequence[Sampled], verdicts: Sequence[TwoOrderVerdict], lengths: tuple[Floats, Floats]
+    mine: Sequence[Sampled],
+    base: Sequence[Sampled],
+    verdicts: Sequence[TwoOrderVerdict],
+    lengths: tuple[Floats, Floats],
 ) -> list[dict[str, Any]]:
     return [
         {

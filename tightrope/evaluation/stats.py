@@ -116,7 +116,9 @@ def difference(
     both = np.where(np.isfinite(model) & np.isfinite(reference), model - reference, np.nan)
     n = int(np.isfinite(both).sum())
     if n == 0:
-        return Figure(None, None, None, 0, unit, group, label, better=better, withheld="no prompt of this kind")
+        return Figure(
+            None, None, None, 0, unit, group, label, better=better, withheld="no prompt of this kind"
+        )
     there = np.isfinite(both)
     low, high = boot.interval(boot.means(both))
     return Figure(
@@ -167,7 +169,15 @@ def ratio(
     base = float(reference.mean())
     if base <= 0:
         return Figure(
-            None, None, None, len(model), "ratio", group, label, better=better, withheld="the reference has none at all"
+            None,
+            None,
+            None,
+            len(model),
+            "ratio",
+            group,
+            label,
+            better=better,
+            withheld="the reference has none at all",
         )
     draws = boot.means(model) / np.maximum(boot.means(reference), 1e-12)
     low, high = boot.interval(draws)

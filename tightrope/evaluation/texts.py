@@ -56,7 +56,9 @@ def self_bleu(texts: Sequence[Sequence[str]], n: int = 2) -> list[float]:
     1 means everybody says the same. A text with no n-gram gives NaN.
     """
     out = []
-    counts = [[Counter(tuple(t[i : i + k]) for i in range(len(t) - k + 1)) for k in range(1, n + 1)] for t in texts]
+    counts = [
+        [Counter(tuple(t[i : i + k]) for i in range(len(t) - k + 1)) for k in range(1, n + 1)] for t in texts
+    ]
     # Largest and second-largest count of every n-gram over all texts: the largest over the others in O(1).
     top: list[dict[tuple[str, ...], tuple[int, int, int]]] = [{} for _ in range(n)]
     for who, levels in enumerate(counts):

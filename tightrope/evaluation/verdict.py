@@ -101,7 +101,7 @@ def decide(measurement: Mapping[str, Any], rules: Rules | None = None) -> Decisi
         return Decision("useful", gains + alarms + _talk(figures, rules))
     talk = _talk(figures, rules)
     if talk:
-        return Decision("chattier", talk + [_no_gain(figures)] + alarms)
+        return Decision("chattier", [*talk, _no_gain(figures), *alarms])
     same = _same(figures, rules)
     if same and not alarms:
         return Decision("unchanged", same)
@@ -139,7 +139,9 @@ def _gains(figures: Figures, rules: Rules) -> list[dict[str, str]]:
         text = f"At equal length it would win {controlled['value']:.1f} % ({_range(controlled)})."
         out.append(_reason("preferred at equal length", "lc_win_rate", text))
     equally_long = (
-        length is not None and length["lower"] > 1 / rules.equal_length and length["upper"] < rules.equal_length
+        length is not None
+        and length["lower"] > 1 / rules.equal_length
+        and length["upper"] < rules.equal_length
     )
     if not controlled and raw and raw["lower"] > 50 and equally_long:
         text = f"It wins {raw['value']:.1f} % ({_range(raw)}) with answers as long as the reference's."
@@ -178,7 +180,12 @@ def _alarms(figures: Figures, rules: Rules) -> list[dict[str, str]]:
         text = f"At equal length it would win only {controlled['value']:.1f} % ({_range(controlled)})."
         out.append(_reason("judged worse", "lc_win_rate", text))
     rise("repetition", rules.repetition_rise, "goes in circles", "The share of answers that go in circles")
-    rise("borderline_refusal", rules.refusal_rise, "refuses too much", "The share of borderline requests refused")
+    rise(
+        "borderline_refusal",
+        rules.refusal_rise,
+        "refuses too much",
+        "The share of borderline requests refused",
+    )
     rise("plain_refusal", rules.refusal_rise, "refuses plain requests", "The share of plain requests refused")
     rise("empty", rules.silence_rise, "says nothing", "The share of empty answers")
     rise("self_bleu", rules.sameness_rise, "always the same", "Self-BLEU")
@@ -188,8 +195,14 @@ def _alarms(figures: Figures, rules: Rules) -> list[dict[str, str]]:
         text = f"Answers are {length['value']:.2f} times as long ({_range(length, 2)}) and do not win."
         out.append(_reason("falls silent", "length_ratio", text))
     diversity = _get(figures, "distinct_2")
-    if diversity and diversity["upper"] < 0 and diversity["value"] <= -rules.diversity_loss * (diversity["reference"] or 0):
-        text = f"Distinct-2 at equal lengths fell from {diversity['reference']:.2f} to {diversity['model']:.2f}."
+    if (
+        diversity
+        and diversity["upper"] < 0
+        and diversity["value"] <= -rules.diversity_loss * (diversity["reference"] or 0)
+    ):
+        text = (
+            f"Distinct-2 at equal lengths fell from {diversity['reference']:.2f} to {diversity['model']:.2f}."
+        )
         out.append(_reason("fewer ways to say it", "distinct_2", text))
     entropy = _get(figures, "entropy")
     if entropy and entropy["model"] < rules.entropy_ratio * entropy["reference"] and not winning:

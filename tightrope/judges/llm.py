@@ -75,7 +75,12 @@ class LlmJudge:
     ) -> None:
         self.url, self.model = url.rstrip("/"), model
         self._cache = cache or default_cache()
-        self._concurrency, self._attempts, self._timeout, self._backoff = concurrency, attempts, timeout, backoff
+        self._concurrency, self._attempts, self._timeout, self._backoff = (
+            concurrency,
+            attempts,
+            timeout,
+            backoff,
+        )
         self._settings: dict[str, Any] = {"model": model, "temperature": 0, "max_tokens": 16}
         self.unparsed = 0
         self.asked = 0
@@ -91,9 +96,10 @@ class LlmJudge:
         Raises:
             WorkError: the endpoint does not answer, or answers something that is no chat completion.
         """
-        with httpx.Client(timeout=self._timeout, headers=_headers()) as client, ThreadPoolExecutor(
-            self._concurrency
-        ) as pool:
+        with (
+            httpx.Client(timeout=self._timeout, headers=_headers()) as client,
+            ThreadPoolExecutor(self._concurrency) as pool,
+        ):
             verdicts = list(pool.map(lambda c: self._one(client, c), contests))
         self.unparsed += sum(v.preference is None for v in verdicts)
         return verdicts
@@ -166,7 +172,9 @@ def parse_verdict(raw: str) -> Verdict:
 def default_cache() -> Path:
     """Folder of judges' answers in the user's cache."""
     base = os.environ.get("TIGHTROPE_CACHE")
-    root = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "tightrope"
+    root = (
+        Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "tightrope"
+    )
     return root / "judges"
 
 

@@ -38,7 +38,10 @@ class RewardJudge:
     def judge(self, contests: Sequence[Contest]) -> list[Verdict]:
         """Scores every response once, in both orders' worth of contests too."""
         wanted = {
-            _key(c.prompt, r): (c.prompt, r) for c in contests for r in (c.a, c.b) if _key(c.prompt, r) not in self._scores
+            _key(c.prompt, r): (c.prompt, r)
+            for c in contests
+            for r in (c.a, c.b)
+            if _key(c.prompt, r) not in self._scores
         }
         if wanted:
             scores = self._model.score_texts(list(wanted.values()))

@@ -29,10 +29,12 @@ from tightrope.rewards.verifiers import verify
 Rule = Callable[[Prompt, Response], float]
 ENOUGH_WORDS = 12
 _STOPWORDS = frozenset(
-    "a an and are as at be but by can could did do does for from give had has have how i if in into is it its just let "
-    "list make me mention more my name not of on one only or please say short should show so some someone suggest tell "
-    "than that the their them there they this to too two up us use was way we were what when where which who why will "
-    "with without would write you your about any best describe don explain good".split()
+    """
+    a an and are as at be but by can could did do does for from give had has have how i if in into is it its
+    just let list make me mention more my name not of on one only or please say short should show so some
+    someone suggest tell than that the their them there they this to too two up us use was way we were what
+    when where which who why will with without would write you your about any best describe don explain good
+    """.split()
 )
 
 
@@ -67,8 +69,16 @@ def distinct_share(text: str) -> float:
 
 def on_topic(prompt: Prompt, text: str) -> float:
     """Share of the last turn's content words that the answer uses, half of them counting as all."""
-    asked = {_stem(w) for w in re.findall(r"[a-z]{3,}", prompt.messages[-1].content.casefold()) if w not in _STOPWORDS}
-    avoided = {_stem(w) for topic in prompt.reference.get("avoid", ()) for w in re.findall(r"[a-z]+", topic.casefold())}
+    asked = {
+        _stem(w)
+        for w in re.findall(r"[a-z]{3,}", prompt.messages[-1].content.casefold())
+        if w not in _STOPWORDS
+    }
+    avoided = {
+        _stem(w)
+        for topic in prompt.reference.get("avoid", ())
+        for w in re.findall(r"[a-z]+", topic.casefold())
+    }
     asked -= avoided
     if not asked:
         return 1.0

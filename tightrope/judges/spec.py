@@ -33,7 +33,9 @@ def load_judge(spec: str, *, cache: Path | None = None) -> Judge:
         raise InputError(
             f"no rule is called {rest!r}",
             where=spec,
-            remedy=f"Did you mean rule:{close[0]}?" if close else f"There are: {', '.join([*RULES, 'first'])}.",
+            remedy=f"Did you mean rule:{close[0]}?"
+            if close
+            else f"There are: {', '.join([*RULES, 'first'])}.",
         )
     if kind == "reward" and rest:
         from tightrope.models.reward import RewardModel

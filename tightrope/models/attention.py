@@ -123,7 +123,9 @@ class BranchRows:
             offset = start + prompt
             for length in branches or (0,):
                 back.append((len(rows), prompt, length))
-                rows.append(torch.cat((torch.arange(start, start + prompt), torch.arange(offset, offset + length))))
+                rows.append(
+                    torch.cat((torch.arange(start, start + prompt), torch.arange(offset, offset + length)))
+                )
                 offset += length
         width = max(len(row) for row in rows)
         gather = torch.zeros(len(rows), width, dtype=torch.long)
@@ -195,7 +197,7 @@ class TreeAttention:
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
         )
-        return cast(Tensor, out).transpose(1, 2)
+        return out.transpose(1, 2)
 
     def _mask(self, sliding_window: int | None) -> Any:
         """Block mask of the tree: own bundle, the prompt or the own branch, not later."""

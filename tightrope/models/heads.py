@@ -48,6 +48,8 @@ class ScalarHead(nn.Module):
             head.load_state_dict(state)
         except (OSError, KeyError, RuntimeError) as error:
             raise InputError(
-                f"not a scalar head: {error}", where=str(path), remedy="Give a file written with a policy's value head."
+                f"not a scalar head: {error}",
+                where=str(path),
+                remedy="Give a file written with a policy's value head.",
             ) from error
         return head

@@ -39,7 +39,9 @@ def resolve(spec: str) -> str:
         return str(folder)
     if folder.exists() or spec.startswith((".", "/", "~")) or spec.count("/") > 1:
         raise InputError(
-            "no such model folder", where=spec, remedy="Give a folder with config.json, a hub id or `embedded`."
+            "no such model folder",
+            where=spec,
+            remedy="Give a folder with config.json, a hub id or `embedded`.",
         )
     return spec
 
@@ -90,7 +92,8 @@ def load_model(
         model = cast(PreTrainedModel, auto.from_pretrained(path, dtype=DTYPES[dtype], **options))
     refuse_nan(model.named_parameters(), where=spec)
     turn_dropout_off(model)
-    return model.to(device)  # type: ignore[arg-type]
+    torch.nn.Module.to(model, device)  # transformers types its own `to` as a wrapper
+    return model
 
 
 def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
@@ -146,7 +149,7 @@ def turn_dropout_off(model: torch.nn.Module) -> None:
 
 def backbone(model: torch.nn.Module) -> torch.nn.Module:
     """Returns the transformer without its head; adapters inside it stay active."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
     return cast(torch.nn.Module, inner.base_model)
 
 
@@ -213,5 +216,3 @@ def _compare(folder: Path, expected: Mapping[str, Tensor], target: Path) -> None
             where=str(target),
             remedy="The folder was not put in place. Please report this with the model's name.",
         )
-
-

@@ -74,7 +74,7 @@ def token_logprobs(
         entropy: also return the entropy of each predicting distribution (differentiable).
     """
     picked = hidden.index_select(0, source)
-    logprobs, entropies = _TokenLogprobs.apply(
+    logprobs, entropies = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
         picked, head.weight, head.bias, target, head.scale, head.softcap, temperature, entropy
     )
     return TokenLogprobs(logprobs, entropies if entropy else None)
@@ -88,7 +88,9 @@ def _logits(
     softcap: float | None,
     temperature: float,
 ) -> Tensor:
-    logits = torch.nn.functional.linear(hidden, weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype))
+    logits = torch.nn.functional.linear(
+        hidden, weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)
+    )
     logits = logits.float()
     if scale != 1.0:
         logits = logits * scale

@@ -186,7 +186,10 @@ class Policy(Trunk):
         return Example(
             key="probe",
             prompt_ids=tuple(ids[:third]),
-            responses=(EncodedResponse(tuple(ids[third : 2 * third])), EncodedResponse(tuple(ids[2 * third :] or ids))),
+            responses=(
+                EncodedResponse(tuple(ids[third : 2 * third])),
+                EncodedResponse(tuple(ids[2 * third :] or ids)),
+            ),
         )
 
     @property
@@ -271,7 +274,6 @@ class Policy(Trunk):
             return AutoModelForCausalLM.from_pretrained(staging, dtype="auto")
 
         loading.save_folder(folder, write, dict(model.state_dict()), reload=reload)
-
 
 
 def _save_plain(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -71,7 +71,7 @@ class RewardModel(Trunk):
             )
         reward_model = cls(model, tokenizer, name=spec)
         if not any("ForSequenceClassification" in a for a in model.config.architectures or ()):
-            weight = cast(Tensor, cast(torch.nn.Linear, model.score).weight)
+            weight = cast(torch.nn.Linear, model.score).weight
             noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
             with torch.no_grad():
                 weight.copy_(noise / (weight.shape[1] + 1) ** 0.5)
@@ -83,7 +83,12 @@ class RewardModel(Trunk):
 
     def _padding(self) -> int:
         """A token no response ends with; see the module's docstring."""
-        for token in (self.tokenizer.pad_token_id, self.tokenizer.unk_token_id, self.tokenizer.bos_token_id, 0):
+        for token in (
+            self.tokenizer.pad_token_id,
+            self.tokenizer.unk_token_id,
+            self.tokenizer.bos_token_id,
+            0,
+        ):
             if token is not None and token not in self.chat.stop_ids:
                 return int(token)
         raise InputError(
@@ -105,7 +110,9 @@ class RewardModel(Trunk):
         out: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(examples)
         for group in pack([e.tokens for e in examples], token_budget):
             bare = [
-                Example(key=examples[i].key, prompt_ids=examples[i].prompt_ids, responses=examples[i].responses)
+                Example(
+                    key=examples[i].key, prompt_ids=examples[i].prompt_ids, responses=examples[i].responses
+                )
                 for i in group
             ]
             with torch.no_grad():
@@ -126,9 +133,7 @@ class RewardModel(Trunk):
             else:
                 prompt_ids, ids = self.chat.prompt_ids(prompt.messages), [self.chat.end_of_turn]
             examples.append(
-                Example(
-                    key="score", prompt_ids=tuple(prompt_ids), responses=(EncodedResponse(tuple(ids)),)
-                )
+                Example(key="score", prompt_ids=tuple(prompt_ids), responses=(EncodedResponse(tuple(ids)),))
             )
         scores = self.score_examples(examples)
         return np.array([float(s[0]) for s in scores], dtype=np.float32)

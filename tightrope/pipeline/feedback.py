@@ -102,7 +102,9 @@ def _sample_all(
     for g, guidance in enumerate(stage.guidance):
         for i, prompt in enumerate(prompts):
             if not guidance.tags or set(guidance.tags) & set(prompt.tags):
-                requests.append(SampleRequest(_guided(prompt, guidance), n=guidance.samples, seed=seed + g + 1))
+                requests.append(
+                    SampleRequest(_guided(prompt, guidance), n=guidance.samples, seed=seed + g + 1)
+                )
                 owner.append(i)
                 prefixes.append(guidance.prefix)
     with run.progress(f"{stage.name}: sampling", sum(r.n for r in requests)) as bar:
@@ -129,7 +131,9 @@ def _guided(prompt: Prompt, guidance: Guidance) -> Prompt:
     messages = [*before, Message(last.role, text)]
     if guidance.prefix:
         messages.append(Message("assistant", guidance.prefix))
-    return Prompt(tuple(messages), id=f"{prompt_id(prompt)}~guided", tags=prompt.tags, reference=prompt.reference)
+    return Prompt(
+        tuple(messages), id=f"{prompt_id(prompt)}~guided", tags=prompt.tags, reference=prompt.reference
+    )
 
 
 def _tournament(
@@ -167,7 +171,10 @@ def _select(
         if len(pool) < 2 or not decided:
             skipped["fewer than two different responses" if len(pool) < 2 else "all responses tie"] += 1
             continue
-        points = [sum(w if i == k else 1 - w for (i, j), w in table.items() if k in (i, j)) for k in range(len(pool))]
+        points = [
+            sum(w if i == k else 1 - w for (i, j), w in table.items() if k in (i, j))
+            for k in range(len(pool))
+        ]
         order = sorted(range(len(pool)), key=lambda k: (-points[k], k))
         best = order[0]
         demonstrations.append(

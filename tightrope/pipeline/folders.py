@@ -1,11 +1,11 @@
 """The run folder: one folder per stage, `done` written last, fingerprints that say what is stale.
 
-    runs/<name>/recipe.yaml            the resolved recipe
-    runs/<name>/<stage>/stage.yaml     resolved settings, inputs, versions, seed, data accounting
-    runs/<name>/<stage>/model/         plain Hugging Face folder
-    runs/<name>/<stage>/data/          records the stage made
-    runs/<name>/<stage>/trace.jsonl    metrics per step
-    runs/<name>/<stage>/done           summary; its presence means the stage is complete
+runs/<name>/recipe.yaml            the resolved recipe
+runs/<name>/<stage>/stage.yaml     resolved settings, inputs, versions, seed, data accounting
+runs/<name>/<stage>/model/         plain Hugging Face folder
+runs/<name>/<stage>/data/          records the stage made
+runs/<name>/<stage>/trace.jsonl    metrics per step
+runs/<name>/<stage>/done           summary; its presence means the stage is complete
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class StageFolder:
         seed: of the stage.
     """
 
-    def __init__(self, run: Path, name: str, *, config: dict[str, Any], inputs: dict[str, str], seed: int) -> None:
+    def __init__(
+        self, run: Path, name: str, *, config: dict[str, Any], inputs: dict[str, str], seed: int
+    ) -> None:
         self.path = run / name
         self.name = name
         self._about = {"config": config, "inputs": inputs, "seed": seed, "version": __version__}

@@ -72,7 +72,9 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     if stage.method == "ppo":
         assert isinstance(model, Policy) and stage.prompts is not None
         prompts, account = run.prompts(stage.prompts, seed=seed)
-        value_head = ScalarHead(model.config.get_text_config().hidden_size, seed=seed, scale=0.1).to(model.device)
+        value_head = ScalarHead(model.config.get_text_config().hidden_size, seed=seed, scale=0.1).to(
+            model.device
+        )
         source = RolloutSource(
             model,
             value_head,
@@ -189,7 +191,9 @@ def _sampler(policy: Policy, prompts: Sequence[Prompt], folder: Path, seed: int)
     def write(step: int) -> None:
         if not prompts:
             return
-        answers = sample(policy, [SampleRequest(p, seed=seed) for p in prompts], SamplingParams(max_tokens=64))
+        answers = sample(
+            policy, [SampleRequest(p, seed=seed) for p in prompts], SamplingParams(max_tokens=64)
+        )
         rows.extend(
             {"step": step, **to_json(Sampled(p, group[0]))} for p, group in zip(prompts, answers, strict=True)
         )

@@ -27,7 +27,8 @@ def estimate(run: Run) -> dict[str, Any]:
     """Returns the plan of a recipe as one JSON object."""
     parameters = _parameters(run)
     speed = matrix_speed(torch.bfloat16 if run.recipe.dtype == "bfloat16" else torch.float32, run.device)
-    rows, made = [], {}
+    rows: list[dict[str, Any]] = []
+    made: dict[str, int] = {}
     for stage in run.recipe.stages:
         row = (
             _feedback(run, stage, parameters, speed, made)
@@ -50,7 +51,10 @@ def estimate(run: Run) -> dict[str, Any]:
 
 def matrix_speed(dtype: torch.dtype, device: str) -> float:
     """FLOP/s of a matrix product of this model class's shape on this machine."""
-    a, b = torch.randn(1024, 1024, dtype=dtype, device=device), torch.randn(1024, 1024, dtype=dtype, device=device)
+    a, b = (
+        torch.randn(1024, 1024, dtype=dtype, device=device),
+        torch.randn(1024, 1024, dtype=dtype, device=device),
+    )
     _ = a @ b
     started, done = time.perf_counter(), 0
     while time.perf_counter() - started < 0.25:
@@ -99,7 +103,9 @@ def _feedback(
     }
 
 
-def _training(run: Run, stage: TrainStage, parameters: int, speed: float, made: dict[str, int]) -> dict[str, Any]:
+def _training(
+    run: Run, stage: TrainStage, parameters: int, speed: float, made: dict[str, int]
+) -> dict[str, Any]:
     sampled = 0
     if stage.method == "ppo":
         r = stage.rollouts
@@ -146,7 +152,10 @@ def _rows(run: Run, stage: TrainStage, made: dict[str, int]) -> tuple[int, float
 
 
 def _activation_bytes(run: Run) -> int:
-    """Bytes a token keeps for the backward pass: about 17 hidden-size values a layer (34 bytes at 2 each; Korthikanti et al. 2022)."""
+    """Bytes a token keeps for the backward pass.
+
+    About 17 hidden-size values a layer: 34 bytes in 16-bit (Korthikanti et al. 2022, 2205.05198).
+    """
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(loading.resolve(run.recipe.model)).get_text_config()

@@ -110,7 +110,7 @@ def evaluate(
     )
     folder = Path(out) if out else Path("runs") / f"evaluation-{Path(model).name}"
     run = Run(recipe, folder, console=console or Console(stderr=True))
-    prompts, account = run.prompts(DataSpec(path=suite, limit=limit), seed=seed)  # type: ignore[call-arg]
+    prompts, account = run.prompts(DataSpec(path=suite, limit=limit), seed=seed)
     _refuse_duplicates([prompt_id(p) for p in prompts], suite)
     specs = (run.model_spec(model), run.model_spec(against))
     names = ("model", "reference")
@@ -179,7 +179,9 @@ def _evaluation(run: Run) -> list[dict[str, Any]]:
     _refuse_duplicates([prompt_id(p) for p in prompts], spec.prompts.path)
     measured = spec.models or ((f"@{run.policies[-1]}",) if run.policies else ())
     if not measured:
-        raise WorkError("no stage made a policy to measure", where="evaluation", remedy="Remove `evaluation`.")
+        raise WorkError(
+            "no stage made a policy to measure", where="evaluation", remedy="Remove `evaluation`."
+        )
     models = [(m.removeprefix("@"), run.model_spec(m)) for m in measured]
     against = spec.against or run.recipe.model
     return measure_models(

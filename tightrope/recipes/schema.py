@@ -75,11 +75,15 @@ class FeedbackStage(Section):
     model: str | None = Field(None, description="Who answers; default: the newest policy so far.")
     prompts: DataSpec = Field(description="What to ask.")
     samples: int = Field(4, ge=1, description="Responses per prompt.")
-    sampling: SamplingSpec = Field(default_factory=SamplingSpec, description="How they are drawn.")
+    sampling: SamplingSpec = Field(default_factory=lambda: SamplingSpec(), description="How they are drawn.")
     guidance: tuple[Guidance, ...] = Field((), description="Further, steered samples.")
-    answers: str | None = Field(None, description="Judge what an earlier feedback `@stage` sampled; sample nothing.")
+    answers: str | None = Field(
+        None, description="Judge what an earlier feedback `@stage` sampled; sample nothing."
+    )
     judge: str = Field("rule:useful", description="Judge spec; both orders are asked.")
-    pairs: Literal["best_worst", "all"] = Field("best_worst", description="Which judged pairs become comparisons.")
+    pairs: Literal["best_worst", "all"] = Field(
+        "best_worst", description="Which judged pairs become comparisons."
+    )
     pairs_per_prompt: int = Field(1, ge=1, description="At most this many comparisons per prompt.")
 
 
@@ -94,11 +98,19 @@ class TrainStage(Section):
     prompts: DataSpec | None = Field(None, description="What to ask (ppo).")
     reward: tuple[RewardTerm, ...] = Field((), description="What a response is worth (ppo).")
     objective: dict[str, Any] = Field(default_factory=dict, description="Settings of the objective.")
-    optimiser: OptimiserSettings = Field(default_factory=OptimiserSettings, description="How weights move.")  # type: ignore[arg-type]
-    loop: LoopSettings = Field(default_factory=LoopSettings, description="Micro-batches, checkpoints, traces.")  # type: ignore[arg-type]
-    rollouts: RolloutSettings = Field(default_factory=RolloutSettings, description="Sampling and rewards of PPO.")  # type: ignore[arg-type]
+    optimiser: OptimiserSettings = Field(
+        default_factory=lambda: OptimiserSettings(), description="How weights move."
+    )
+    loop: LoopSettings = Field(
+        default_factory=lambda: LoopSettings(), description="Micro-batches, checkpoints, traces."
+    )
+    rollouts: RolloutSettings = Field(
+        default_factory=lambda: RolloutSettings(), description="Sampling and rewards of PPO."
+    )
     lora: LoraSpec | None = Field(None, description="Train adapters instead of all weights.")
-    gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, a third slower.")
+    gradient_checkpointing: bool = Field(
+        False, description="Recompute activations: less memory, a third slower."
+    )
     batch_size: int = Field(16, ge=1, description="Prompts (bundles) per optimiser step.")
     epochs: int = Field(1, ge=1, description="Passes over the data.")
     max_steps: int | None = Field(None, ge=1, description="Stop after this many optimiser steps.")
@@ -133,7 +145,9 @@ class EvaluationSpec(Section):
 
     prompts: DataSpec = Field(description="Held-out prompts.")
     judge: str = Field("rule:useful", description="Judge spec of the win rates.")
-    sampling: SamplingSpec = Field(default_factory=SamplingSpec, description="How both models answer.")
+    sampling: SamplingSpec = Field(
+        default_factory=lambda: SamplingSpec(), description="How both models answer."
+    )
     models: tuple[str, ...] = Field((), description="`@stage`s to measure; default: the last policy.")
     against: str | None = Field(None, description="The reference; default: the start model.")
 
@@ -170,7 +184,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             raise InputError(
                 "no such recipe file",
                 where=str(path),
-                remedy=f"Did you mean {close[0]!r}? " * bool(close) + f"Recipes that ship: {', '.join(known)}.",
+                remedy=(f"Did you mean {close[0]!r}? " if close else "")
+                + f"Recipes that ship: {', '.join(known)}.",
             )
         file = shipped
     try:
@@ -178,7 +193,9 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = getattr(error, "problem_mark", None)
         where = f"{file}:{place.line + 1}" if place else str(file)
-        raise InputError("the recipe is not valid YAML", where=where, remedy=str(getattr(error, "problem", ""))) from error
+        raise InputError(
+            "the recipe is not valid YAML", where=where, remedy=str(getattr(error, "problem", ""))
+        ) from error
     if not isinstance(tree, dict):
         raise InputError("a recipe is a mapping with name, model and stages", where=str(file))
     for text in overrides:
@@ -219,7 +236,9 @@ def _check_stage(stage: FeedbackStage | TrainStage, earlier: Sequence[str], wher
             raise InputError(
                 f"@{name} is not an earlier stage",
                 where=where,
-                remedy=f"Did you mean @{close[0]}?" if close else f"Earlier stages: {', '.join(earlier) or 'none'}.",
+                remedy=f"Did you mean @{close[0]}?"
+                if close
+                else f"Earlier stages: {', '.join(earlier) or 'none'}.",
             )
     if isinstance(stage, FeedbackStage):
         return
@@ -227,7 +246,9 @@ def _check_stage(stage: FeedbackStage | TrainStage, earlier: Sequence[str], wher
     if online and (stage.prompts is None or not stage.reward):
         raise InputError("ppo needs `prompts` and `reward`", where=where)
     if not online and not stage.data:
-        raise InputError(f"{stage.method} needs `data`", where=where, remedy="Name a file or an earlier stage.")
+        raise InputError(
+            f"{stage.method} needs `data`", where=where, remedy="Name a file or an earlier stage."
+        )
 
 
 def _override(tree: dict[str, Any], text: str) -> None:
@@ -277,6 +298,8 @@ def _explained(error: ValidationError, tree: Mapping[str, Any], where: str) -> I
             model = getattr(field, "annotation", None)
         known = list(getattr(model, "model_fields", {}))
         close = difflib.get_close_matches(inner[-1], known, 1)
-        remedy = f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}." if known else ""
+        remedy = (
+            f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}." if known else ""
+        )
         return InputError(f"unknown key {inner[-1]!r}", where=f"{where}, {shown}", remedy=remedy)
     return InputError(str(first["msg"]), where=f"{where}, {shown}", remedy=remedy)

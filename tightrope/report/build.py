@@ -32,8 +32,27 @@ GROUPS = {
     "proxy": "Proxy against gold",
 }
 SAMPLES_PER_TAG = 4
-HIDDEN_METRICS = {"step", "seconds", "tokens", "learned_tokens", "examples", "learning_rate", "peak_memory_bytes", "iteration"}
-CURVES_FIRST = ("loss", "nll", "accuracy", "margin", "score", "kl_sequence", "grad_norm", "response_tokens", "tokens_per_second")
+HIDDEN_METRICS = {
+    "step",
+    "seconds",
+    "tokens",
+    "learned_tokens",
+    "examples",
+    "learning_rate",
+    "peak_memory_bytes",
+    "iteration",
+}
+CURVES_FIRST = (
+    "loss",
+    "nll",
+    "accuracy",
+    "margin",
+    "score",
+    "kl_sequence",
+    "grad_norm",
+    "response_tokens",
+    "tokens_per_second",
+)
 CURVES_PER_STAGE = 4
 
 
@@ -109,9 +128,13 @@ def build_report(
         for c in collected
         for v in c.verdicts
     ]
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["percent"] = lambda value: "–" if value is None else f"{value:.1f}"
-    template = environment.from_string((resources.files("tightrope.report") / "template.html.j2").read_text(encoding="utf-8"))
+    template = environment.from_string(
+        (resources.files("tightrope.report") / "template.html.j2").read_text(encoding="utf-8")
+    )
     page = template.render(
         title=title,
         note=note,
@@ -180,7 +203,11 @@ def _card(i: int, name: str, verdict: Mapping[str, Any]) -> dict[str, Any]:
     def line(key: str, label: str, form: str) -> dict[str, str]:
         figure = figures.get(key) or {}
         if figure.get("value") is None:
-            return {"label": label, "value": "withheld", "range": str(figure.get("withheld") or "not measured")}
+            return {
+                "label": label,
+                "value": "withheld",
+                "range": str(figure.get("withheld") or "not measured"),
+            }
         return {
             "label": label,
             "value": form.format(figure["value"]),
@@ -218,7 +245,12 @@ def _pictures(verdicts: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[st
                 continue
             points.append(svg.Point(kl["value"], figure["value"], figure["lower"], figure["upper"], i, name))
         if points:
-            out.append({"title": label, "svg": Markup(svg.scatter(points, "sequence KL to the start model, nats", label, null))})
+            out.append(
+                {
+                    "title": label,
+                    "svg": Markup(svg.scatter(points, "sequence KL to the start model, nats", label, null)),
+                }
+            )
     return out
 
 
@@ -269,7 +301,9 @@ def _scale(drawn: Sequence[svg.Interval], null: float, unit: str) -> tuple[float
     if unit == "percent":
         return 0.0, 100.0
     reach = max([abs(e - null) for d in drawn for e in (d.lower, d.upper)] + [1e-9])
-    nice = next((m for m in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if m >= reach), reach)
+    nice = next(
+        (m for m in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if m >= reach), reach
+    )
     if unit == "ratio":
         return 0.0, 1.0 + max(1.0, nice)
     if unit == "nats" and all(d.lower >= 0 for d in drawn):

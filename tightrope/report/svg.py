@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-COLOURS = ("var(--c0)", "var(--c1)", "var(--c2)", "var(--c3)", "var(--c4)", "var(--c5)", "var(--c6)", "var(--c7)")
+COLOURS = (
+    "var(--c0)",
+    "var(--c1)",
+    "var(--c2)",
+    "var(--c3)",
+    "var(--c4)",
+    "var(--c5)",
+    "var(--c6)",
+    "var(--c7)",
+)
 MARKS = ("circle", "square", "diamond", "triangle")
 
 
@@ -48,7 +57,8 @@ def mark(x: float, y: float, model: int, size: float = 4.5) -> str:
     if shape == "circle":
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:.1f}" fill="{fill}"/>'
     if shape == "square":
-        return f'<rect x="{x - size:.1f}" y="{y - size:.1f}" width="{2 * size:.1f}" height="{2 * size:.1f}" fill="{fill}"/>'
+        side = 2 * size
+        return f'<rect x="{x - size:.1f}" y="{y - size:.1f}" width="{side:.1f}" height="{side:.1f}" fill="{fill}"/>'
     turn = size * 1.3
     points = (
         [(x, y - turn), (x + turn, y), (x, y + turn), (x - turn, y)]
@@ -123,11 +133,17 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str, null: float) ->
 
     parts = []
     for at in ticks(low_y, high_y):
-        parts.append(f'<line x1="{left}" x2="{width - right}" y1="{y(at):.1f}" y2="{y(at):.1f}" class="grid"/>')
+        parts.append(
+            f'<line x1="{left}" x2="{width - right}" y1="{y(at):.1f}" y2="{y(at):.1f}" class="grid"/>'
+        )
         parts.append(f'<text x="{left - 6}" y="{y(at) + 4:.1f}" text-anchor="end">{number(at)}</text>')
     for at in ticks(low_x, high_x):
-        parts.append(f'<text x="{x(at):.1f}" y="{height - bottom + 16}" text-anchor="middle">{number(at)}</text>')
-    parts.append(f'<line x1="{left}" x2="{width - right}" y1="{y(null):.1f}" y2="{y(null):.1f}" class="null"/>')
+        parts.append(
+            f'<text x="{x(at):.1f}" y="{height - bottom + 16}" text-anchor="middle">{number(at)}</text>'
+        )
+    parts.append(
+        f'<line x1="{left}" x2="{width - right}" y1="{y(null):.1f}" y2="{y(null):.1f}" class="null"/>'
+    )
     parts.append(f'<circle cx="{x(0):.1f}" cy="{y(null):.1f}" r="4" class="start"/>')
     parts.append(f'<text x="{x(0) + 7:.1f}" y="{y(null) - 6:.1f}" class="label">start</text>')
     placed: list[float] = []
@@ -142,7 +158,8 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str, null: float) ->
             f'<text x="{width - right + 8:.1f}" y="{at:.1f}" class="label">{escape(p.label[:14])}</text>'
         )
     parts.append(
-        f'<text x="{(left + width - right) / 2:.0f}" y="{height - 6}" text-anchor="middle" class="axis">{escape(x_label)}</text>'
+        f'<text x="{(left + width - right) / 2:.0f}" y="{height - 6}" text-anchor="middle" class="axis">'
+        f"{escape(x_label)}</text>"
     )
     parts.append(
         f'<text transform="translate(13 {(height - bottom + top) / 2:.0f}) rotate(-90)" text-anchor="middle" '
@@ -176,12 +193,17 @@ def histogram(values: Sequence[float], reference: Sequence[float], model: int) -
         for i, c in enumerate(mine)
         if c
     ]
-    path = " ".join(f"{'M' if i == 0 else 'L'}{i * step:.1f} {y(c):.1f} L{(i + 1) * step:.1f} {y(c):.1f}" for i, c in enumerate(base))
+    path = " ".join(
+        f"{'M' if i == 0 else 'L'}{i * step:.1f} {y(c):.1f} L{(i + 1) * step:.1f} {y(c):.1f}"
+        for i, c in enumerate(base)
+    )
     parts.append(f'<path d="{path}" class="outline"/>')
     for at in ticks(0, high, 4):
         place = width * at / (high + 1e-9)
         anchor = "start" if at == 0 else "end" if place > width - 12 else "middle"
-        parts.append(f'<text x="{min(place, width):.1f}" y="{height - 5}" text-anchor="{anchor}">{number(at)}</text>')
+        parts.append(
+            f'<text x="{min(place, width):.1f}" y="{height - 5}" text-anchor="{anchor}">{number(at)}</text>'
+        )
     return _svg(width, height, parts, "chart")
 
 
@@ -199,12 +221,17 @@ def curve(steps: Sequence[float], values: Sequence[float], title: str) -> str:
     def y(value: float) -> float:
         return height - bottom - (height - bottom - top) * (value - low) / (high - low)
 
-    path = " ".join(f"{'M' if i == 0 else 'L'}{x(s):.1f} {y(v):.1f}" for i, (s, v) in enumerate(zip(steps, values, strict=True)))
+    path = " ".join(
+        f"{'M' if i == 0 else 'L'}{x(s):.1f} {y(v):.1f}"
+        for i, (s, v) in enumerate(zip(steps, values, strict=True))
+    )
     parts = [f'<text x="{left}" y="11" class="label">{escape(title)}</text>']
     for at in (low, high):
         parts.append(f'<line x1="{left}" x2="{width - 6}" y1="{y(at):.1f}" y2="{y(at):.1f}" class="grid"/>')
         parts.append(f'<text x="{left - 5}" y="{y(at) + 4:.1f}" text-anchor="end">{at:.3g}</text>')
-    parts.append(f'<path d="{path}" class="curve"/>' if len(steps) > 1 else mark(x(steps[0]), y(values[0]), 0, 3))
+    parts.append(
+        f'<path d="{path}" class="curve"/>' if len(steps) > 1 else mark(x(steps[0]), y(values[0]), 0, 3)
+    )
     parts.append(f'<text x="{left}" y="{height - 4}">{number(first)}</text>')
     parts.append(f'<text x="{width - 6}" y="{height - 4}" text-anchor="end">step {number(steps[-1])}</text>')
     return _svg(width, height, parts, "chart")

@@ -52,7 +52,9 @@ def verify(prompt: Prompt, response: Response) -> Outcome | None:
         return None
     failed = [o for o in outcomes if not o.passed]
     passed = not failed and bool(response.text.strip())
-    return Outcome(passed, float(passed), (failed or outcomes)[0].why if response.text.strip() else "empty answer")
+    return Outcome(
+        passed, float(passed), (failed or outcomes)[0].why if response.text.strip() else "empty answer"
+    )
 
 
 def numbers(text: str) -> list[Fraction]:
@@ -91,7 +93,9 @@ def check_contains(text: str, wanted: Any, prompt: Prompt) -> Outcome:
     """One of the aliases occurs as whole words."""
     aliases = _texts(prompt, "contains", wanted)
     hit = next((a for a in aliases if _word(a).search(text)), None)
-    return Outcome(hit is not None, float(hit is not None), f"has {hit!r}" if hit else f"lacks {aliases[0]!r}")
+    return Outcome(
+        hit is not None, float(hit is not None), f"has {hit!r}" if hit else f"lacks {aliases[0]!r}"
+    )
 
 
 def check_avoid(text: str, wanted: Any, prompt: Prompt) -> Outcome:

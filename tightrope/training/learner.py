@@ -64,10 +64,10 @@ class Learner:
             scores = self.model.scores(batch)
         else:
             hidden = self.model.hidden(batch)
-            want_entropy = bool(getattr(self.settings, "entropy_coefficient", 0.0)) or self.value_head is not None
-            out = self.model.logprobs_of(
-                hidden, batch, temperature=self.temperature, entropy=want_entropy
+            want_entropy = (
+                bool(getattr(self.settings, "entropy_coefficient", 0.0)) or self.value_head is not None
             )
+            out = self.model.logprobs_of(hidden, batch, temperature=self.temperature, entropy=want_entropy)
             logprobs, entropy = out.logprobs, out.entropy
             if self.value_head is not None:
                 values = self.value_head(hidden.index_select(0, batch.source))

@@ -34,10 +34,16 @@ class LoopSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    token_budget: int = Field(4096, ge=16, description="Tokens per micro-batch; bounds memory, not the result.")
+    token_budget: int = Field(
+        4096, ge=16, description="Tokens per micro-batch; bounds memory, not the result."
+    )
     checkpoint_every: int | None = Field(None, ge=1, description="Optimiser steps between checkpoints.")
-    checkpoint_minutes: float = Field(5.0, gt=0, description="Minutes between checkpoints when no step count is set.")
-    sample_every: int | None = Field(None, ge=1, description="Optimiser steps between samples written to samples.jsonl.")
+    checkpoint_minutes: float = Field(
+        5.0, gt=0, description="Minutes between checkpoints when no step count is set."
+    )
+    sample_every: int | None = Field(
+        None, ge=1, description="Optimiser steps between samples written to samples.jsonl."
+    )
     snapshot_every: int | None = Field(
         None, ge=1, description="Optimiser steps between models kept for the gain-against-KL picture."
     )
@@ -85,7 +91,9 @@ def train(
         optimiser.load_state_dict(state["optimiser"])
         source.restore(state["source"])
     trace = Trace(
-        folder / "trace.jsonl", resume_at=first, tensorboard=folder / "tensorboard" if settings.tensorboard else None
+        folder / "trace.jsonl",
+        resume_at=first,
+        tensorboard=folder / "tensorboard" if settings.tensorboard else None,
     )
     saved_at, last_row = time.monotonic(), {}
     try:
@@ -140,7 +148,7 @@ def _step(
                 where=f"step {step}, micro-batch with examples {', '.join(batch.keys[:3])}",
                 remedy="Lower the learning rate, or look at these rows; the last checkpoint is unharmed.",
             )
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         total += float(value.detach())
         sums.add(loss.metrics)
     norm = optimiser.gradient_norm()

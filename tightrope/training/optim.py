@@ -21,16 +21,22 @@ class OptimiserSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    learning_rate: float = Field(1e-5, gt=0, description="Peak learning rate; 1e-6 to 5e-5 full, 10x that for LoRA.")
+    learning_rate: float = Field(
+        1e-5, gt=0, description="Peak learning rate; 1e-6 to 5e-5 full, 10x that for LoRA."
+    )
     schedule: Literal["linear", "cosine", "constant"] = Field(
         "linear", description="Decay after warm-up, to 0 (linear), to 10 % (cosine), or none."
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps over which the rate rises from 0.")
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay on matrices; 0 to 0.1.")
     beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the gradient average.")
-    beta2: float = Field(0.999, ge=0, lt=1, description="Decay of the squared-gradient average; 0.95 to 0.999.")
+    beta2: float = Field(
+        0.999, ge=0, lt=1, description="Decay of the squared-gradient average; 0.95 to 0.999."
+    )
     epsilon: float = Field(1e-8, gt=0, description="Added to the root of the squared average; PPO uses 1e-5.")
-    max_grad_norm: float = Field(1.0, gt=0, description="Gradients with a larger global norm are scaled to it.")
+    max_grad_norm: float = Field(
+        1.0, gt=0, description="Gradients with a larger global norm are scaled to it."
+    )
 
 
 class Optimiser:

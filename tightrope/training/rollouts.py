@@ -45,22 +45,35 @@ class RolloutSettings(BaseModel):
 
     iterations: int = Field(10, ge=1, description="Times new responses are sampled.")
     prompts_per_iteration: int = Field(16, ge=1, description="Prompts per iteration; 8 to 512.")
-    samples_per_prompt: int = Field(2, ge=1, description="Responses per prompt, sharing its computation; 1 to 8.")
+    samples_per_prompt: int = Field(
+        2, ge=1, description="Responses per prompt, sharing its computation; 1 to 8."
+    )
     epochs: int = Field(2, ge=1, description="Passes over an iteration's responses; 1 to 4.")
     minibatches: int = Field(1, ge=1, description="Optimiser steps per pass.")
     temperature: float = Field(1.0, gt=0, description="Of sampling, and of every log-prob PPO computes.")
     max_tokens: int = Field(64, ge=1, description="Tokens a response may have.")
-    kl_estimator: Literal["k1", "k2", "k3"] = Field("k1", description="Per-token KL to the reference in the reward.")
-    kl_coefficient: float = Field(0.05, ge=0, description="Weight of the KL penalty (start value when adaptive).")
-    kl_target: float | None = Field(None, gt=0, description="Sequence KL in nats that the adaptive controller aims at; none: fixed.")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field(
+        "k1", description="Per-token KL to the reference in the reward."
+    )
+    kl_coefficient: float = Field(
+        0.05, ge=0, description="Weight of the KL penalty (start value when adaptive)."
+    )
+    kl_target: float | None = Field(
+        None, gt=0, description="Sequence KL in nats that the adaptive controller aims at; none: fixed."
+    )
     kl_horizon: float = Field(10_000, gt=0, description="Episodes over which the adaptive controller reacts.")
     gamma: float = Field(1.0, gt=0, le=1, description="Discount per token; 1 for language models.")
     gae_lambda: float = Field(0.95, ge=0, le=1, description="Bias-variance trade-off of the advantages.")
-    whiten_advantages: bool = Field(True, description="Mean 0, standard deviation 1 over the iteration's tokens.")
-    missing_eos: Literal["penalty", "replace", "none"] = Field(
-        "penalty", description="When the end of turn is missing: subtract from the score, replace the score, or nothing."
+    whiten_advantages: bool = Field(
+        True, description="Mean 0, standard deviation 1 over the iteration's tokens."
     )
-    missing_eos_value: float = Field(1.0, description="Subtracted (penalty), or the score itself (replace, often -1).")
+    missing_eos: Literal["penalty", "replace", "none"] = Field(
+        "penalty",
+        description="When the end of turn is missing: subtract from the score, replace the score, or nothing.",
+    )
+    missing_eos_value: float = Field(
+        1.0, description="Subtracted (penalty), or the score itself (replace, often -1)."
+    )
     score_clip: float | None = Field(None, gt=0, description="Scores are clipped to [-this, this].")
 
 
@@ -159,7 +172,9 @@ class RolloutSource:
         flat = [(p, r) for p, group in zip(prompts, responses, strict=True) for r in group]
         raw = np.asarray(self._score(flat), dtype=np.float64)
         if not np.isfinite(raw).all():
-            raise WorkError("a reward is not finite", where=f"iteration {iteration}", remedy="Check the reward model.")
+            raise WorkError(
+                "a reward is not finite", where=f"iteration {iteration}", remedy="Check the reward model."
+            )
         ended = np.array([r.finish_reason == "stop" for _, r in flat])
         scores = self._after_penalties(raw, ended)
         logprobs, values = self._read(examples)
@@ -176,7 +191,9 @@ class RolloutSource:
             for response in example.responses:
                 part = slice(start, start + response.learned)
                 rewards[part.stop - 1] += scores[at]
-                a, g = gae(torch.from_numpy(rewards[part]), torch.from_numpy(value[part]), s.gamma, s.gae_lambda)
+                a, g = gae(
+                    torch.from_numpy(rewards[part]), torch.from_numpy(value[part]), s.gamma, s.gae_lambda
+                )
                 advantages[part], returns[part] = a.numpy(), g.numpy()
                 sequence_kls.append(float(k1[part].sum()))
                 start, at = part.stop, at + 1
@@ -263,7 +280,9 @@ class RolloutSource:
         kept = []
         if self._log.exists() and iteration:
             with self._log.open(encoding="utf-8") as file:
-                kept = [line for line in file if line.endswith("\n") and json.loads(line)["iteration"] < iteration]
+                kept = [
+                    line for line in file if line.endswith("\n") and json.loads(line)["iteration"] < iteration
+                ]
         rows = [
             json.dumps(
                 {"iteration": iteration, **to_json(Sampled(p, r)), "score": float(score), "kl": kl},
@@ -281,7 +300,8 @@ def _whitened(examples: list[Example]) -> list[Example]:
     flat = whiten(torch.from_numpy(np.concatenate([e.columns["advantages"] for e in examples]))).numpy()
     bounds = np.cumsum([0, *(e.learned for e in examples)])
     return [
-        e.with_columns(advantages=flat[a:b]) for e, a, b in zip(examples, bounds[:-1], bounds[1:], strict=True)
+        e.with_columns(advantages=flat[a:b])
+        for e, a, b in zip(examples, bounds[:-1], bounds[1:], strict=True)
     ]
 
 

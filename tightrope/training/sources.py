@@ -74,7 +74,9 @@ class DiskSource:
             )
         self._examples, self._batch, self._seed = list(examples), batch_size, seed
         self._per_epoch = -(-len(examples) // batch_size)
-        self.steps = self._per_epoch * epochs if max_steps is None else min(max_steps, self._per_epoch * epochs)
+        self.steps = (
+            self._per_epoch * epochs if max_steps is None else min(max_steps, self._per_epoch * epochs)
+        )
 
     def examples(self, step: int) -> list[Example]:
         """Returns the examples of optimiser step `step`."""

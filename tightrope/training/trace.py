@@ -34,7 +34,7 @@ class Trace:
                     where="tensorboard: true",
                     remedy="Run: pip install 'tightrope[tensorboard]'",
                 ) from error
-            self._board = SummaryWriter(str(tensorboard), purge_step=resume_at)  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(tensorboard), purge_step=resume_at)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Appends a row; its `step` orders the file."""

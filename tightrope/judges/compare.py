@@ -1,0 +1,83 @@
+"""Two files of outputs, one judge: who wins, and how far the judge can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tightrope.data.audit import wilson
+from tightrope.data.readers import read
+from tightrope.errors import InputError
+from tightrope.judges.order import both_orders
+from tightrope.judges.types import Contest, Judge
+from tightrope.records import Sampled, prompt_id
+
+
+def compare_files(a_path: Path, b_path: Path, judge: Judge) -> dict[str, Any]:
+    """Judges the answers of two files, aligned by prompt, in both orders.
+
+    Args:
+        a_path: records of kind `sampled` (what `tightrope sample` writes).
+        b_path: the same prompts answered by somebody else.
+        judge: who decides.
+
+    Returns:
+        Win rate of A in percent (ties half) with Wilson's interval, ties, unparsed verdicts, order flips, the share
+        the first-shown answer wins, how often the longer answer wins, and mean lengths in words.
+
+    Raises:
+        InputError: a file holds something else, repeats a prompt, or shares no prompt with the other.
+    """
+    a, b = _answers(a_path), _answers(b_path)
+    shared = [key for key in a if key in b]
+    if not shared:
+        raise InputError(
+            "the two files share no prompt",
+            where=f"{a_path} and {b_path}",
+            remedy="Sample both on the same prompts.",
+        )
+    contests = [Contest(a[k].prompt, a[k].response, b[k].response) for k in shared]
+    verdicts = both_orders(judge, contests)
+    known = [
+        (c, v, v.preference) for c, v in zip(contests, verdicts, strict=True) if v.preference is not None
+    ]
+    wins = sum(p for _, _, p in known)
+    longer = [
+        p if len(c.a.text) > len(c.b.text) else 1 - p for c, _, p in known if len(c.a.text) != len(c.b.text)
+    ]
+    first = [x for _, v, _ in known for x in (v.first.preference, v.swapped.preference) if x is not None]
+    return {
+        "a": str(a_path),
+        "b": str(b_path),
+        "judge": judge.identity,
+        "prompts": len(shared),
+        "only_in_a": len(a) - len(shared),
+        "only_in_b": len(b) - len(shared),
+        "unparsed": len(verdicts) - len(known),
+        "win_rate": 100 * wins / len(known) if known else None,
+        "interval": [100 * x for x in wilson(wins, len(known))] if known else None,
+        "ties": sum(1 for _, _, p in known if p == 0.5),
+        "order_flips": sum(1 for _, v, _ in known if v.consistent is False),
+        "first_shown_wins": 100 * sum(first) / len(first) if first else None,
+        "longer_wins": 100 * sum(longer) / len(longer) if longer else None,
+        "mean_words_a": _mean([len(c.a.text.split()) for c in contests]),
+        "mean_words_b": _mean([len(c.b.text.split()) for c in contests]),
+    }
+
+
+def _answers(path: Path) -> dict[str, Sampled]:
+    out: dict[str, Sampled] = {}
+    for record in read(path, kind=Sampled).records:
+        assert isinstance(record, Sampled)
+        key = prompt_id(record.prompt)
+        if key in out:
+            raise InputError(
+                f"prompt {key} is answered twice", where=str(path), remedy="Keep one answer per prompt."
+            )
+        out[key] = record
+    return out
+
+
+def _mean(values: Sequence[int]) -> float:
+    return sum(values) / len(values)
