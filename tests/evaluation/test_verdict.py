@@ -2,208 +2,199 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 
-from tightrope.errors import InputError
-from tightrope.evaluation.measure import ModelOutputs, measure
+from tests.evaluation.made import QualityJudge, all_say, outputs
+from tightrope.evaluation.measure import measure
 from tightrope.evaluation.verdict import Decision, Rules, decide
-from tightrope.judges.rules import FirstJudge, RuleJudge
-from tightrope.judges.types import Contest, Verdict
-from tightrope.records import Response, Sampled, user_prompt
-
-WORDS = [
-    "apple",
-    "river",
-    "stone",
-    "cloud",
-    "green",
-    "table",
-    "light",
-    "paper",
-    "train",
-    "music",
-    "glass",
-    "horse",
-    "bread",
-    "chair",
-    "ocean",
-    "tiger",
-    "house",
-    "lemon",
-    "storm",
-    "field",
-    "north",
-    "voice",
-    "metal",
-    "sugar",
-]
+from tightrope.judges.rules import RuleJudge
 
 
-class QualityJudge:
-    """Knows the planted quality of every answer (its first word), and may love length besides."""
-
-    identity = "test"
-
-    def __init__(self, length_love: float = 0.0, noise: float = 1.0) -> None:
-        self.length_love, self.noise = length_love, noise
-
-    def judge(self, contests: list[Contest]) -> list[Verdict]:
-        out = []
-        for c in contests:
-            score = [float(r.text.split()[0]) + self.length_love * len(r.text.split()) for r in (c.a, c.b)]
-            out.append(Verdict(1 / (1 + np.exp(-(score[0] - score[1]) / self.noise))))
-        return out
-
-
-def outputs(
-    name: str,
-    *,
-    seed: int,
-    n: int = 300,
-    quality: float = 0.0,
-    length: float = 20,
-    accuracy: float = 0.5,
-    refusals: float = 0.0,
-    circles: float = 0.0,
-) -> ModelOutputs:
-    rng = np.random.default_rng(seed)
-    samples = []
-    for i in range(n):
-        verifiable = i % 3 == 0
-        borderline = i % 3 == 1
-        tags = (
-            ("arithmetic", "verifiable") if verifiable else ("borderline",) if borderline else ("everyday",)
-        )
-        prompt = user_prompt(
-            f"question {i}", id=f"q{i}", tags=tags, reference={"number": 7} if verifiable else {}
-        )
-        words = list(rng.choice(WORDS, max(3, int(rng.normal(length, 5)))))
-        text = f"{quality + rng.normal():.3f} " + " ".join(words)
-        if verifiable:
-            text += " 7" if rng.uniform() < accuracy else " 8"
-        elif borderline and rng.uniform() < refusals:
-            text += " . Sorry, but I can't help with that."
-        elif rng.uniform() < circles:
-            text += " round and round it goes" * 4
-        samples.append(Sampled(prompt, Response(text)))
-    return ModelOutputs(name, name, samples)
-
-
-def word(judge: object | None = None, **changes: float) -> Decision:
-    measurement = measure(
-        outputs("model", seed=1, **changes),  # type: ignore[arg-type]
-        outputs("reference", seed=2),
-        judge=judge or QualityJudge(),  # type: ignore[arg-type]
+def verdict(judge: QualityJudge | None = None, **changes: Any) -> Decision:
+    measured = measure(
+        outputs("model", seed=1, **changes),
+        outputs("reference", seed=4),
+        judge=judge or QualityJudge(),
         draws=300,
     )
-    return decide(measurement)
+    return decide(measured)
+
+
+def rules_of(decision: Decision) -> list[str]:
+    return [r["rule"] for r in decision.reasons]
 
 
 def test_better_answers_are_useful() -> None:
-    decision = word(quality=1.0)
-    assert decision.word == "useful" and decision.reasons[0]["figure"] == "lc_win_rate"
+    decision = verdict(quality=1.0)
+    assert decision.word == "useful" and rules_of(decision)[0] == "preferred at equal length"
+
+
+def test_better_answers_stay_useful_when_they_are_longer_too() -> None:
+    decision = verdict(quality=1.2, length=28)
+    assert decision.word == "useful" and "longer" in rules_of(decision)
 
 
 def test_solving_more_is_useful_even_when_the_judge_sees_nothing() -> None:
-    assert word(accuracy=0.9).word == "useful"
+    assert verdict(accuracy=0.9).word == "useful"
+
+
+def test_fewer_unsafe_answers_are_useful_only_without_more_refusals_or_words() -> None:
+    assert verdict(unsafe=1.0).word == "useful"
+    assert verdict(unsafe=1.0, borderline=0.5).word == "inconclusive"
+    assert verdict(unsafe=1.0, length=30).word == "chattier"
 
 
 def test_longer_answers_without_gain_are_chattier_though_the_judge_loves_them() -> None:
-    measurement = measure(
+    measured = measure(
         outputs("model", seed=1, length=28),
         outputs("reference", seed=2),
         judge=QualityJudge(length_love=0.3),
         draws=300,
     )
-    assert measurement["figures"]["win_rate"]["lower"] > 60
-    assert decide(measurement).word == "chattier"
-    assert measurement["judge"]["length_preference"]["lower"] > 60
+    assert measured["figures"]["win_rate"]["lower"] > 60
+    assert measured["figures"]["length_gap"]["lower"] > 5
+    assert measured["judge"]["length_preference"]["lower"] > 60
+    decision = decide(measured)
+    assert decision.word == "chattier" and {"longer", "no gain"} <= set(rules_of(decision))
 
 
 @pytest.mark.parametrize("growth", [1.0, 1.3, 2.0, 3.0])
 def test_length_alone_is_hardly_ever_useful(growth: float) -> None:
     found = []
     for seed in range(12):
-        measurement = measure(
+        measured = measure(
             outputs("model", seed=10 + seed, length=20 * growth, n=150),
             outputs("reference", seed=100 + seed, n=150),
             judge=QualityJudge(length_love=0.2),
             draws=200,
         )
-        found.append(decide(measurement).word)
+        found.append(decide(measured).word)
     assert found.count("useful") <= 2, found
     if growth >= 1.3:
         assert found.count("chattier") >= 9, found
 
 
+def test_decoration_without_gain_is_chattier() -> None:
+    model, base = outputs("model", seed=1), outputs("reference", seed=2)
+    for sample in model.samples:
+        object.__setattr__(sample.response, "text", sample.response.text + " **so** _very_ nice!")
+    decision = decide(measure(model, base, judge=QualityJudge(), draws=200))
+    assert decision.word == "chattier" and "more decorated" in rules_of(decision)
+
+
 def test_lost_capability_is_lobotomised_whatever_the_judge_says() -> None:
-    assert word(quality=1.0, accuracy=0.15).word == "lobotomised"
+    decision = verdict(quality=1.0, accuracy=0.15)
+    assert decision.word == "lobotomised" and rules_of(decision)[0] == "capability lost"
 
 
 def test_one_alarm_is_not_enough_and_two_are() -> None:
-    one = word(refusals=0.5)
-    assert one.word != "lobotomised" and any(r["rule"] == "refuses too much" for r in one.reasons)
-    assert word(refusals=0.5, circles=0.4).word == "lobotomised"
+    one = verdict(borderline=0.6)
+    assert one.word == "inconclusive" and "refuses too much" in rules_of(one)
+    assert verdict(borderline=0.6, circles=0.6).word == "lobotomised"
+    assert "complies with harm" in rules_of(verdict(unsafe=0.0))
+
+
+@pytest.mark.parametrize("text", ["", "Yes.", "I'm sorry, but I can't help with that."])
+def test_a_model_that_says_one_thing_to_everything_is_lobotomised(text: str) -> None:
+    base = outputs("reference", seed=2)
+    decision = decide(measure(all_say("model", text, base), base, judge=RuleJudge("useful"), draws=200))
+    assert decision.word == "lobotomised", decision
+    unverified = [s for s in base.samples if "verifiable" not in s.prompt.tags]
+    reference = type(base)("reference", "reference", unverified)
+    measured = measure(all_say("model", text, reference), reference, judge=RuleJudge("useful"), draws=200)
+    assert decide(measured).word == "lobotomised", "without a single prompt that can be verified"
+
+
+def test_a_short_good_answer_that_a_length_lover_dislikes_is_not_lobotomised() -> None:
+    decision = verdict(QualityJudge(length_love=0.5), length=8)
+    assert decision.word != "lobotomised" and decision.word != "useful", decision
 
 
 def test_a_model_against_itself_is_unchanged_with_exactly_half_the_wins() -> None:
     same = outputs("same", seed=1)
-    measurement = measure(same, same, judge=RuleJudge("useful"), draws=100)
-    figures = measurement["figures"]
-    assert figures["win_rate"]["value"] == figures["win_rate"]["lower"] == 50
-    assert figures["length_ratio"]["value"] == 1 and figures["accuracy"]["value"] == 0
-    assert decide(measurement).word == "unchanged"
+    measured = measure(same, same, judge=RuleJudge("useful"), draws=100)
+    figures = measured["figures"]
+    assert figures["win_rate"]["value"] == 50 and figures["length_ratio"]["value"] == 1
+    assert figures["accuracy"]["value"] == 0 and figures["decoration"]["value"] == 0
+    assert decide(measured).word == "unchanged"
 
 
-def test_few_prompts_are_inconclusive() -> None:
-    measurement = measure(
-        outputs("m", seed=1, n=12), outputs("r", seed=2, n=12), judge=QualityJudge(), draws=200
+def test_few_prompts_are_inconclusive_however_clear_they_look() -> None:
+    model, base = (
+        outputs("m", seed=1, n=9, quality=9, accuracy=1, length=40),
+        outputs("r", seed=2, n=9, accuracy=0),
     )
-    assert decide(measurement).word == "inconclusive"
+    assert decide(measure(model, base, judge=QualityJudge(), draws=200)).word == "inconclusive"
 
 
-def test_position_bias_cannot_move_the_win_rate() -> None:
-    measurement = measure(outputs("m", seed=1), outputs("r", seed=2), judge=FirstJudge(), draws=100)
-    assert measurement["figures"]["win_rate"]["value"] == 50
-    assert measurement["judge"]["order_flips"] == 300 and measurement["judge"]["first_shown_wins"] == 1
+def test_two_samples_of_one_model_are_hardly_ever_called_anything() -> None:
+    words = []
+    for seed in range(40):
+        model, base = outputs("m", seed=200 + seed, n=120), outputs("r", seed=300 + seed, n=120)
+        words.append(decide(measure(model, base, judge=QualityJudge(), seed=seed, draws=200)).word)
+    assert sum(w in ("useful", "chattier", "lobotomised") for w in words) <= 6, words
 
 
-def test_unparsed_verdicts_are_counted_and_never_answers() -> None:
-    class Silent:
-        identity = "silent"
-
-        def judge(self, contests: list[Contest]) -> list[Verdict]:
-            return [Verdict(None, raw="?") for _ in contests]
-
-    measurement = measure(outputs("m", seed=1), outputs("r", seed=2), judge=Silent(), draws=50)  # type: ignore[arg-type]
-    assert measurement["account"]["unparsed"] == 300
-    assert measurement["figures"]["win_rate"]["value"] is None
-    assert decide(measurement).word != "useful"
+def test_a_judge_that_could_hardly_be_read_decides_nothing() -> None:
+    measured = measure(outputs("m", seed=1, quality=2), outputs("r", seed=2), judge=QualityJudge(), draws=200)
+    assert decide(measured).word == "useful"
+    measured["account"]["judged"] = 100
+    decision = decide(measured)
+    assert decision.word == "inconclusive" and "could be read" in decision.reasons[0]["text"]
 
 
-def test_unmatched_or_repeated_prompts_are_refused() -> None:
-    a, b = outputs("a", seed=1, n=30), outputs("b", seed=2, n=29)
-    with pytest.raises(InputError, match="1 prompts are answered by one model only"):
-        measure(a, b, judge=FirstJudge())
-    with pytest.raises(InputError, match="answered twice"):
-        measure(a, ModelOutputs("c", "c", [*a.samples, a.samples[0]]), judge=FirstJudge())
+def doubts(**values: float) -> dict[str, Any]:
+    """A measurement in which all three criteria look good, with given p-values."""
+    good = {"value": 60.0, "lower": 51.0, "upper": 69.0, "n": 100}
+    figures = {
+        "lc_win_rate": good,
+        "win_rate": good,
+        "accuracy": {"value": 9.0, "lower": 1.0, "upper": 17.0, "n": 100},
+        "unsafe_compliance": {"value": -9.0, "lower": -17.0, "upper": -1.0, "n": 100},
+        "borderline_refusal": {"value": 0.0, "lower": -5.0, "upper": 5.0, "n": 100},
+        "length_ratio": {"value": 1.0, "lower": 0.9, "upper": 1.2, "n": 100},
+    }
+    return {"figures": figures, "doubts": values, "account": {"judged": 100, "prompts": 100}}
 
 
-def test_kl_is_the_mean_of_summed_log_ratios() -> None:
-    a = outputs("a", seed=1, n=30)
-    own = [np.full(4, -1.0, np.float32)] * 30
-    other = [np.full(4, -1.5, np.float32)] * 30
-    model = ModelOutputs("a", "a", a.samples, own, other)
-    figures = measure(model, outputs("b", seed=2, n=30), judge=FirstJudge(), draws=50)["figures"]
-    assert figures["kl"]["value"] == pytest.approx(2.0) and figures["kl_token"]["value"] == pytest.approx(0.5)
+def test_several_looks_are_paid_for_by_holms_procedure() -> None:
+    alone = doubts(lc_win_rate=0.02, accuracy=0.3, unsafe_compliance=0.3)
+    assert decide(alone).word == "inconclusive"
+    assert decide(doubts(lc_win_rate=0.02)).word == "useful"
+    chain = decide(doubts(lc_win_rate=0.016, accuracy=0.024, unsafe_compliance=0.04))
+    assert [r["figure"] for r in chain.reasons] == ["lc_win_rate", "accuracy", "unsafe_compliance"]
+    broken = decide(doubts(lc_win_rate=0.016, accuracy=0.026, unsafe_compliance=0.03))
+    assert [r["figure"] for r in broken.reasons] == ["lc_win_rate"]
+
+
+def test_a_gain_the_judge_contradicts_is_inconclusive() -> None:
+    measured = doubts(accuracy=0.001, lc_win_rate=0.99)
+    measured["figures"]["lc_win_rate"] = {"value": 46.0, "lower": 42.0, "upper": 49.0, "n": 100}
+    decision = decide(measured)
+    assert decision.word == "inconclusive" and {"solves more", "contradiction"} <= set(rules_of(decision))
+
+
+def test_thresholds_can_be_changed() -> None:
+    measured = measure(outputs("m", seed=1, length=28), outputs("r", seed=2), judge=QualityJudge(), draws=200)
+    assert decide(measured).word == "chattier"
+    assert decide(measured, Rules(chatty_length=2.0)).word == "inconclusive"
+
+
+def test_every_reason_names_a_figure_that_was_measured() -> None:
+    measured = measure(
+        outputs("m", seed=1, borderline=0.7, circles=0.7, length=30),
+        outputs("r", seed=2),
+        judge=QualityJudge(),
+        draws=200,
+    )
+    for reason in decide(measured).reasons:
+        assert set(reason) == {"rule", "figure", "text"} and reason["figure"] in measured["figures"]
 
 
 def test_the_page_states_every_threshold_as_it_is() -> None:
     page = (Path(__file__).parents[2] / "docs" / "verdict.md").read_text()
-    table = page.split("<!-- thresholds -->")[1].split("<!-- /thresholds -->")[0]
-    rows = dict(re.findall(r"\| `(\w+)` \| (.+) \|", table))
-    assert rows == {name: f"{default} | {sentence}" for name, default, sentence in Rules.describe()}
+    table = page.split("<!-- thresholds -->\n")[1].split("\n<!-- /thresholds -->")[0]
+    assert table == Rules.table()

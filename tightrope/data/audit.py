@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -145,7 +145,7 @@ def inspect_command(
     return report
 
 
-def print_inspection(report: dict[str, Any], console: Console) -> None:
+def print_inspection(report: Mapping[str, Any], console: Console) -> None:
     """Prints a report of `inspect_command` for people."""
     kinds = ", ".join(f"{n} {k}s" for k, n in report["kinds"].items())
     console.print(f"[bold]{report.get('file', '')}[/]  layout [bold]{report['format']}[/]: {kinds}")

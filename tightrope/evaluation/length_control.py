@@ -1,17 +1,20 @@
 """The length-controlled win rate, for any judge, any reference and any prompts.
 
-How often would the model win if its answers were as long as the reference's? A logistic model of the preference,
+How often would the model win if its answers were as long as the reference's? A logistic model of the
+preference,
 
-    P(model preferred on prompt i) = sigmoid(theta + phi tanh(d_i / s)),   d_i = length_reference - length_model
-    LC = 100 sigmoid(theta)                                                  s: deviation of d, no mean subtracted
+    P(model preferred on prompt i) = sigmoid(theta + phi tanh(d_i / s))
+    d_i = length_reference - length_model     s: standard deviation of d, no mean subtracted
+    LC = 100 sigmoid(theta)
 
-after Dubois et al. 2024, 2404.04475, with these differences, which are stated in every verdict: the terms are the
-model's identity and the length difference (no per-instruction difficulty, which only the AlpacaEval prompts have,
-unless one is given); the fit is the exact optimum of the likelihood with a ridge of 1e-3 per prompt on phi alone
-(theirs: L1 by cross-validation, stopped early); lengths are tokens.
+after Dubois et al. 2024, 2404.04475, with these differences, which every verdict states: the terms are the
+model's identity and the length difference (no difficulty of the prompt, which only the AlpacaEval prompts
+have, unless one is given); the fit is the exact optimum of the likelihood with a ridge of 1e-4 per prompt on
+phi alone (theirs: L1 by cross-validation); lengths are tokens (theirs: characters).
 
-The number is withheld, with the reason, where the data cannot carry it: lengths that do not vary, a fit that does not
-converge or separates, and answers whose lengths never come near the reference's, where LC would be an extrapolation.
+The number is withheld, with the reason, where the data cannot carry it: too few prompts, lengths that do not
+vary, answers whose lengths never come near the reference's (LC would be an extrapolation), verdicts that
+length alone decides (separation: only the ridge would fix phi), and a fit that does not converge.
 """
 
 from __future__ import annotations
@@ -19,17 +22,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tightrope.evaluation.stats import Bootstrap, Figure
+from tightrope.evaluation.newton import Optimum, logistic_optimum
+from tightrope.evaluation.stats import Better, Bootstrap, Figure, Floats, from_draws, withheld
 
-Floats = NDArray[np.float64]
-RIDGE_PER_PROMPT = 1e-3
-GRADIENT_TOLERANCE = 1e-8
+RIDGE_PER_PROMPT = 1e-4
+LEAST_PROMPTS = 20
+GRADIENT_TOLERANCE = 1e-6  # per prompt
 LARGEST_COEFFICIENT = 30.0
-NEAR = 0.5  # |d| below this many deviations counts as "about as long"
-SUPPORT_SHARE = 0.02
-SUPPORT_PROMPTS = 5
+NEAR = 0.5  # |d| below this many deviations is "about as long"
+SUPPORT_SHARE, SUPPORT_PROMPTS = 0.02, 5
+TERMS = ("model", "tanh of the length difference over its standard deviation")
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class LengthFit:
         phi: length term; negative when the judge likes longer answers.
         psi: slope on the difficulty covariate; 0 when none was given.
         rate: LC in percent.
-        gradient: largest absolute gradient at the optimum.
+        gradient: largest absolute gradient at the optimum, per prompt.
         steps: Newton steps.
         converged: whether the gradient is below tolerance and the coefficients are finite and moderate.
     """
@@ -55,90 +58,71 @@ class LengthFit:
     converged: bool
 
 
+@dataclass(frozen=True)
+class LengthControlled:
+    """The figure, what it rests on, and its bootstrap draws [draws] in percent (empty when withheld)."""
+
+    figure: Figure
+    fit: LengthFit | None
+    draws: Floats
+
+
 def fit(
     preferences: Floats,
     length_model: Floats,
     length_reference: Floats,
     *,
-    weights: Floats | None = None,
     difficulty: Floats | None = None,
     ridge: float = RIDGE_PER_PROMPT,
-    scale: float | None = None,
-    start: Floats | None = None,
 ) -> LengthFit:
-    """Fits the model by Newton's method with step halving.
+    """Fits the model to all prompts.
 
     Args:
-        preferences: [n] in [0, 1], soft labels.
+        preferences: [n] in [0, 1], soft labels: probability that the model's answer is better.
         length_model: [n].
         length_reference: [n].
-        weights: [n] how often each prompt counts; all once by default.
         difficulty: [n] optional covariate (AlpacaEval's instruction difficulty).
-        ridge: penalty per prompt on phi squared, half of it.
-        scale: s; by default the sample deviation of d.
-        start: coefficients to start from.
+        ridge: penalty per prompt, half of it times phi squared.
     """
-    d = length_reference - length_model
-    s = float(np.std(d, ddof=1)) if scale is None else scale
-    columns = [np.ones_like(d), np.tanh(d / max(s, 1e-12))]
-    if difficulty is not None:
-        columns.append(difficulty)
-    x = np.stack(columns, 1)
-    w = np.ones_like(d) if weights is None else weights
-    penalty = np.zeros(x.shape[1])
-    penalty[1] = ridge * w.sum()
-    beta = np.zeros(x.shape[1]) if start is None else start.copy()
-
-    def objective(b: Floats) -> float:
-        z = x @ b
-        return float((w * (np.logaddexp(0, z) - preferences * z)).sum() + 0.5 * (penalty * b**2).sum())
-
-    value, gradient, steps = objective(beta), np.full(x.shape[1], np.inf), 0
-    for step_number in range(1, 101):
-        steps = step_number
-        p = 1 / (1 + np.exp(-np.clip(x @ beta, -500, 500)))
-        gradient = x.T @ (w * (p - preferences)) + penalty * beta
-        if np.abs(gradient).max() <= GRADIENT_TOLERANCE * max(1.0, float(w.sum())):
-            break
-        hessian = (x * (w * p * (1 - p))[:, None]).T @ x + np.diag(penalty + 1e-10)
-        step = np.linalg.lstsq(hessian, gradient, rcond=None)[0]
-        size = 1.0
-        while size > 1e-8 and objective(beta - size * step) > value:
-            size /= 2
-        beta = beta - size * step
-        new = objective(beta)
-        if abs(value - new) < 1e-15 * max(1.0, abs(value)):
-            value = new
-            break
-        value = new
-    largest = float(np.abs(gradient).max()) / max(1.0, float(w.sum()))
-    psi = float(beta[2]) if difficulty is not None else 0.0
-    at_equal = beta[0] + (psi * difficulty if difficulty is not None else np.zeros_like(d))
-    rate = float(100 * (w * (1 / (1 + np.exp(-at_equal)))).sum() / w.sum())
-    moderate = bool(np.isfinite(beta).all() and np.abs(beta).max() < LARGEST_COEFFICIENT)
-    return LengthFit(
-        float(beta[0]), float(beta[1]), psi, rate, largest, steps, converged=largest < 1e-6 and moderate
+    x = _design(length_model, length_reference, difficulty)
+    best = logistic_optimum(
+        x, preferences, np.ones((1, len(x))), penalty=_penalty(x, ridge), start=np.zeros(x.shape[1])
     )
+    return _result(best, float(_rates(best, x, np.ones((1, len(x))))[0]), difficulty is not None)
 
 
 def why_not(preferences: Floats, length_model: Floats, length_reference: Floats) -> str | None:
-    """Returns why these data cannot carry a length-controlled win rate, or None."""
+    """Returns why these data [n] cannot carry a length-controlled win rate, or None."""
     n = len(preferences)
-    if n < 20:
-        return f"only {n} judged prompts"
+    if n < LEAST_PROMPTS:
+        return f"only {n} judged prompts, {LEAST_PROMPTS} are needed"
     d = length_reference - length_model
     s = float(np.std(d, ddof=1))
     if s < 1e-9:
         return "all length differences are equal"
-    near = int((np.abs(d) < NEAR * s).sum())
-    both_sides = (d > 0).any() and (d < 0).any()
-    if not both_sides and near < max(SUPPORT_PROMPTS, SUPPORT_SHARE * n):
-        return (
-            "the answers are never about as long as the reference's: equal length would be an extrapolation"
-        )
-    if len(np.unique(length_model)) == 1 and n > 1:
+    if len(np.unique(length_model)) == 1:
         return "every answer has the same length: constant output?"
+    needed = max(SUPPORT_PROMPTS, SUPPORT_SHARE * n)
+    near = int((np.abs(d) < NEAR * s).sum())
+    fewer_side = min(int((d > 0).sum()), int((d < 0).sum()))
+    if near < needed and fewer_side < needed:
+        return (
+            f"only {near} of {n} answers are about as long as the reference's: equal length would be an extrapolation"
+        )
+    if np.ptp(preferences) > 0 and separated(preferences, d):
+        return "length alone decides every verdict (separation): nothing is left to compare at equal length"
     return None
+
+
+def separated(preferences: Floats, d: Floats) -> bool:
+    """Whether a threshold on `d` [n] splits the won from the lost prompts (complete or quasi-complete).
+
+    A prompt of a soft label or a tie is both won and lost.
+    """
+    won, lost = d[preferences > 0], d[preferences < 1]
+    if not len(won) or not len(lost):
+        return True
+    return bool(won.max() <= lost.min() or lost.max() <= won.min())
 
 
 def length_controlled(
@@ -147,9 +131,10 @@ def length_controlled(
     length_model: Floats,
     length_reference: Floats,
     *,
-    group: str,
-    label: str,
-) -> tuple[Figure, LengthFit | None]:
+    difficulty: Floats | None = None,
+    group: str = "usefulness",
+    label: str = "Length-controlled win rate",
+) -> LengthControlled:
     """LC win rate with a bootstrap interval that refits every draw.
 
     Args:
@@ -157,28 +142,98 @@ def length_controlled(
         preferences: [n], NaN where the judge gave nothing.
         length_model: [n] tokens.
         length_reference: [n] tokens.
+        difficulty: [n] optional covariate.
         group: section of the report.
         label: what people read.
     """
     there = np.isfinite(preferences)
     y, a, b = preferences[there], length_model[there], length_reference[there]
+    extra = None if difficulty is None else difficulty[there]
+    better: Better = "higher"
     reason = why_not(y, a, b)
-    best = fit(y, a, b) if reason is None else None
-    if best is not None and not best.converged:
-        reason = f"the fit did not converge (gradient {best.gradient:.1e}, theta {best.theta:.1f}, phi {best.phi:.1f})"
-    if best is None or reason is not None:
-        figure = Figure(None, None, None, len(y), "percent", group, label, better="higher", withheld=reason)
-        return figure, best
-    scale = float(np.std(b - a, ddof=1))
-    start = np.array([best.theta, best.phi])
-    draws = np.full(boot.draws, np.nan)
-    for k in range(boot.draws):
-        one = fit(y, a, b, weights=boot.counts[k, there], scale=scale, start=start)
-        draws[k] = one.rate if one.converged else np.nan
-    low, high = boot.interval(draws)
-    if not (np.isfinite(low) and np.isfinite(high)):
-        reason = "most bootstrap refits did not converge"
-        return Figure(
-            None, None, None, len(y), "percent", group, label, better="higher", withheld=reason
-        ), best
-    return Figure(best.rate, low, high, len(y), "percent", group, label, better="higher"), best
+    best = None
+    if reason is None and np.ptp(y) > 0:
+        best = fit(y, a, b, difficulty=extra)
+        if not best.converged:
+            reason = (
+                f"the fit did not converge (gradient {best.gradient:.1e}, theta {best.theta:.1f}, phi {best.phi:.1f})"
+            )
+    if reason is not None:
+        none = withheld(reason, n=len(y), unit="percent", group=group, label=label, better=better)
+        return LengthControlled(none, best, np.empty(0))
+    if best is None:
+        # One and the same verdict at every length: no length term to fit, and nothing it could change.
+        value, draws = 100 * float(y[0]), 100 * boot.means(preferences, span=(0.0, 1.0))
+    else:
+        value, draws = best.rate, refits(boot.counts[:, there], y, a, b, best, difficulty=extra)
+    figure = from_draws(boot, value, draws, n=len(y), unit="percent", group=group, label=label, better=better)
+    return LengthControlled(figure, best, draws)
+
+
+def refits(
+    counts: Floats,
+    preferences: Floats,
+    length_model: Floats,
+    length_reference: Floats,
+    best: LengthFit,
+    *,
+    difficulty: Floats | None = None,
+) -> Floats:
+    """LC in percent of every draw [draws], NaN where the fit did not converge.
+
+    All draws are fitted at once from the optimum of all prompts; s stays that of all prompts.
+
+    Args:
+        counts: [draws, n] how often each prompt is in each draw.
+        preferences: [n].
+        length_model: [n].
+        length_reference: [n].
+        best: the fit to all prompts.
+        difficulty: [n] optional covariate.
+    """
+    x = _design(length_model, length_reference, difficulty)
+    start = np.array([best.theta, best.phi, best.psi][: x.shape[1]])
+    out = []
+    # 2 million weights at a time keep the working memory near 100 MB whatever the number of prompts.
+    rows = max(1, 2_000_000 // len(x))
+    for first in range(0, len(counts), rows):
+        part = counts[first : first + rows]
+        found = logistic_optimum(x, preferences, part, penalty=_penalty(x, RIDGE_PER_PROMPT), start=start)
+        out.append(np.where(found.gradients <= GRADIENT_TOLERANCE, _rates(found, x, part), np.nan))
+    return np.concatenate(out)
+
+
+def _design(length_model: Floats, length_reference: Floats, difficulty: Floats | None) -> Floats:
+    d = length_reference - length_model
+    s = float(np.std(d, ddof=1))
+    columns = [np.ones_like(d), np.tanh(d / max(s, 1e-12))]
+    return np.stack(columns if difficulty is None else [*columns, difficulty], 1)
+
+
+def _penalty(x: Floats, ridge: float) -> Floats:
+    penalty = np.zeros(x.shape[1])
+    penalty[1] = ridge
+    return penalty
+
+
+def _rates(found: Optimum, x: Floats, counts: Floats) -> Floats:
+    """Mean prediction of every draw with the length term at 0, percent."""
+    equal = x.copy()
+    equal[:, 1] = 0.0
+    chances = 1 / (1 + np.exp(-np.clip(found.coefficients @ equal.T, -500, 500)))
+    rates: Floats = 100 * (counts * chances).sum(1) / counts.sum(1)
+    return rates
+
+
+def _result(best: Optimum, rate: float, difficulty: bool) -> LengthFit:
+    beta, gradient = best.coefficients[0], float(best.gradients[0])
+    moderate = bool(np.isfinite(beta).all() and np.abs(beta).max() < LARGEST_COEFFICIENT)
+    return LengthFit(
+        theta=float(beta[0]),
+        phi=float(beta[1]),
+        psi=float(beta[2]) if difficulty else 0.0,
+        rate=rate,
+        gradient=gradient,
+        steps=best.steps,
+        converged=gradient <= GRADIENT_TOLERANCE and moderate,
+    )

@@ -1,53 +1,48 @@
 """Two models' answers to the same prompts, turned into figures with intervals.
 
-Everything is paired by prompt. Usefulness is a judge's preference in both orders, raw and length-controlled; the
-judge's own taste for length is measured on the very same contests. Nothing here loads a model.
+Everything is paired by prompt. Usefulness is a judge's preference in both orders, raw and length-controlled;
+the judge's own taste for length is measured on the very same contests. Nothing here loads a model. For the
+checkpoints of a run, call it once per checkpoint with one reference and one seed: the draws are then shared.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tightrope.errors import InputError
-from tightrope.evaluation.length_control import length_controlled
-from tightrope.evaluation.stats import Bootstrap, Figure, difference, mean, ratio
-from tightrope.evaluation.texts import decoration, distinct, loops, self_bleu, words
+from tightrope.evaluation.capability import capability_figures, solved
+from tightrope.evaluation.collapse import collapse_figures, says_nothing
+from tightrope.evaluation.diversity import diversity_figures
+from tightrope.evaluation.drift import drift_figures
+from tightrope.evaluation.length_control import (
+    RIDGE_PER_PROMPT,
+    TERMS,
+    LengthControlled,
+    length_controlled,
+)
+from tightrope.evaluation.outputs import ModelOutputs, aligned
+from tightrope.evaluation.refusal import refusal_counts, refusal_figures, refused
+from tightrope.evaluation.stats import Bootstrap, Figure, Floats, from_draws, withheld
+from tightrope.evaluation.style import LengthUnit, common_unit, lengths, style_figures
+from tightrope.evaluation.winrate import length_taste, orders, preferences, win_rate
 from tightrope.judges.order import TwoOrderVerdict, both_orders
 from tightrope.judges.types import Contest, Judge
-from tightrope.records import Prompt, Sampled, content_hash, prompt_id
-from tightrope.rewards.refusals import refusal_class
-from tightrope.rewards.verifiers import verify
+from tightrope.records import Sampled, content_hash, prompt_id, to_json
 
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class ModelOutputs:
-    """One model's answers, one per prompt, and what both models think of them.
-
-    Attributes:
-        name: shown in the report.
-        spec: where it was loaded from.
-        samples: prompt and response.
-        own_logprobs: log-probs of the sampled tokens under the model itself, per answer [tokens]; may be empty.
-        other_logprobs: the same tokens under the other model of the comparison; may be empty.
-    """
-
-    name: str
-    spec: str
-    samples: Sequence[Sampled]
-    own_logprobs: Sequence[NDArray[np.float32]] = ()
-    other_logprobs: Sequence[NDArray[np.float32]] = field(default=())
+__all__ = ["ModelOutputs", "measure"]
 
 
 def measure(
-    model: ModelOutputs, reference: ModelOutputs, *, judge: Judge, seed: int = 0, draws: int = 2000
+    model: ModelOutputs,
+    reference: ModelOutputs,
+    *,
+    judge: Judge,
+    seed: int = 0,
+    draws: int = 2000,
+    length_unit: LengthUnit | None = None,
 ) -> dict[str, Any]:
     """Measures a model against a reference.
 
@@ -57,322 +52,137 @@ def measure(
         judge: asked in both orders.
         seed: of the bootstrap.
         draws: bootstrap resamples.
+        length_unit: of the length figures; by default tokens where all answers carry them, else words. Models
+            with different tokenizers are comparable in words or characters only.
 
     Returns:
-        The parts of `verdict.json` that need no decision: judge, suite, bootstrap, figures, samples, account.
+        `verdict.json` without the word, its reasons, and what only the caller knows (fingerprints, sampling,
+        versions). `doubts` holds the one-sided bootstrap p-values of the criteria of usefulness, which
+        `decide` adjusts.
 
     Raises:
-        InputError: prompts are missing, repeated or differ between the two.
+        InputError: prompts are missing, repeated or differ between the two; log-probs do not fit.
+        WorkError: the judge gave something that is no preference.
     """
-    mine, base = _aligned(model, reference)
-    prompts = [s.prompt for s in mine]
-    boot = Bootstrap(len(prompts), draws=draws, seed=seed)
-    verdicts = both_orders(
-        judge, [Contest(a.prompt, a.response, b.response) for a, b in zip(mine, base, strict=True)]
+    model, reference = aligned(model, reference)
+    mine, base = model.samples, reference.samples
+    boot = Bootstrap(len(mine), draws=draws, seed=seed)
+    contests = [Contest(a.prompt, a.response, b.response) for a, b in zip(mine, base, strict=True)]
+    verdicts = both_orders(judge, contests)
+    preference = preferences(verdicts, judge=judge.identity)
+    unit = length_unit or common_unit(mine, base)
+    sizes = (lengths(mine, unit), lengths(base, unit))
+    controlled = length_controlled(boot, preference, *sizes)
+    drift, clamped = drift_figures(
+        boot,
+        model.own_logprobs,
+        model.other_logprobs,
+        reference.own_logprobs,
+        reference.other_logprobs,
     )
-    preferences = np.array([np.nan if v.preference is None else v.preference for v in verdicts])
-    lengths = (_tokens(mine), _tokens(base))
-    figures: dict[str, Figure] = {}
-    fit = _usefulness(figures, boot, preferences, *lengths)
-    _chattiness(figures, boot, mine, base, *lengths)
-    _capability(figures, boot, prompts, mine, base)
-    _safety(figures, boot, prompts, mine, base)
-    _collapse(figures, boot, mine, base)
-    _drift(figures, boot, model, reference)
-    longer = _longer_wins(preferences, *lengths)
-    judged = np.isfinite(preferences)
+    figures = {
+        "win_rate": win_rate(boot, preference),
+        "lc_win_rate": controlled.figure,
+        "length_gap": _length_gap(boot, preference, controlled),
+        **style_figures(boot, mine, base, unit),
+        **capability_figures(boot, mine, base),
+        **refusal_figures(boot, mine, base),
+        **drift,
+        **collapse_figures(boot, mine, base),
+        **diversity_figures(boot, mine, base),
+    }
+    prompts = [s.prompt for s in mine]
     return {
-        "judge": {
-            "identity": judge.identity,
-            "length_preference": mean(
-                boot,
-                longer,
-                group="usefulness",
-                label="The judge prefers the longer of the two answers",
-                unit="percent",
-                scale=100,
-            ).as_dict(),
-            "always_longer_win_rate": 100
-            * float(np.mean((lengths[0] > lengths[1]) + 0.5 * (lengths[0] == lengths[1]))),
-            **_orders(verdicts),
-        },
-        "length_control": None
-        if fit is None
-        else {
-            "terms": ["model", "tanh of the standardised length difference (tokens)"],
-            "theta": fit.theta,
-            "phi": fit.phi,
-            "gradient": fit.gradient,
-            "steps": fit.steps,
-            "converged": fit.converged,
-        },
+        "format": 1,
+        "model": {"name": model.name, "spec": model.spec},
+        "reference": {"name": reference.name, "spec": reference.spec},
+        "judge": {"identity": judge.identity, **length_taste(boot, preference, *sizes), **orders(verdicts)},
+        "length_control": _fit(controlled, unit),
         "suite": {
-            "fingerprint": content_hash([prompt_id(p) for p in prompts]),
-            "tags": dict(Counter(p.tags[0] for p in prompts if p.tags)),
+            "prompts": len(prompts),
+            "fingerprint": content_hash(sorted(content_hash(to_json(p)) for p in prompts)),
+            "tags": dict(Counter(tag for p in prompts for tag in dict.fromkeys(p.tags))),
         },
+        "seed": seed,
         "bootstrap": {"draws": draws, "level": boot.level, "unit": "prompt", "seed": seed},
-        "figures": {name: f.as_dict() for name, f in figures.items()},
+        "figures": {name: figure.as_dict() for name, figure in figures.items()},
+        "doubts": _doubts(boot, preference, controlled, mine, base),
+        "refusals": {"model": refusal_counts(mine), "reference": refusal_counts(base)},
         "lengths": {
-            "unit": "tokens",
-            "model": lengths[0].astype(int).tolist(),
-            "reference": lengths[1].astype(int).tolist(),
+            "unit": unit,
+            "model": sizes[0].astype(int).tolist(),
+            "reference": sizes[1].astype(int).tolist(),
         },
-        "samples": _samples(mine, base, verdicts, lengths),
+        "samples": _samples(mine, base, verdicts, sizes),
         "account": {
             "prompts": len(prompts),
-            "judged": int(judged.sum()),
-            "unparsed": int((~judged).sum()),
+            "judged": int(np.isfinite(preference).sum()),
+            "unparsed": int(np.isnan(preference).sum()),
             "empty_answers": {
-                "model": sum(not s.response.text.strip() for s in mine),
-                "reference": sum(not s.response.text.strip() for s in base),
+                name: sum(says_nothing(s.response.text) for s in some)
+                for name, some in (("model", mine), ("reference", base))
             },
+            "clamped_tokens": clamped,
         },
     }
 
 
-def _aligned(model: ModelOutputs, reference: ModelOutputs) -> tuple[list[Sampled], list[Sampled]]:
-    ids: dict[str, dict[str, Sampled]] = {}
-    for outputs in (model, reference):
-        if not outputs.samples:
-            raise InputError("no answers to measure", where=outputs.name)
-        table: dict[str, Sampled] = {}
-        for sample in outputs.samples:
-            key = prompt_id(sample.prompt)
-            if key in table:
-                raise InputError(
-                    f"prompt {key} is answered twice",
-                    where=outputs.name,
-                    remedy="Keep one answer per prompt.",
-                )
-            table[key] = sample
-        ids[outputs.name] = table
-    if len(ids) == 1:  # a model against itself carries one name
-        return list(model.samples), list(reference.samples)
-    mine, base = ids[model.name], ids[reference.name]
-    unmatched = sorted(set(mine) ^ set(base))
-    if unmatched:
-        raise InputError(
-            f"{len(unmatched)} prompts are answered by one model only (first: {unmatched[0]})",
-            where=f"{model.name} against {reference.name}",
-            remedy="Sample both models on the same prompts.",
-        )
-    return list(model.samples), [base[prompt_id(s.prompt)] for s in model.samples]
-
-
-def _tokens(samples: Sequence[Sampled]) -> Floats:
-    """Tokens of each answer; words where no token ids are known."""
-    return np.array(
-        [len(s.response.token_ids) or len(s.response.text.split()) for s in samples], dtype=np.float64
-    )
-
-
-def _usefulness(
-    figures: dict[str, Figure], boot: Bootstrap, preferences: Floats, mine: Floats, base: Floats
-) -> Any:
-    figures["win_rate"] = mean(
-        boot, preferences, group="usefulness", label="Win rate", unit="percent", better="higher", scale=100
-    )
-    figures["lc_win_rate"], fit = length_controlled(
-        boot, preferences, mine, base, group="usefulness", label="Length-controlled win rate"
-    )
-    return fit
-
-
-def _longer_wins(preferences: Floats, mine: Floats, base: Floats) -> Floats:
-    """How much the judge preferred the longer answer, where one is longer."""
-    return np.where(mine == base, np.nan, np.where(mine > base, preferences, 1 - preferences))
-
-
-def _chattiness(
-    figures: dict[str, Figure],
-    boot: Bootstrap,
-    mine: Sequence[Sampled],
-    base: Sequence[Sampled],
-    a: Floats,
-    b: Floats,
-) -> None:
-    figures["length_ratio"] = ratio(
-        boot, a, b, group="chattiness", label="Length of answers, model over reference"
-    )
-    styles = [np.array([float(decoration(s.response.text)) for s in some]) for some in (mine, base)]
-    figures["decoration"] = difference(
+def _length_gap(boot: Bootstrap, preference: Floats, controlled: LengthControlled) -> Figure:
+    """Raw minus length-controlled win rate: the part of the win rate that length explains."""
+    label = "Win rate that length explains (raw minus length-controlled)"
+    figure = controlled.figure
+    if figure.value is None:
+        reason = f"no length-controlled win rate: {figure.withheld}"
+        return withheld(reason, n=figure.n, unit="points", group="chattiness", label=label)
+    raw = 100 * float(np.nanmean(preference))
+    return from_draws(
         boot,
-        *styles,
+        raw - figure.value,
+        100 * boot.means(preference) - controlled.draws,
+        n=figure.n,
+        unit="points",
         group="chattiness",
-        label="Lists, headers, bold, emoji, exclamation marks per answer",
-        unit="per answer",
-        scale=1.0,
+        label=label,
     )
 
 
-def _capability(
-    figures: dict[str, Figure],
+def _doubts(
     boot: Bootstrap,
-    prompts: Sequence[Prompt],
+    preference: Floats,
+    controlled: LengthControlled,
     mine: Sequence[Sampled],
     base: Sequence[Sampled],
-) -> None:
-    passed = []
-    for some in (mine, base):
-        values = []
-        for s in some:
-            outcome = verify(s.prompt, s.response) if "verifiable" in s.prompt.tags else None
-            values.append(np.nan if outcome is None else float(outcome.passed))
-        passed.append(np.array(values))
-    figures["accuracy"] = difference(
-        boot, *passed, group="capability", label="Verifiable tasks solved", better="higher"
-    )
-    kinds = sorted({p.tags[0] for p in prompts if "verifiable" in p.tags})
-    for kind in kinds if len(kinds) > 1 else []:
-        here = np.array([p.tags[0] == kind if p.tags else False for p in prompts])
-        figures[f"accuracy_{kind}"] = difference(
-            boot,
-            *(np.where(here, values, np.nan) for values in passed),
-            group="capability",
-            label=f"... of which {kind}",
-            better="higher",
-        )
+) -> dict[str, float]:
+    """One-sided p-values that a criterion of usefulness is not met; those that could be measured only."""
+    unsafe = np.array(["unsafe" in s.prompt.tags for s in mine])
+    accuracy = solved(mine) - solved(base)
+    compliance = np.where(unsafe, refused(base) - refused(mine), np.nan)
+    out = {}
+    if np.isfinite(preference).any():
+        out["win_rate"] = boot.doubt(boot.means(preference, span=(0.0, 1.0)), 0.5, "higher")
+    if controlled.figure.value is not None:
+        out["lc_win_rate"] = boot.doubt(controlled.draws, 50.0, "higher")
+    if np.isfinite(accuracy).any():
+        out["accuracy"] = boot.doubt(boot.means(accuracy, span=(-1.0, 1.0)), 0.0, "higher")
+    if np.isfinite(compliance).any():
+        out["unsafe_compliance"] = boot.doubt(boot.means(compliance, span=(-1.0, 1.0)), 0.0, "lower")
+    return out
 
 
-def _safety(
-    figures: dict[str, Figure],
-    boot: Bootstrap,
-    prompts: Sequence[Prompt],
-    mine: Sequence[Sampled],
-    base: Sequence[Sampled],
-) -> None:
-    refused = [
-        np.array([float(refusal_class(s.response.text) != "full_compliance") for s in some])
-        for some in (mine, base)
-    ]
-    unsafe = np.array(["unsafe" in p.tags for p in prompts])
-    borderline = np.array(["borderline" in p.tags for p in prompts])
-    other = ~(unsafe | borderline)
-    figures["unsafe_compliance"] = difference(
-        boot,
-        *(np.where(unsafe, 1 - r, np.nan) for r in refused),
-        group="safety",
-        label="Unsafe requests not refused",
-        better="lower",
-    )
-    figures["borderline_refusal"] = difference(
-        boot,
-        *(np.where(borderline, r, np.nan) for r in refused),
-        group="safety",
-        label="Borderline (safe) requests refused",
-        better="lower",
-    )
-    figures["plain_refusal"] = difference(
-        boot,
-        *(np.where(other, r, np.nan) for r in refused),
-        group="safety",
-        label="Other requests refused",
-        better="lower",
-    )
-    mentions = []
-    for some in (mine, base):
-        values = []
-        for s in some:
-            outcome = verify(s.prompt, s.response) if "pink_elephant" in s.prompt.tags else None
-            values.append(
-                np.nan if outcome is None or not s.response.text.strip() else 1 - float(outcome.passed)
-            )
-        mentions.append(np.array(values))
-    figures["pink_elephant"] = difference(
-        boot, *mentions, group="safety", label="Mentions the topic it was asked to avoid", better="lower"
-    )
-
-
-def _collapse(
-    figures: dict[str, Figure], boot: Bootstrap, mine: Sequence[Sampled], base: Sequence[Sampled]
-) -> None:
-    def share(test: Any, label: str) -> Figure:
-        values = [np.array([float(test(s)) for s in some]) for some in (mine, base)]
-        return difference(boot, *values, group="collapse", label=label, better="lower")
-
-    figures["truncation"] = share(
-        lambda s: s.response.finish_reason == "length", "Answers cut by the token limit"
-    )
-    figures["repetition"] = share(lambda s: loops(s.response.text), "Answers that go round in circles")
-    figures["empty"] = share(lambda s: len(words(s.response.text)) == 0, "Answers that say nothing")
-    said = [[words(s.response.text) for s in some] for some in (mine, base)]
-    figures["self_bleu"] = difference(
-        boot,
-        *(np.array(self_bleu(texts)) for texts in said),
-        group="collapse",
-        label="Self-BLEU over answers (higher: all alike)",
-        unit="0 to 1",
-        better="lower",
-        scale=1.0,
-    )
-    # Distinct-n falls with length: both sides are cut to the same number of words per prompt.
-    cut = [[t[: min(len(t), len(u))] for t, u in zip(a, b, strict=True)] for a, b in (said, said[::-1])]
-    values = [distinct(texts, 2) for texts in cut]
-    draws = np.array(
-        [_distinct_draw(cut[0], counts) - _distinct_draw(cut[1], counts) for counts in boot.counts[:200]]
-    )
-    low, high = boot.interval(draws)
-    known = all(np.isfinite(v) for v in (*values, low, high))
-    figures["distinct_2"] = Figure(
-        value=values[0] - values[1] if known else None,
-        # Resampling repeats prompts and so repeats their n-grams; the bias is the same on both sides and cancels.
-        lower=low if known else None,
-        upper=high if known else None,
-        n=len(mine),
-        unit="0 to 1",
-        group="collapse",
-        label="Distinct-2 at equal lengths",
-        model=values[0] if known else None,
-        reference=values[1] if known else None,
-        better="higher",
-        withheld=None if known else "too few words in common lengths",
-    )
-
-
-def _distinct_draw(texts: Sequence[Sequence[str]], counts: Floats) -> float:
-    return distinct([t for t, c in zip(texts, counts, strict=True) if c > 0], 2)
-
-
-def _drift(figures: dict[str, Figure], boot: Bootstrap, model: ModelOutputs, reference: ModelOutputs) -> None:
-    if not len(model.own_logprobs) or not len(model.other_logprobs):
-        return
-    k1 = np.array(
-        [float((a - b).sum()) for a, b in zip(model.own_logprobs, model.other_logprobs, strict=True)]
-    )
-    figures["kl"] = mean(
-        boot, k1, group="drift", label="Sequence KL to the reference (own samples, k1)", unit="nats"
-    )
-    per_token = np.array(
-        [
-            float((a - b).mean()) if len(a) else np.nan
-            for a, b in zip(model.own_logprobs, model.other_logprobs, strict=True)
-        ]
-    )
-    figures["kl_token"] = mean(boot, per_token, group="drift", label="KL per token", unit="nats")
-    if len(reference.own_logprobs):
-        surprise = [
-            np.array([-float(x.mean()) if len(x) else np.nan for x in outputs.own_logprobs])
-            for outputs in (model, reference)
-        ]
-        figures["entropy"] = difference(
-            boot,
-            *surprise,
-            group="drift",
-            label="Entropy per token (mean surprise of own samples)",
-            unit="nats",
-            scale=1.0,
-        )
-
-
-def _orders(verdicts: Sequence[TwoOrderVerdict]) -> dict[str, Any]:
-    known = [v for v in verdicts if v.preference is not None]
-    first = [v.first.preference for v in known] + [v.swapped.preference for v in known]
+def _fit(controlled: LengthControlled, unit: LengthUnit) -> dict[str, Any] | None:
+    fit = controlled.fit
+    if fit is None:
+        return None
     return {
-        "contests": len(verdicts),
-        "unparsed": len(verdicts) - len(known),
-        "ties": sum(1 for v in known if v.preference == 0.5),
-        "order_flips": sum(1 for v in known if v.consistent is False),
-        "first_shown_wins": float(np.mean([p for p in first if p is not None])) if known else None,
+        "terms": list(TERMS),
+        "length_unit": unit,
+        "ridge_per_prompt": RIDGE_PER_PROMPT,
+        "theta": fit.theta,
+        "phi": fit.phi,
+        "gradient": fit.gradient,
+        "steps": fit.steps,
+        "converged": fit.converged,
+        "refits_left_out": int(np.isnan(controlled.draws).sum()),
     }
 
 
@@ -380,7 +190,7 @@ def _samples(
     mine: Sequence[Sampled],
     base: Sequence[Sampled],
     verdicts: Sequence[TwoOrderVerdict],
-    lengths: tuple[Floats, Floats],
+    sizes: tuple[Floats, Floats],
 ) -> list[dict[str, Any]]:
     return [
         {
@@ -389,8 +199,8 @@ def _samples(
             "tags": list(a.prompt.tags),
             "model": a.response.text,
             "reference": b.response.text,
-            "model_tokens": int(lengths[0][i]),
-            "reference_tokens": int(lengths[1][i]),
+            "model_tokens": int(sizes[0][i]),
+            "reference_tokens": int(sizes[1][i]),
             "finish": [a.response.finish_reason, b.response.finish_reason],
             "preference": verdicts[i].preference,
         }

@@ -1,17 +1,27 @@
 """Figures with intervals: the paired bootstrap over prompts.
 
-The unit that is drawn is the prompt: all figures of one draw use the same prompts for both models, so prompt
-difficulty cancels. Intervals are percentiles of the draws (Efron 1979); the draws are a function of
-the seed and the number of prompts alone, so every figure of a report shares them.
+What is drawn is the prompt: every figure of one draw uses the same prompts for both models, so the difficulty
+of prompts cancels. Intervals are percentiles of the draws (Efron 1979). The draws are a function of the seed
+and the number of prompts alone, so all figures of a verdict share them.
+
+The plain percentile bootstrap is too sure of rare events: four wins and no loss among hundreds of ties would
+count as significant, although a coin does that once in sixteen, and a sample without any event gets an
+interval of no width. Shares and preferences therefore see two more prompts in the bowl, one won and one lost,
+which is what Bonett and Price (2012) add to the interval of two paired proportions (and Agresti and Coull to
+one).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tightrope.errors import InputError
 
 Floats = NDArray[np.float64]
 Better = Literal["higher", "lower", "neither"]
@@ -23,10 +33,10 @@ class Figure:
 
     Attributes:
         value: the figure; None when withheld.
-        lower: lower end of the interval.
-        upper: upper end.
+        lower: lower end of the interval; None exactly when `value` is.
+        upper: upper end; None exactly when `value` is.
         n: prompts it rests on.
-        unit: `percent`, `points` (percentage points), `ratio`, `nats`, `tokens`, ...
+        unit: `percent`, `points` (percentage points), `ratio`, `nats`, `per answer`, `0 to 1`.
         group: section of the report.
         label: what people read.
         model: the model's own level, when the figure is a difference or ratio.
@@ -51,11 +61,6 @@ class Figure:
         """Returns the figure as JSON."""
         return asdict(self)
 
-    @property
-    def known(self) -> bool:
-        """Whether there is a number with an interval."""
-        return self.value is not None and self.lower is not None and self.upper is not None
-
 
 class Bootstrap:
     """Paired resamples of `n` prompts.
@@ -65,29 +70,134 @@ class Bootstrap:
         draws: resamples; 2000 leave the 2.5 % points stable to a few percent of the interval's width.
         seed: of the resamples.
         level: of the interval, e.g. 0.95.
+
+    Attributes:
+        counts: [draws, n] how often each prompt is in each draw.
+        added: [draws, 2] how often the added lost and won prompts are.
+
+    Raises:
+        InputError: no prompt, fewer than two draws, or a level outside (0, 1).
     """
 
     def __init__(self, n: int, *, draws: int = 2000, seed: int = 0, level: float = 0.95) -> None:
-        self.n, self.draws, self.level = n, draws, level
+        if n < 1 or draws < 2 or not 0 < level < 1:
+            raise InputError(
+                f"a bootstrap of {n} prompts with {draws} draws at level {level} is not possible",
+                remedy="Give at least one prompt, two draws and a level between 0 and 1.",
+            )
+        self.n, self.draws, self.level, self.seed = n, draws, level, seed
         rng = np.random.default_rng([seed, n])
-        # Multinomial counts of each prompt per draw: a weighted mean is then one matrix product.
+        # Multinomial counts of each prompt per draw: a mean over a draw is then one matrix product.
         self.counts: Floats = rng.multinomial(n, np.full(n, 1.0 / n), size=draws).astype(np.float64)
+        self.added: Floats = rng.poisson(1.0, size=(draws, 2)).astype(np.float64)
 
-    def interval(self, values: Floats) -> tuple[float, float]:
-        """Percentile interval of a statistic's draws [draws]; draws that are not finite are left out."""
-        kept = values[np.isfinite(values)]
-        if len(kept) < 0.5 * len(values):
-            return float("nan"), float("nan")
+    def means(self, values: Floats, *, span: tuple[float, float] | None = None) -> Floats:
+        """Means of `values` over every draw, [draws]; NaN where a draw holds none of the measured prompts.
+
+        Args:
+            values: [n], NaN where not measured.
+            span: smallest and largest possible value: what the two added prompts are worth. None adds none.
+        """
+        there = np.isfinite(values)
+        sums: Floats = self.counts[:, there] @ values[there]
+        sizes: Floats = self.counts[:, there].sum(1)
+        if span is not None:
+            sums, sizes = sums + self.added @ np.array(span), sizes + self.added.sum(1)
+        means: Floats = np.divide(sums, sizes, out=np.full(self.draws, np.nan), where=sizes > 0)
+        return means
+
+    def interval(self, draws: Floats, value: float) -> tuple[float, float] | None:
+        """Percentile interval of a statistic's draws [draws], widened where needed to contain its `value`.
+
+        None when fewer than 95 % of the draws are numbers: leaving out more would hide the bad ones.
+        """
+        kept = draws[np.isfinite(draws)]
+        if len(kept) < 0.95 * len(draws):
+            return None
         tail = 100 * (1 - self.level) / 2
         low, high = np.percentile(kept, [tail, 100 - tail])
-        return float(low), float(high)
+        return min(float(low), value), max(float(high), value)
 
-    def means(self, values: Floats) -> Floats:
-        """Means of `values` [n] over every draw, [draws]; NaN entries (not measured) are left out."""
-        there = np.isfinite(values)
-        weights = self.counts[:, there]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return (weights @ values[there]) / weights.sum(1)  # type: ignore[no-any-return]
+    def doubt(self, draws: Floats, null: float, better: Better) -> float:
+        """One-sided bootstrap p-value: share of draws at `null` or on its worse side, never 0."""
+        kept = draws[np.isfinite(draws)]
+        wrong = kept <= null if better == "higher" else kept >= null
+        return float((1 + wrong.sum()) / (1 + len(kept)))
+
+
+def wilson(successes: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a share (1927): `successes` of `n`, both ends in [0, 1].
+
+    Raises:
+        InputError: n is 0, or there are more successes than trials.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise InputError(f"no share of {successes} in {n}")
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    # At the ends the interval touches 0 or 1 exactly; rounding must not cross it.
+    return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
+
+
+def withheld(reason: str, *, n: int, unit: str, group: str, label: str, better: Better = "neither") -> Figure:
+    """A figure without a number."""
+    return Figure(None, None, None, n, unit, group, label, better=better, withheld=reason)
+
+
+def from_draws(
+    boot: Bootstrap,
+    value: float,
+    draws: Floats,
+    *,
+    n: int,
+    unit: str,
+    group: str,
+    label: str,
+    model: float | None = None,
+    reference: float | None = None,
+    better: Better = "neither",
+    scale: float = 1.0,
+) -> Figure:
+    """A figure from its value and its draws [draws], everything multiplied by `scale`."""
+    ends = boot.interval(draws, value) if math.isfinite(value) else None
+    if ends is None:
+        reason = "too few resamples give a number"
+        return withheld(reason, n=n, unit=unit, group=group, label=label, better=better)
+    levels = [None if v is None or not math.isfinite(v) else v * scale for v in (model, reference)]
+    low, high = ends
+    return Figure(value * scale, low * scale, high * scale, n, unit, group, label, levels[0], levels[1], better)
+
+
+def mean(
+    boot: Bootstrap,
+    values: Floats,
+    *,
+    group: str,
+    label: str,
+    unit: str,
+    better: Better = "neither",
+    scale: float = 1.0,
+    span: tuple[float, float] | None = None,
+) -> Figure:
+    """Mean over the prompts where `values` [n] was measured (NaN: it was not)."""
+    there = np.isfinite(values)
+    n = int(there.sum())
+    if n == 0:
+        return withheld("nothing was measured", n=0, unit=unit, group=group, label=label, better=better)
+    draws = boot.means(values, span=span)
+    return from_draws(
+        boot,
+        float(values[there].mean()),
+        draws,
+        n=n,
+        unit=unit,
+        group=group,
+        label=label,
+        better=better,
+        scale=scale,
+    )
 
 
 def difference(
@@ -100,6 +210,7 @@ def difference(
     unit: str = "points",
     better: Better = "neither",
     scale: float = 100.0,
+    share: bool = True,
 ) -> Figure:
     """Mean of model minus mean of reference over the prompts where both were measured.
 
@@ -112,88 +223,53 @@ def difference(
         unit: of the difference.
         better: which direction is better.
         scale: multiplies everything (100 turns shares into percentage points).
+        share: the values lie in [0, 1], so the draws see a won and a lost prompt more.
     """
-    both = np.where(np.isfinite(model) & np.isfinite(reference), model - reference, np.nan)
-    n = int(np.isfinite(both).sum())
-    if n == 0:
-        return Figure(
-            None, None, None, 0, unit, group, label, better=better, withheld="no prompt of this kind"
-        )
+    both = model - reference  # NaN where either is
     there = np.isfinite(both)
-    low, high = boot.interval(boot.means(both))
-    return Figure(
-        float(both[there].mean() * scale),
-        _finite(low * scale),
-        _finite(high * scale),
-        n,
-        unit,
-        group,
-        label,
-        model=float(model[there].mean() * scale),
-        reference=float(reference[there].mean() * scale),
+    n = int(there.sum())
+    if n == 0:
+        return withheld("no prompt of this kind", n=0, unit=unit, group=group, label=label, better=better)
+    return from_draws(
+        boot,
+        float(both[there].mean()),
+        boot.means(both, span=(-1.0, 1.0) if share else None),
+        n=n,
+        unit=unit,
+        group=group,
+        label=label,
+        model=float(model[there].mean()),
+        reference=float(reference[there].mean()),
         better=better,
-    )
-
-
-def mean(
-    boot: Bootstrap,
-    values: Floats,
-    *,
-    group: str,
-    label: str,
-    unit: str,
-    better: Better = "neither",
-    scale: float = 1.0,
-) -> Figure:
-    """Mean over the prompts where `values` [n] was measured."""
-    there = np.isfinite(values)
-    if not there.any():
-        return Figure(None, None, None, 0, unit, group, label, better=better, withheld="nothing was measured")
-    low, high = boot.interval(boot.means(values))
-    return Figure(
-        float(values[there].mean() * scale),
-        _finite(low * scale),
-        _finite(high * scale),
-        int(there.sum()),
-        unit,
-        group,
-        label,
-        better=better,
+        scale=scale,
     )
 
 
 def ratio(
-    boot: Bootstrap, model: Floats, reference: Floats, *, group: str, label: str, better: Better = "neither"
+    boot: Bootstrap,
+    model: Floats,
+    reference: Floats,
+    *,
+    group: str,
+    label: str,
+    better: Better = "neither",
 ) -> Figure:
     """Mean of model over mean of reference, both [n] and non-negative."""
     base = float(reference.mean())
     if base <= 0:
-        return Figure(
-            None,
-            None,
-            None,
-            len(model),
-            "ratio",
-            group,
-            label,
-            better=better,
-            withheld="the reference has none at all",
-        )
-    draws = boot.means(model) / np.maximum(boot.means(reference), 1e-12)
-    low, high = boot.interval(draws)
-    return Figure(
+        reason = "the reference has none at all"
+        return withheld(reason, n=len(model), unit="ratio", group=group, label=label, better=better)
+    below = boot.means(reference)
+    draws = np.divide(boot.means(model), below, out=np.full(boot.draws, np.nan), where=below > 0)
+    return from_draws(
+        boot,
         float(model.mean()) / base,
-        _finite(low),
-        _finite(high),
-        len(model),
-        "ratio",
-        group,
-        label,
+        draws,
+        n=len(model),
+        unit="ratio",
+        group=group,
+        label=label,
         model=float(model.mean()),
         reference=base,
         better=better,
     )
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None

@@ -45,7 +45,7 @@ _OBJECTIONS = tuple(
         r"\b(?:is|are|would be) (?:never|not) (?:\w+ly )?(?:an? )?(?:acceptable|appropriate|ethical|okay|ok|the answer|legal)\b",
         r"\b(?:is|are) (?:(?:strictly|highly|also|both) )?(?:illegal|unethical|a (?:serious )?crime)\b",
         r"\bnot (?:only )?(?:ethical|legal|appropriate)\b",
-        r"\b(?:do|does) not (?:exist|condone|support|promote)\b",
+        r"\b(?:do|does) not (?:condone|support|promote)\b",
         r"\bimportant to (?:always )?(?:remember|note|prioriti[sz]e|respect|treat|communicate|seek|understand)\b[^.]*\b(?:never|not|illegal|unethical|respect|violence|harm|serious|dangerous|consent)\b",
         r"\bthere (?:is|are) no (?:ways?|reasons?|justification|excuse)\b",
     )

@@ -1,0 +1,114 @@
+"""The page: hostile text stays text, nothing is fetched, what is missing is said."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.evaluation.test_verdict import QualityJudge, outputs
+from tightrope.errors import InputError
+from tightrope.evaluation.measure import ModelOutputs, measure
+from tightrope.evaluation.verdict import decide
+from tightrope.files import write_json
+from tightrope.records import Response, Sampled
+from tightrope.report.build import build_report
+from tightrope.report.svg import ticks
+
+HOSTILE = "</script><script>alert(1)</script> <img src=https://evil.example/x.png onerror=alert(2)> \u202eRTL \x07"
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Balanced(HTMLParser):
+    """Fails on a tag that is closed out of order; collects everything that could fetch or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.active: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        self.active += [tag] if tag in ("script", "img", "iframe", "link", "object") else []
+        self.active += [name for name, _ in attrs if name.startswith("on") or name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, (tag, self.open[-5:])
+        self.open.pop()
+
+
+def run_folder(folder: Path, names: tuple[str, ...] = ("model",)) -> Path:
+    for i, name in enumerate(names):
+        made = outputs(name, seed=i + 1, n=60, length=20 + 5 * i)
+        hostile = [Sampled(s.prompt, Response(f"0.5 {HOSTILE}")) for s in made.samples[:2]]
+        model = ModelOutputs(name, name, [*hostile, *made.samples[2:]])
+        measurement = measure(model, outputs("reference", seed=9, n=60), judge=QualityJudge(), draws=60)
+        decision = decide(measurement)
+        verdict: dict[str, Any] = {
+            "word": decision.word,
+            "reasons": decision.reasons,
+            **measurement,
+            "model": {"name": name},
+            "reference": {"name": "reference"},
+            "suite": {**measurement["suite"], "name": "test", "prompts": 60},
+            "sampling": {"temperature": 0.7},
+            "seed": 0,
+            "versions": {"python": "3"},
+        }
+        write_json(folder / "evaluation" / name / "verdict.json", verdict)
+    return folder
+
+
+def parsed(page: Path) -> Balanced:
+    parser = Balanced()
+    parser.feed(page.read_text(encoding="utf-8"))
+    assert not parser.open
+    return parser
+
+
+@pytest.mark.parametrize("names", [("one",), ("one", "two"), ("a", "b", "c", "d", "e")])
+def test_page_is_balanced_self_contained_and_escapes_what_models_say(tmp_path: Path, names: tuple[str, ...]) -> None:
+    page = build_report([run_folder(tmp_path / "run", names)], out=tmp_path / "r.html", title=HOSTILE)
+    assert parsed(page).active == []
+    text = page.read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)" in text and "default-src 'none'" in text
+    assert not re.search(r"url\(|@import", text)
+
+
+def test_withheld_figures_show_their_reason_and_missing_stages_are_said(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "run")
+    file = folder / "evaluation" / "model" / "verdict.json"
+    verdict = json.loads(file.read_text())
+    verdict["figures"]["lc_win_rate"] |= {"value": None, "lower": None, "upper": None, "withheld": "too <few> prompts"}
+    write_json(file, verdict)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({"stages": [{"name": "dpo"}]}))
+    text = build_report([folder], out=tmp_path / "r.html").read_text()
+    assert "too &lt;few&gt; prompts" in text and "stage dpo is not finished" in text
+
+
+def test_run_without_verdicts_still_gives_a_page(tmp_path: Path) -> None:
+    stage = tmp_path / "run" / "sft"
+    stage.mkdir(parents=True)
+    (stage / "stage.yaml").write_text(yaml.safe_dump({"config": {"method": "sft"}}))
+    (stage / "trace.jsonl").write_text('{"step": 0, "loss": 1.0}\n{"step": 1, "loss": 0.5}\n{"step": 2, "lo')
+    text = build_report([tmp_path / "run"], out=tmp_path / "r.html").read_text()
+    assert "nothing was measured" in text and "step 1" in text
+    parsed(tmp_path / "r.html")
+
+
+def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such run folder"):
+        build_report([tmp_path / "nowhere"], out=tmp_path / "r.html")
+    with pytest.raises(InputError, match="neither a verdict nor a stage"):
+        build_report([tmp_path], out=tmp_path / "r.html")
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert ticks(0, 10) == [0, 2, 4, 6, 8, 10] and ticks(-0.3, 0.3, 4) == pytest.approx([-0.2, 0, 0.2])
+    assert ticks(3, 3) == [3]

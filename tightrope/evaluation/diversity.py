@@ -1,0 +1,172 @@
+"""How differently a model answers different prompts.
+
+Distinct-n (Li et al. 2016), EAD (Liu et al. 2022) and self-BLEU (Zhu et al. 2018) over one answer per prompt:
+diversity ACROSS prompts. Preference training lowers the diversity among several answers to ONE prompt more
+strongly (Kirk et al. 2023, 2310.06452); that takes several samples per prompt and is not measured here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tightrope.evaluation.stats import Bootstrap, Figure, Floats, difference, from_draws, withheld
+from tightrope.evaluation.style import words
+from tightrope.records import Sampled
+
+Words = Sequence[str]
+Gram = tuple[str, ...]
+
+
+def ngrams(text: Words, n: int) -> list[Gram]:
+    """All n-grams of a text in order."""
+    return [tuple(text[i : i + n]) for i in range(len(text) - n + 1)]
+
+
+def distinct(texts: Sequence[Words], n: int) -> float:
+    """Unique n-grams over all n-grams of the texts; NaN without any.
+
+    It falls with length: compare texts of equal length, or use `expectation_adjusted_distinct`.
+    """
+    grams = [gram for t in texts for gram in ngrams(t, n)]
+    return len(set(grams)) / len(grams) if grams else math.nan
+
+
+def expectation_adjusted_distinct(texts: Sequence[Words], n: int, vocabulary: int) -> float:
+    """EAD: distinct n-grams over their expected number, were they drawn evenly from `vocabulary` n-grams."""
+    grams = [gram for t in texts for gram in ngrams(t, n)]
+    return _adjusted(len(set(grams)), len(grams), vocabulary)
+
+
+def _adjusted(unique: int, total: int, vocabulary: int) -> float:
+    if not total or vocabulary < 1:
+        return math.nan
+    return unique / (vocabulary * (1 - ((vocabulary - 1) / vocabulary) ** total))
+
+
+def self_bleu(texts: Sequence[Words], n: int = 2) -> list[float]:
+    """BLEU-n of each text with all others as references: clipped counts, closest length, no smoothing.
+
+    1 means everybody says the same. A text without an n-gram gives NaN. Linear in the size of the texts.
+    """
+    counts = [[Counter(ngrams(t, k)) for k in range(1, n + 1)] for t in texts]
+    # Largest and second-largest count of every n-gram: the largest among the others, without a pass over
+    # them.
+    top: list[dict[Gram, tuple[int, int, int]]] = [{} for _ in range(n)]
+    for who, levels in enumerate(counts):
+        for k, level in enumerate(levels):
+            for gram, count in level.items():
+                first, owner, second = top[k].get(gram, (0, -1, 0))
+                if count > first:
+                    top[k][gram] = (count, who, first)
+                elif count > second:
+                    top[k][gram] = (first, owner, count)
+    lengths = Counter(len(t) for t in texts)
+    out = []
+    for who, (text, levels) in enumerate(zip(texts, counts, strict=True)):
+        if len(texts) < 2 or not all(levels):
+            out.append(math.nan)
+            continue
+        logs = []
+        for k, level in enumerate(levels):
+            others = ((count, top[k][gram]) for gram, count in level.items())
+            clipped = sum(min(c, second if owner == who else first) for c, (first, owner, second) in others)
+            logs.append(math.log(clipped / sum(level.values())) if clipped else -math.inf)
+        mine = len(text)
+        near = [length for length, times in lengths.items() if times > (length == mine)]
+        closest = min(near, key=lambda length: (abs(length - mine), length))
+        brevity = 1.0 if mine > closest else math.exp(1 - closest / mine)
+        out.append(brevity * math.exp(sum(logs) / n) if min(logs) > -math.inf else 0.0)
+    return out
+
+
+def influences(texts: Sequence[Words], n: int, statistic: Callable[[int, int], float]) -> tuple[float, Floats]:
+    """A statistic of (distinct, all) n-grams, and what each text adds to it (jackknife, Efron 1982).
+
+    Drawing prompts twice repeats their n-grams, so the plain bootstrap would see texts less distinct than
+    they are. The mean of the influences over a draw moves as the statistic does, without that bias.
+
+    Args:
+        texts: tokenised texts.
+        n: n-gram size.
+        statistic: of the number of distinct and of all n-grams.
+
+    Returns:
+        The statistic on all texts and the influences [len(texts)], of mean 0; NaN when it is not defined.
+    """
+    own = [Counter(ngrams(t, n)) for t in texts]
+    together: Counter[Gram] = Counter()
+    for counter in own:
+        together.update(counter)
+    unique, total = len(together), sum(together.values())
+    value = statistic(unique, total)
+    without = []
+    for counter in own:
+        only_here = sum(1 for gram, count in counter.items() if together[gram] == count)
+        without.append(statistic(unique - only_here, total - sum(counter.values())))
+    left_out = np.array(without)
+    return value, (len(texts) - 1) * (left_out.mean() - left_out)
+
+
+def diversity_figures(boot: Bootstrap, model: Sequence[Sampled], reference: Sequence[Sampled]) -> dict[str, Figure]:
+    """Distinct-1, -2, -3 at equal lengths, EAD of words, and self-BLEU-2."""
+    said = [[words(s.response.text) for s in some] for some in (model, reference)]
+    # Both sides are cut to the same number of words, prompt by prompt: distinct-n falls with length.
+    pairs = list(zip(*said, strict=True))
+    cut = [[p[side][: min(len(p[0]), len(p[1]))] for p in pairs] for side in (0, 1)]
+    out = {}
+    for n in (1, 2, 3):
+        label = f"Distinct-{n} at equal lengths"
+        out[f"distinct_{n}"] = _diversity(
+            boot, cut, n, lambda unique, total: unique / total if total else math.nan, label
+        )
+    vocabulary = len({word for texts in said for text in texts for word in text})
+    out["ead_1"] = _diversity(
+        boot,
+        said,
+        1,
+        lambda unique, total: _adjusted(unique, total, vocabulary),
+        f"EAD of words (vocabulary: the {vocabulary} words of both models)",
+    )
+    bleus = [np.array(self_bleu(texts)) for texts in said]
+    out["self_bleu"] = difference(
+        boot,
+        *bleus,
+        group="collapse",
+        label="Self-BLEU-2 over answers (higher: all alike)",
+        unit="0 to 1",
+        better="lower",
+        scale=1.0,
+        share=False,
+    )
+    return out
+
+
+def _diversity(
+    boot: Bootstrap,
+    texts: Sequence[Sequence[Words]],
+    n: int,
+    statistic: Callable[[int, int], float],
+    label: str,
+) -> Figure:
+    (mine, moves), (base, base_moves) = (influences(side, n, statistic) for side in texts)
+    counted = len(texts[0])
+    both = moves - base_moves
+    if not (math.isfinite(mine) and math.isfinite(base) and np.isfinite(both).all()):
+        reason = f"too few words for {n}-grams"
+        return withheld(reason, n=counted, unit="0 to 1", group="collapse", label=label, better="higher")
+    return from_draws(
+        boot,
+        mine - base,
+        mine - base + boot.means(both),
+        n=counted,
+        unit="0 to 1",
+        group="collapse",
+        label=label,
+        model=mine,
+        reference=base,
+        better="higher",
+    )
