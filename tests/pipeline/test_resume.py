@@ -21,10 +21,7 @@ VOLATILE = {"seconds", "tokens_per_second", "peak_memory_bytes"}
 
 def recipe(folder: Path, method: str) -> dict[str, Any]:
     data = folder / "data.jsonl"
-    rows = [
-        {"prompt": f"say {i}", "chosen": "yes " * (1 + i % 5), "rejected": "no " * (1 + i % 3)}
-        for i in range(11)
-    ]
+    rows = [{"prompt": f"say {i}", "chosen": "yes " * (1 + i % 5), "rejected": "no " * (1 + i % 3)} for i in range(11)]
     if method == "sft":
         rows = [
             {

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tightrope.data.audit import render
 from tightrope.data.batch import Example
+from tightrope.data.convert import convert
 from tightrope.data.encode import encode
 from tightrope.files import write_jsonl
 from tightrope.models.heads import ScalarHead
@@ -96,7 +97,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         )
         account |= encoding.account()
         examples = encoding.examples
-        prompts = [r.prompt for r in records if isinstance(r, Comparison)]
+        prompts = [r for r in convert(records, "prompt")[0] if isinstance(r, Prompt)]
         _show(run, model, examples)
         if "reference" in objective.card.needs:
             assert isinstance(model, Policy)

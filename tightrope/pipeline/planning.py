@@ -44,7 +44,7 @@ def estimate(run: Run) -> dict[str, Any]:
         "device": run.device,
         "matrix_gflops": round(speed / 1e9, 1),
         "stages": rows,
-        "seconds": round(sum(r["seconds"] for r in rows), 1),
+        "seconds": sum(r["seconds"] for r in rows),
         "peak_memory_bytes": max(r["peak_memory_bytes"] for r in rows),
     }
 

@@ -1,32 +1,42 @@
 """Sampling in process from the live policy.
 
-Requests are sorted by prompt length and run in waves of rows; each distinct prompt of a wave is computed once, its
-samples share it. Rows that end leave the batch. Log-probs are those of the very
-distribution the policy defines at the sampling temperature (of temperature 1 for greedy
-decoding; before top-p and top-k), float32.
+Each distinct prompt is read once and shared by all its samples. A fixed number of rows decodes together; a row that
+ends leaves at once (the last row takes its place) and waiting prompts move in, longest first, so that rows
+of similar length run side by side. None of this changes a sample: random numbers belong to
+the request (`sampling.stream`), and every row is computed in an order of its own
+(`attention`, `packed`).
+
+Log-probs are of the full softmax at the sampling temperature, under the very weights that
+sampled (temperature 1 when greedy; before top-p and top-k, see `SamplingParams.truncated`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from tightrope.errors import InputError, WorkError
-from tightrope.models import loading
-from tightrope.models.attention import no_mask
 from tightrope.models.policy import Policy
 from tightrope.records import Response, prompt_id
-from tightrope.rollouts.decode import DecodeLayout
-from tightrope.rollouts.drawing import draw, stream_key, uniforms
+from tightrope.rollouts.attention import ROW_BLOCK, Prefix
+from tightrope.rollouts.engines import engine_of
+from tightrope.rollouts.packed import packed_linears
+from tightrope.rollouts.sampling import draw, stream
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 
 Progress = Callable[[int, int, float], None]
+REFILL = 8  # waiting prompts move in when one row in this many is free: reading a few at a time costs a step
 
 
 @dataclass
@@ -34,13 +44,13 @@ class _Row:
     """One response in the making."""
 
     request: int
-    index: int
-    prompt_ids: tuple[int, ...]
-    key: int
+    k: int
+    where: str
+    uniforms: NDArray[np.float64]  # [max_tokens]
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     ended: bool = False
-    text: str | None = None  # set when a stop text cut it
+    text: str | None = None  # set when a stop string cut it
 
 
 def sample(
@@ -54,143 +64,210 @@ def sample(
     """Samples `n` responses for every request.
 
     Args:
-        policy: the live policy.
+        policy: the live policy; its weights must not change meanwhile. On a CPU a second, reordered copy of the
+            weights of its linear layers is held until the call returns.
         requests: prompts with their number of responses and seed.
-        params: temperature, truncation, length and stop texts.
-        batch_rows: rows computed together; memory and speed, not the result.
-        progress: called with (responses done, responses in all, tokens per second).
+        params: how tokens are drawn, and when a response ends.
+        batch_rows: sequences decoded together; memory and speed, not the result.
+        progress: called after every step with (responses done, responses in all, tokens per second so far).
 
     Returns:
-        Responses, [request][n]; token ids end with the end of turn unless `finish_reason` is `length`.
+        Responses, [request][n], with token ids and log-probs (nats) of everything that was sampled: the end of turn
+        is the last of them unless a stop string or the token limit (`finish_reason` `length`) came first.
 
     Raises:
-        InputError: a prompt does not fit the model's context, or the architecture cannot be sampled from.
-        WorkError: the model's logits are not finite.
+        InputError: a prompt has no tokens, does not fit the model's context, or is not of its vocabulary.
+        WorkError: the model's logits are NaN or infinite.
     """
-    rows = _rows(policy, requests, params)
-    waves = _waves(rows, batch_rows)
-    started, done, tokens = time.monotonic(), 0, 0
-    training = policy.model.training
+    if batch_rows < 1:
+        raise InputError(f"batch_rows is {batch_rows}", where="sampling", remedy="Use at least one row.")
+    out: list[list[Response | None]] = [[None] * request.n for request in requests]
+    with _sampling(policy):
+        waiting = _queue(policy, requests, params)
+        total = sum(len(rows) for _, rows in waiting)
+        _Sampler(policy, params, waiting, min(batch_rows, total), out, progress).run(total)
+    return cast(list[list[Response]], out)
+
+
+@contextmanager
+def _sampling(policy: Policy) -> Iterator[None]:
+    """Evaluation mode, no gradients, packed weights; afterwards every module is as it was."""
+    training = [module for module in policy.model.modules() if module.training]
     policy.model.eval()
     try:
-        with torch.inference_mode():
-            for wave in waves:
-                _decode(policy, wave, params)
-                done += len(wave)
-                tokens += sum(len(r.tokens) for r in wave)
-                if progress:
-                    progress(done, len(rows), tokens / max(time.monotonic() - started, 1e-9))
+        with torch.inference_mode(), packed_linears(policy.model):
+            yield
     finally:
-        policy.model.train(training)
-    out: list[list[Response]] = [[] for _ in requests]
-    for row in rows:
-        text = policy.chat.decode(row.tokens) if row.text is None else row.text
-        out[row.request].append(
-            Response(
-                text=text,
-                author=policy.name,
-                token_ids=tuple(row.tokens),
-                logprobs=tuple(row.logprobs),
-                finish_reason="stop" if row.ended else "length",
-            )
-        )
-    return out
+        for module in training:
+            module.training = True
 
 
-def _rows(policy: Policy, requests: Sequence[SampleRequest], params: SamplingParams) -> list[_Row]:
-    if not policy.takes_layouts:
-        raise InputError(
-            "the architecture does not take an attention function, so it cannot be sampled from in process",
-            where=policy.name,
-            remedy="Serve it with vLLM and sample from the server.",
-        )
-    context = getattr(policy.config.get_text_config(), "max_position_embeddings", None)
-    rows = []
+def _queue(
+    policy: Policy, requests: Sequence[SampleRequest], params: SamplingParams
+) -> deque[tuple[tuple[int, ...], deque[_Row]]]:
+    """Distinct prompts with all their samples, longest first."""
+    config = policy.config.get_text_config()
+    context = getattr(config, "max_position_embeddings", None)
+    rows: dict[tuple[int, ...], deque[_Row]] = {}
     for r, request in enumerate(requests):
+        where = f"prompt {prompt_id(request.prompt)}"
         ids = tuple(policy.chat.prompt_ids(request.prompt.messages))
+        if not ids:
+            raise InputError("the prompt has no tokens", where=where, remedy="Give the prompt some text.")
         if context is not None and len(ids) + params.max_tokens > context:
             raise InputError(
-                f"the prompt has {len(ids)} tokens; with {params.max_tokens} new ones that exceeds the model's {context}",
-                where=f"prompt {prompt_id(request.prompt)}",
+                f"the prompt has {len(ids)} tokens; with {params.max_tokens} new ones "
+                f"that exceeds the model's {context}",
+                where=where,
                 remedy="Shorten the prompt or lower max_tokens.",
             )
-        rows += [_Row(r, k, ids, stream_key(request.seed, ids, k)) for k in range(request.n)]
-    return rows
+        if max(ids) >= config.vocab_size:
+            raise InputError(
+                f"token {max(ids)} is not in the model's vocabulary of {config.vocab_size}",
+                where=where,
+                remedy="Use the tokenizer that belongs to the model, or resize its embeddings.",
+            )
+        queue = rows.setdefault(ids, deque())
+        for k in range(request.n):
+            queue.append(_Row(r, k, where, stream(request.seed, ids, k, params.max_tokens)))
+    return deque(sorted(rows.items(), key=lambda item: -len(item[0])))
 
 
-def _waves(rows: Sequence[_Row], batch_rows: int) -> list[list[_Row]]:
-    """Rows of similar prompt length together, the samples of one prompt side by side."""
-    order = sorted(rows, key=lambda r: (len(r.prompt_ids), r.prompt_ids, r.request, r.index))
-    return [order[at : at + batch_rows] for at in range(0, len(order), batch_rows)]
+class _Sampler:
+    """The rows that are running, the prompts that wait, and the responses that are done."""
 
+    def __init__(
+        self,
+        policy: Policy,
+        params: SamplingParams,
+        waiting: deque[tuple[tuple[int, ...], deque[_Row]]],
+        rows: int,
+        out: list[list[Response | None]],
+        progress: Progress | None,
+    ) -> None:
+        self._policy, self._params, self._waiting, self._out = policy, params, waiting, out
+        self._rows = rows
+        self._progress = progress
+        self._engine = engine_of(policy, rows)
+        self._head = policy.head
+        inner = policy.model.get_base_model() if isinstance(policy.model, PeftModel) else policy.model
+        self._output = cast(nn.Module, cast(PreTrainedModel, inner).get_output_embeddings())
+        self._running: list[_Row] = []
+        self._half_placed: Prefix | None = None  # the first waiting prompt's, while some of its samples run
+        self._buffer: Tensor | None = None
+        self._done = self._sampled = 0
 
-def _decode(policy: Policy, wave: Sequence[_Row], params: SamplingParams) -> None:
-    device = policy.device
-    run, head = loading.backbone(policy.model), policy.head
-    temperature = params.temperature or 1.0
-    stop_ids = torch.tensor(sorted(policy.chat.stop_ids), device=device)
-    prompts = list(dict.fromkeys(row.prompt_ids for row in wave))
-    width = max(len(p) for p in prompts)
-    ids = torch.zeros(len(prompts), width, dtype=torch.long)
-    there = torch.zeros(len(prompts), width, dtype=torch.bool)
-    for p, prompt in enumerate(prompts):
-        ids[p, width - len(prompt) :] = torch.tensor(prompt)
-        there[p, width - len(prompt) :] = True
-    ids, there = ids.to(device), there.to(device)
-    layout = DecodeLayout(policy.config.get_text_config().num_hidden_layers, there)
+    def run(self, total: int) -> None:
+        """Decodes until nothing waits or runs."""
+        started = time.monotonic()
+        while self._waiting or self._running:
+            free = self._rows - len(self._running)
+            if self._waiting and (not self._running or free * REFILL >= self._rows):
+                self._move_in(free)
+            else:
+                hidden = self._engine.step([row.tokens[-1] for row in self._running])
+                self._advance(self._running, hidden)
+                self._leave()
+            if self._progress:
+                rate = self._sampled / max(time.monotonic() - started, 1e-9)
+                self._progress(self._done, total, rate)
 
-    def last_hidden(input_ids: Tensor, positions: Tensor) -> Tensor:
-        out = run(
-            input_ids=input_ids,
-            position_ids=positions,
-            attention_mask=no_mask(device),
-            layout=layout,
-            use_cache=False,
+    def _move_in(self, free: int) -> None:
+        """Reads waiting prompts and draws the first token of as many samples as rows are free."""
+        taken: list[tuple[tuple[int, ...], list[_Row]]] = []
+        while free and self._waiting:
+            ids, rows = self._waiting[0]
+            taken.append((ids, [rows.popleft() for _ in range(min(free, len(rows)))]))
+            free -= len(taken[-1][1])
+            if not rows:
+                self._waiting.popleft()
+        known = [self._half_placed] if self._half_placed is not None else []
+        prefixes = known + self._engine.read([ids for ids, _ in taken[len(known) :]])
+        half = bool(self._waiting) and self._waiting[0][0] == taken[-1][0]
+        self._half_placed = prefixes[-1] if half else None
+        newcomers = [(prefix, row) for prefix, (_, rows) in zip(prefixes, taken, strict=True) for row in rows]
+        self._advance([row for _, row in newcomers], torch.stack([prefix.hidden for prefix, _ in newcomers]))
+        for prefix, row in newcomers:
+            if row.ended:
+                self._finish(row)
+            else:
+                self._engine.place(len(self._running), prefix)
+                self._running.append(row)
+
+    def _advance(self, rows: Sequence[_Row], hidden: Tensor) -> None:
+        """Draws the next token of each row from its hidden state [rows, D]."""
+        step = [len(row.tokens) for row in rows]
+        uniforms = [float(row.uniforms[t]) for row, t in zip(rows, step, strict=True)]
+        drawn = draw(
+            self._logits(hidden),
+            torch.tensor(uniforms, dtype=torch.float64, device=hidden.device),
+            self._params,
         )
-        return cast(Tensor, out.last_hidden_state)[:, -1]
-
-    place = {prompt: p for p, prompt in enumerate(prompts)}
-    owner = torch.tensor([place[row.prompt_ids] for row in wave], device=device)
-    hidden = last_hidden(ids, (there.cumsum(1) - 1).clamp(min=0))[owner]
-    layout.expand(owner, params.max_tokens)
-    position = there.sum(1)[owner]
-    alive = list(wave)
-    keys = np.array([row.key for row in wave], np.uint64)
-    for t in range(params.max_tokens):
-        logits = head.logits(hidden, temperature)
-        tokens, logprobs = draw(logits, params, uniforms(keys, t))
-        if not bool(torch.isfinite(logprobs).all()):
+        finite = drawn.finite.tolist()
+        if not all(finite):
+            bad = finite.index(False)
             raise WorkError(
-                "the model's logits are not finite",
-                where=f"{policy.name}, token {t} of {len(alive)} responses",
+                f"the model's logits are not finite (NaN or infinite) at token {step[bad]}",
+                where=f"{self._policy.name}, {rows[bad].where}",
                 remedy="The weights are damaged or have diverged: go back to an earlier checkpoint.",
             )
-        ends = torch.isin(tokens, stop_ids).tolist()
-        for row, token, logprob, end in zip(alive, tokens.tolist(), logprobs.tolist(), ends, strict=True):
+        stop_ids = self._policy.chat.stop_ids
+        for row, token, logprob in zip(rows, drawn.tokens.tolist(), drawn.logprobs.tolist(), strict=True):
             row.tokens.append(token)
             row.logprobs.append(logprob)
-            row.ended = end or _hits_stop(policy, row, params)
-        if t + 1 == params.max_tokens:
-            return
-        staying = [i for i, row in enumerate(alive) if not row.ended]
-        if not staying:
-            return
-        if len(staying) < len(alive):
-            rows = torch.tensor(staying, device=device)
-            layout.keep(rows)
-            tokens, position, keys = tokens[rows], position[rows], keys[staying]
-            alive = [alive[i] for i in staying]
-        layout.step()
-        hidden = last_hidden(tokens[:, None], position[:, None])
-        position = position + 1
+            cut = len(row.tokens) == self._params.max_tokens
+            row.ended = token in stop_ids or self._at_stop_string(row) or cut
+        self._sampled += len(rows)
 
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """Float32 logits [rows, V], as `OutputHead.logits` with the head's packed weights."""
+        rows = len(hidden)
+        if rows % ROW_BLOCK:
+            hidden = torch.cat((hidden, hidden.new_zeros(-rows % ROW_BLOCK, hidden.shape[1])))
+        logits = cast(Tensor, self._output(hidden))[:rows]
+        if logits.dtype != torch.float32:
+            # One buffer for all steps: megabytes fresh from the system cost more than the conversion.
+            if self._buffer is None or len(self._buffer) < rows:
+                self._buffer = torch.empty(logits.shape, device=logits.device)
+            logits = self._buffer[:rows].copy_(logits)
+        if self._head.scale != 1.0:
+            logits.mul_(self._head.scale)
+        if self._head.softcap is not None:
+            logits.div_(self._head.softcap).tanh_().mul_(self._head.softcap)
+        return logits
 
-def _hits_stop(policy: Policy, row: _Row, params: SamplingParams) -> bool:
-    if not params.stop:
-        return False
-    text = policy.chat.decode(row.tokens)
-    cuts = [at for at in (text.find(stop) for stop in params.stop) if at >= 0]
-    if not cuts:
-        return False
-    row.text = text[: min(cuts)]
-    return True
+    def _at_stop_string(self, row: _Row) -> bool:
+        if not self._params.stop:
+            return False
+        # A string of n bytes lies within the last n tokens that show; a few more for those that do not.
+        longest = max(len(stop.encode()) for stop in self._params.stop)
+        tail = self._policy.chat.decode(row.tokens[-(longest + 8) :])
+        if not any(stop in tail for stop in self._params.stop):
+            return False
+        text = self._policy.chat.decode(row.tokens)
+        cuts = [at for at in (text.find(stop) for stop in self._params.stop) if at >= 0]
+        if cuts:
+            row.text = text[: min(cuts)]
+        return bool(cuts)
+
+    def _leave(self) -> None:
+        """Takes ended rows out, last first, so that the row that moves in has been looked at."""
+        for at in range(len(self._running) - 1, -1, -1):
+            if self._running[at].ended:
+                self._finish(self._running[at])
+                last = self._running.pop()
+                if at < len(self._running):
+                    self._engine.move(len(self._running), at)
+                    self._running[at] = last
+
+    def _finish(self, row: _Row) -> None:
+        chat = self._policy.chat
+        stopped = row.text is not None or row.tokens[-1] in chat.stop_ids
+        self._out[row.request][row.k] = Response(
+            text=chat.decode(row.tokens) if row.text is None else row.text,
+            author=self._policy.name,
+            token_ids=tuple(row.tokens),
+            logprobs=tuple(row.logprobs),
+            finish_reason="stop" if stopped else "length",
+        )
+        self._done += 1

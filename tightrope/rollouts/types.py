@@ -31,7 +31,9 @@ class SampleRequest:
     def __post_init__(self) -> None:
         if self.n < 1:
             raise InputError(
-                f"n is {self.n}", where=f"prompt {prompt_id(self.prompt)}", remedy="Ask for at least one sample."
+                f"n is {self.n}",
+                where=f"prompt {prompt_id(self.prompt)}",
+                remedy="Ask for at least one sample.",
             )
 
 

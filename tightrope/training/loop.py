@@ -144,7 +144,7 @@ def _step(
         value = loss.values.sum() / count
         if not bool(torch.isfinite(value)):
             raise WorkError(
-                f"the loss is {float(value)}",
+                f"the loss is {float(value.detach())}",
                 where=f"step {step}, micro-batch with examples {', '.join(batch.keys[:3])}",
                 remedy="Lower the learning rate, or look at these rows; the last checkpoint is unharmed.",
             )

@@ -22,6 +22,7 @@ class Trace:
 
     def __init__(self, path: Path, *, resume_at: int = 0, tensorboard: Path | None = None) -> None:
         self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._cut(resume_at)
         self._file = path.open("a", encoding="utf-8")
         self._board: Any = None

@@ -1,0 +1,132 @@
+"""Whole recipes on a tiny model: skipped when unchanged, refused when the folder is another's, measured at the end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.tiny import tiny_folder
+from tightrope.errors import InputError, WorkError
+from tightrope.files import write_jsonl
+from tightrope.pipeline.folders import locked
+from tightrope.pipeline.run import evaluate, plan, train
+from tightrope.records import Prompt, to_json, user_prompt
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("start")
+    tiny_folder(folder / "model")
+    prompts: list[Prompt] = [user_prompt(f"say {i}", id=f"p{i}", tags=("everyday",)) for i in range(12)]
+    write_jsonl(folder / "prompts.jsonl", (to_json(p) for p in prompts))
+    return folder
+
+
+def recipe(start: Path, out: Path, **changes: Any) -> Path:
+    sampling = {"temperature": 1.0, "max_tokens": 12}
+    prompts = {"path": str(start / "prompts.jsonl")}
+    tree: dict[str, Any] = {
+        "name": "road",
+        "model": str(start / "model"),
+        "output": str(out / "runs"),
+        "stages": [
+            {
+                "name": "ask",
+                "method": "feedback",
+                "prompts": prompts,
+                "samples": 3,
+                "sampling": sampling,
+                "guidance": [{"prefix": "ok ", "samples": 1}],
+                "judge": "rule:longer",
+                "pairs_per_prompt": 2,
+            },
+            {
+                "name": "sft",
+                "method": "sft",
+                "data": [{"path": "@ask"}],
+                "loop": {"sample_every": 1, "snapshot_every": 1},
+            },
+            {"name": "reward", "method": "reward", "model": str(start / "model"), "data": [{"path": "@ask"}]},
+            {"name": "dpo", "method": "dpo", "data": [{"path": "@ask"}], "lora": {"rank": 2}, "reference": "@sft"},
+            {
+                "name": "ppo",
+                "method": "ppo",
+                "prompts": prompts,
+                "reward": [{"source": "@reward"}, {"source": "verifier"}],
+                "rollouts": {"iterations": 1, "prompts_per_iteration": 4, "max_tokens": 12, "kl_target": 6.0},
+            },
+        ],
+        "evaluation": {"prompts": prompts, "sampling": sampling, "models": ["@dpo", "@ppo"]},
+    } | changes
+    path = out / "recipe.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def test_road_runs_is_measured_and_is_not_repeated(start: Path, tmp_path: Path) -> None:
+    path = recipe(start, tmp_path)
+    result = train(path)
+    run = tmp_path / "runs" / "road"
+    assert [v["model"]["name"] for v in result["verdicts"]] == ["dpo", "ppo"]
+    assert all(
+        v["word"] in ("useful", "chattier", "lobotomised", "unchanged", "inconclusive") for v in result["verdicts"]
+    )
+    for stage in ("sft", "reward", "dpo", "ppo"):
+        assert (run / stage / "model" / "config.json").is_file() and not (run / stage / "checkpoints").exists()
+    rows = [json.loads(x) for x in (run / "ppo" / "data" / "rollouts.jsonl").read_text().splitlines()]
+    assert len(rows) == 8 and all("score" in r and "kl" in r for r in rows)
+    assert list((run / "sft" / "snapshots").glob("step-*")) and (run / "sft" / "samples.jsonl").is_file()
+    stamps = {p: p.stat().st_mtime_ns for p in run.rglob("done")}
+    again = train(path)
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("done")} == stamps
+    assert again["stages"] == result["stages"]
+    assert [v["figures"] for v in again["verdicts"]] == [v["figures"] for v in result["verdicts"]]
+
+
+def test_folder_of_another_recipe_is_refused_unless_it_is_redone(start: Path, tmp_path: Path) -> None:
+    stages = [{"name": "sft", "method": "sft", "data": [{"path": str(tmp_path / "d.jsonl")}], "max_steps": 1}]
+    rows = [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}]
+    write_jsonl(tmp_path / "d.jsonl", rows)
+    path = recipe(start, tmp_path, stages=stages, evaluation=None)
+    train(path)
+    with pytest.raises(InputError, match=r"other settings or inputs \(config.batch_size\).*--redo"):
+        train(path, ["sft.batch_size=3"])
+    train(path, ["sft.batch_size=3"], redo=True)
+    assert (tmp_path / "runs" / "road" / "sft.replaced-1" / "done").is_file()
+    write_jsonl(tmp_path / "d.jsonl", rows * 2)
+    with pytest.raises(InputError, match=r"inputs\.data"):
+        train(path, ["sft.batch_size=3"])
+
+
+def test_two_processes_cannot_work_in_one_run(start: Path, tmp_path: Path) -> None:
+    path = recipe(start, tmp_path)
+    with locked(tmp_path / "runs" / "road"), pytest.raises(WorkError, match="another process"):
+        train(path)
+
+
+def test_plan_counts_without_training(start: Path, tmp_path: Path) -> None:
+    found = plan(recipe(start, tmp_path))
+    assert [s["stage"] for s in found["stages"]] == ["ask", "sft", "reward", "dpo", "ppo"]
+    assert found["stages"][0]["responses"] == 12 * 4 and found["stages"][4]["steps"] == 2
+    assert found["seconds"] > 0 and found["peak_memory_bytes"] > 0 and found["parameters"] > 10_000
+    assert not (tmp_path / "runs").exists()
+
+
+def test_data_of_the_wrong_kind_says_which_is_needed(start: Path, tmp_path: Path) -> None:
+    stages = [{"name": "dpo", "method": "dpo", "data": [{"path": str(start / "prompts.jsonl")}]}]
+    with pytest.raises(InputError, match=r"found a prompt where a comparison is needed.*data convert"):
+        train(recipe(start, tmp_path, stages=stages, evaluation=None))
+
+
+def test_model_against_itself_is_unchanged_or_undecided_with_half_the_wins(start: Path, tmp_path: Path) -> None:
+    verdict = evaluate(
+        str(start / "model"), str(start / "model"), suite=str(start / "prompts.jsonl"), out=tmp_path, max_tokens=8
+    )
+    assert verdict["figures"]["win_rate"]["value"] == 50 and verdict["figures"]["kl"]["value"] == pytest.approx(
+        0, abs=1e-4
+    )
+    assert verdict["word"] in ("unchanged", "inconclusive")

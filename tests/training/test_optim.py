@@ -1,0 +1,194 @@
+"""Masters, schedules, clipping, traces, checkpoints, the reference cache and the order of data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.tiny import tiny_model, tiny_tokenizer
+from tightrope.data.batch import EncodedResponse, Example
+from tightrope.errors import InputError, WorkError
+from tightrope.models.policy import Policy
+from tightrope.objectives import registry
+from tightrope.training.checkpoint import Checkpoints
+from tightrope.training.learner import Learner
+from tightrope.training.loop import LoopSettings, _step, train
+from tightrope.training.optim import Optimiser, OptimiserSettings
+from tightrope.training.sources import DiskSource, with_reference
+from tightrope.training.trace import Trace, read_trace
+
+
+def examples(n: int = 7) -> list[Example]:
+    rng = np.random.default_rng(0)
+
+    def ids(k: int) -> tuple[int, ...]:
+        return tuple(int(t) for t in rng.integers(3, 250, k))
+
+    return [
+        Example(str(i), ids(3 + i), (EncodedResponse(ids(2 + i % 3)), EncodedResponse(ids(4))), ((0, 1),))
+        for i in range(n)
+    ]
+
+
+def dpo_learner(**settings: float) -> tuple[Learner, list[Example]]:
+    policy = Policy(tiny_model(), tiny_tokenizer(), "tiny")
+    scored = policy.score_tokens(examples())
+    rows = [e.with_columns(reference_logprobs=s) for e, s in zip(examples(), scored, strict=True)]
+    objective = registry.get("dpo")
+    return Learner(policy, objective, objective.settings(settings, where="test")), rows
+
+
+def test_bfloat16_weights_move_by_their_float32_masters() -> None:
+    torch.manual_seed(0)
+    start = torch.randn(40, 40).to(torch.bfloat16)
+    live, exact = nn.Parameter(start.clone()), nn.Parameter(start.float())
+    settings = OptimiserSettings(learning_rate=1e-4, warmup=0, schedule="constant")
+    small, big = Optimiser([live], settings, 60), Optimiser([exact], settings, 60)
+    for step in range(60):
+        for optimiser, parameter in ((small, live), (big, exact)):
+            (parameter.float() * start.float().sign()).sum().backward()
+            optimiser.step(step, optimiser.gradient_norm())
+    assert torch.equal(live, exact.to(torch.bfloat16))
+    assert (live != start).float().mean() > 0.5, "steps far below the last bit add up"
+
+
+def test_accumulated_bfloat16_gradients_are_summed_in_float32() -> None:
+    live = nn.Parameter(torch.zeros(1, dtype=torch.bfloat16))
+    optimiser = Optimiser([live], OptimiserSettings(max_grad_norm=1e9), 1)
+    for _ in range(1000):
+        (live * 1.0).sum().backward()
+    assert optimiser.gradient_norm() == 1000.0  # bfloat16 alone stops counting at 256
+
+
+@pytest.mark.parametrize(("schedule", "last"), [("linear", 0.1), ("cosine", 0.1221), ("constant", 1.0)])
+def test_schedules(schedule: str, last: float) -> None:
+    settings = OptimiserSettings(learning_rate=1.0, warmup=0.5, schedule=schedule)  # type: ignore[arg-type]
+    optimiser = Optimiser([nn.Parameter(torch.zeros(1))], settings, 20)
+    rates = [optimiser.rate(s) for s in range(20)]
+    assert rates[0] == 0.1 and rates[9] == 1.0 and rates[10] == 1.0
+    assert rates[-1] == pytest.approx(last, abs=1e-3)
+
+
+def test_gradients_are_clipped_to_the_global_norm() -> None:
+    a, b = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+    optimiser = Optimiser([a, b], OptimiserSettings(max_grad_norm=1.0), 1)
+    (3 * a + 4 * b).sum().backward()
+    norm = optimiser.gradient_norm()
+    optimiser.step(0, norm)
+    assert norm == 5.0
+
+
+@pytest.mark.parametrize("budget", [16, 40, 4096])
+def test_micro_batches_change_no_gradient(budget: int) -> None:
+    def gradients(budget: int) -> list[torch.Tensor]:
+        learner, rows = dpo_learner(nll_weight=0.5)
+        optimiser = Optimiser(learner.parameters(), OptimiserSettings(learning_rate=1e-12, max_grad_norm=1e9), 1)
+        kept: list[torch.Tensor] = []
+        optimiser.step = lambda *a: (
+            kept.extend(p.grad.clone() for p in learner.parameters() if p.grad is not None) or 0.0
+        )  # type: ignore[method-assign,func-returns-value]
+        _step(learner, optimiser, rows, 0, budget)
+        return kept
+
+    for a, b in zip(gradients(budget), gradients(10**6), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+def test_first_dpo_loss_is_ln_2_or_the_run_stops(tmp_path: Path) -> None:
+    learner, rows = dpo_learner()
+    source = DiskSource(rows, batch_size=4, seed=0)
+    train(learner, source, OptimiserSettings(), LoopSettings(), tmp_path / "good")
+    assert read_trace(tmp_path / "good" / "trace.jsonl")[0]["loss"] == pytest.approx(np.log(2), abs=1e-5)
+    learner, rows = dpo_learner()
+    shifted = [e.with_columns(reference_logprobs=e.columns["reference_logprobs"] * 2) for e in rows]
+    with pytest.raises(WorkError, match="before the first update"):
+        train(learner, DiskSource(shifted, batch_size=4), OptimiserSettings(), LoopSettings(), tmp_path / "bad")
+
+
+def test_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    learner, rows = dpo_learner()
+    settings = OptimiserSettings(learning_rate=1e-3)
+    loop = LoopSettings(checkpoint_every=1)
+
+    class Poisoned(DiskSource):
+        def examples(self, step: int) -> list[Example]:
+            if step == 2:
+                with torch.no_grad():
+                    next(iter(learner.parameters())).fill_(float("nan"))
+            return super().examples(step)
+
+    with pytest.raises(WorkError, match=r"step 2, micro-batch with examples"):
+        train(learner, Poisoned(rows, batch_size=2, seed=1), settings, loop, tmp_path)
+    state = Checkpoints(tmp_path / "checkpoints").latest()
+    assert state is not None and state["step"] == 2
+    assert all(torch.isfinite(t).all() for t in state["optimiser"]["masters"])
+
+
+def test_every_epoch_visits_everything_once_in_its_own_order() -> None:
+    source = DiskSource(examples(7), batch_size=3, epochs=2, seed=1)
+    assert source.steps == 6
+    epochs = [[e.key for s in range(3 * i, 3 * i + 3) for e in source.examples(s)] for i in range(2)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == [str(i) for i in range(7)] and epochs[0] != epochs[1]
+    again = DiskSource(examples(7), batch_size=3, epochs=2, seed=1)
+    assert [e.key for e in again.examples(4)] == [e.key for e in source.examples(4)]
+    with pytest.raises(InputError, match="no example is left"):
+        DiskSource([], batch_size=3)
+
+
+def test_reference_is_computed_once_and_found_by_content(tmp_path: Path) -> None:
+    calls = []
+
+    def score(some: object) -> list[np.ndarray]:
+        calls.append(1)
+        return [np.full(e.learned, -0.5 - i, np.float32) for i, e in enumerate(examples())]
+
+    first = with_reference(examples(), score, fingerprint="a", cache=tmp_path)
+    second = with_reference(examples(), score, fingerprint="a", cache=tmp_path)
+    assert len(calls) == 1
+    assert all(
+        (x.columns["reference_logprobs"] == y.columns["reference_logprobs"]).all()
+        for x, y in zip(first, second, strict=True)
+    )
+    with_reference(examples(), score, fingerprint="b", cache=tmp_path)
+    with_reference(examples()[::-1], score, fingerprint="a", cache=tmp_path)
+    assert len(calls) == 3
+    for file in tmp_path.glob("*.npz"):
+        file.write_bytes(b"damaged")
+    with_reference(examples(), score, fingerprint="a", cache=tmp_path)
+    assert len(calls) == 4
+
+
+def test_reference_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    def score(some: object) -> list[np.ndarray]:
+        return [np.full(e.learned, np.nan, np.float32) for e in examples()]
+
+    with pytest.raises(WorkError, match="not finite"):
+        with_reference(examples(), score, fingerprint="a", cache=tmp_path)
+
+
+def test_trace_is_cut_where_the_run_resumes(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    path.write_text('{"step": 0}\n{"step": 1}\n{"step": 2}\n{"ste')
+    trace = Trace(path, resume_at=2)
+    trace.write({"step": 2, "again": 1})
+    trace.close()
+    assert [json.loads(x) for x in path.read_text().splitlines()] == [{"step": 0}, {"step": 1}, {"step": 2, "again": 1}]
+
+
+def test_full_disk_keeps_the_earlier_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"x": torch.ones(2)})
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(WorkError, match=r"step 2.*resumes from the last checkpoint"):
+        checkpoints.save(2, {"x": torch.ones(2)})
+    state = checkpoints.latest()
+    assert state is not None and state["step"] == 1 and not list(tmp_path.glob(".*"))
