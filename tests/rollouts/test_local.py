@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
+from tests.tiny import FAMILIES, tiny_folder, tiny_model, tiny_tokenizer
 from tightrope.data.batch import EncodedResponse, Example
 from tightrope.errors import InputError, WorkError
 from tightrope.models import loading
@@ -183,10 +185,10 @@ def test_the_policy_is_left_as_it_was_and_its_new_weights_are_seen() -> None:
     assert sample(model, asked, SamplingParams(max_tokens=8)) != first
 
 
-def test_adapters_are_sampled_from() -> None:
-    model = policy()
-    plain = sample(model, requests(1), SamplingParams(max_tokens=8))
-    model._add_adapters(LoraSettings(rank=2))
+def test_adapters_are_sampled_from(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path)
+    model = Policy.load(folder, lora=LoraSettings(rank=2))
+    plain = sample(Policy.load(folder), requests(1), SamplingParams(max_tokens=8))
     assert sample(model, requests(1), SamplingParams(max_tokens=8)) == plain  # fresh adapters change nothing
     with torch.no_grad():
         for name, parameter in model.model.named_parameters():

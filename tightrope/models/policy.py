@@ -163,10 +163,10 @@ class Policy(Trunk):
             policy._probe_example(), tolerance=1e-3 if dtype == "float32" else 0.3
         )
         if lora is not None:
-            policy._add_adapters(lora)
+            policy._add_adapters(lora, gradient_checkpointing)
         return policy
 
-    def _add_adapters(self, lora: LoraSettings) -> None:
+    def _add_adapters(self, lora: LoraSettings, gradient_checkpointing: bool) -> None:
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
         settings = LoraConfig(
@@ -177,7 +177,7 @@ class Policy(Trunk):
             task_type="CAUSAL_LM",
         )
         self.model = cast(PeftModel, get_peft_model(cast(PreTrainedModel, self.model), settings))
-        if self.model.is_gradient_checkpointing:
+        if gradient_checkpointing:
             self.model.enable_input_require_grads()
 
     def _probe_example(self) -> Example:

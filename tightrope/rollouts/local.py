@@ -13,44 +13,27 @@ sampled (temperature 1 when greedy; before top-p and top-k, see `SamplingParams.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tightrope.errors import InputError, WorkError
 from tightrope.models.policy import Policy
-from tightrope.records import Response, prompt_id
+from tightrope.records import Response
 from tightrope.rollouts.attention import ROW_BLOCK, Prefix
 from tightrope.rollouts.engines import engine_of
 from tightrope.rollouts.packed import packed_linears
-from tightrope.rollouts.sampling import draw, stream
+from tightrope.rollouts.rows import Row, Waiting, waiting_rows
+from tightrope.rollouts.sampling import draw
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 
 Progress = Callable[[int, int, float], None]
 REFILL = 8  # waiting prompts move in when one row in this many is free: reading a few at a time costs a step
-
-
-@dataclass
-class _Row:
-    """One response in the making."""
-
-    request: int
-    k: int
-    where: str
-    uniforms: NDArray[np.float64]  # [max_tokens]
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    ended: bool = False
-    text: str | None = None  # set when a stop string cut it
 
 
 def sample(
@@ -82,9 +65,11 @@ def sample(
     if batch_rows < 1:
         raise InputError(f"batch_rows is {batch_rows}", where="sampling", remedy="Use at least one row.")
     out: list[list[Response | None]] = [[None] * request.n for request in requests]
+    waiting = waiting_rows(policy, requests, params)
+    total = sum(len(rows) for _, rows in waiting)
+    if not total:
+        return []
     with _sampling(policy):
-        waiting = _queue(policy, requests, params)
-        total = sum(len(rows) for _, rows in waiting)
         _Sampler(policy, params, waiting, min(batch_rows, total), out, progress).run(total)
     return cast(list[list[Response]], out)
 
@@ -102,37 +87,6 @@ def _sampling(policy: Policy) -> Iterator[None]:
             module.training = True
 
 
-def _queue(
-    policy: Policy, requests: Sequence[SampleRequest], params: SamplingParams
-) -> deque[tuple[tuple[int, ...], deque[_Row]]]:
-    """Distinct prompts with all their samples, longest first."""
-    config = policy.config.get_text_config()
-    context = getattr(config, "max_position_embeddings", None)
-    rows: dict[tuple[int, ...], deque[_Row]] = {}
-    for r, request in enumerate(requests):
-        where = f"prompt {prompt_id(request.prompt)}"
-        ids = tuple(policy.chat.prompt_ids(request.prompt.messages))
-        if not ids:
-            raise InputError("the prompt has no tokens", where=where, remedy="Give the prompt some text.")
-        if context is not None and len(ids) + params.max_tokens > context:
-            raise InputError(
-                f"the prompt has {len(ids)} tokens; with {params.max_tokens} new ones "
-                f"that exceeds the model's {context}",
-                where=where,
-                remedy="Shorten the prompt or lower max_tokens.",
-            )
-        if max(ids) >= config.vocab_size:
-            raise InputError(
-                f"token {max(ids)} is not in the model's vocabulary of {config.vocab_size}",
-                where=where,
-                remedy="Use the tokenizer that belongs to the model, or resize its embeddings.",
-            )
-        queue = rows.setdefault(ids, deque())
-        for k in range(request.n):
-            queue.append(_Row(r, k, where, stream(request.seed, ids, k, params.max_tokens)))
-    return deque(sorted(rows.items(), key=lambda item: -len(item[0])))
-
-
 class _Sampler:
     """The rows that are running, the prompts that wait, and the responses that are done."""
 
@@ -140,7 +94,7 @@ class _Sampler:
         self,
         policy: Policy,
         params: SamplingParams,
-        waiting: deque[tuple[tuple[int, ...], deque[_Row]]],
+        waiting: Waiting,
         rows: int,
         out: list[list[Response | None]],
         progress: Progress | None,
@@ -152,7 +106,7 @@ class _Sampler:
         self._head = policy.head
         inner = policy.model.get_base_model() if isinstance(policy.model, PeftModel) else policy.model
         self._output = cast(nn.Module, cast(PreTrainedModel, inner).get_output_embeddings())
-        self._running: list[_Row] = []
+        self._running: list[Row] = []
         self._half_placed: Prefix | None = None  # the first waiting prompt's, while some of its samples run
         self._buffer: Tensor | None = None
         self._done = self._sampled = 0
@@ -174,7 +128,7 @@ class _Sampler:
 
     def _move_in(self, free: int) -> None:
         """Reads waiting prompts and draws the first token of as many samples as rows are free."""
-        taken: list[tuple[tuple[int, ...], list[_Row]]] = []
+        taken: list[tuple[tuple[int, ...], list[Row]]] = []
         while free and self._waiting:
             ids, rows = self._waiting[0]
             taken.append((ids, [rows.popleft() for _ in range(min(free, len(rows)))]))
@@ -194,7 +148,7 @@ class _Sampler:
                 self._engine.place(len(self._running), prefix)
                 self._running.append(row)
 
-    def _advance(self, rows: Sequence[_Row], hidden: Tensor) -> None:
+    def _advance(self, rows: Sequence[Row], hidden: Tensor) -> None:
         """Draws the next token of each row from its hidden state [rows, D]."""
         step = [len(row.tokens) for row in rows]
         uniforms = [float(row.uniforms[t]) for row, t in zip(rows, step, strict=True)]
@@ -236,7 +190,7 @@ class _Sampler:
             logits.div_(self._head.softcap).tanh_().mul_(self._head.softcap)
         return logits
 
-    def _at_stop_string(self, row: _Row) -> bool:
+    def _at_stop_string(self, row: Row) -> bool:
         if not self._params.stop:
             return False
         # A string of n bytes lies within the last n tokens that show; a few more for those that do not.
@@ -260,7 +214,7 @@ class _Sampler:
                     self._engine.move(len(self._running), at)
                     self._running[at] = last
 
-    def _finish(self, row: _Row) -> None:
+    def _finish(self, row: Row) -> None:
         chat = self._policy.chat
         stopped = row.text is not None or row.tokens[-1] in chat.stop_ids
         self._out[row.request][row.k] = Response(
