@@ -3,8 +3,9 @@
 A decoding step multiplies few rows with every weight, so PyTorch spends much of it on weights in the
 wrong layout: it reorders bfloat16 ones at every call, and hands float32 ones to a library that is
 slow on CPUs of some vendors. The weights are therefore reordered once with oneDNN, as torch's own
-compiler does for frozen models, at the price of a second copy of them while sampling lasts. The packed products also give a row the same result to the last bit
-whatever other rows are computed with it, which the plain ones do not.
+compiler does for frozen models, at the price of a second copy of them while sampling lasts. The
+packed products also give a row the same result to the last bit whatever other rows are computed
+with it, which the plain float32 ones do not.
 
 The two operators are not documented by PyTorch. This is the only file that calls them; where they
 are missing or disagree with the plain product, the layers stay as they are.
