@@ -60,7 +60,9 @@ class Run:
         if spec is None:
             spec = f"@{self.policies[-1]}" if self.policies else self.recipe.model
         if spec.startswith("@"):
-            return str(self.stages[spec[1:]].model)
+            name, _, snapshot = spec[1:].partition("/")
+            stage = self.stages[name]
+            return str(stage.path / "snapshots" / snapshot if snapshot else stage.model)
         return resolve(spec)
 
     def model_input(self, spec: str | None) -> str:

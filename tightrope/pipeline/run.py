@@ -182,7 +182,9 @@ def _evaluation(run: Run) -> list[dict[str, Any]]:
         raise WorkError(
             "no stage made a policy to measure", where="evaluation", remedy="Remove `evaluation`."
         )
-    models = [(m.removeprefix("@"), run.model_spec(m)) for m in measured]
+    if spec.snapshots:
+        measured = tuple(m for name in measured for m in (*_snapshots(run, name), name))
+    models = [(m.removeprefix("@").replace("/", "-"), run.model_spec(m)) for m in measured]
     against = spec.against or run.recipe.model
     return measure_models(
         run,
@@ -200,6 +202,14 @@ def _evaluation(run: Run) -> list[dict[str, Any]]:
         suite=spec.prompts.path,
         out=run.folder / "evaluation",
     )
+
+
+def _snapshots(run: Run, model: str) -> list[str]:
+    """The snapshots a stage kept while it learnt, oldest first, as `@stage/step-N`."""
+    if not model.startswith("@"):
+        return []
+    folder = run.stages[model[1:]].path / "snapshots"
+    return [f"{model}/{p.name}" for p in sorted(folder.glob("step-*"))]
 
 
 def _refuse_duplicates(ids: Sequence[str], where: str) -> None:

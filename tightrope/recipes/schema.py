@@ -150,6 +150,7 @@ class EvaluationSpec(Section):
     )
     models: tuple[str, ...] = Field((), description="`@stage`s to measure; default: the last policy.")
     against: str | None = Field(None, description="The reference; default: the start model.")
+    snapshots: bool = Field(False, description="Also measure the snapshots those stages kept (`snapshot_every`).")
 
 
 class Recipe(Section):

@@ -88,8 +88,9 @@ def collect_run(folder: Path) -> Collected:
     files = sorted(folder.glob("evaluation/*/verdict.json")) or sorted(folder.glob("*/verdict.json"))
     found = {file.parent.name: read_json(file) for file in files}
     wanted = [m.removeprefix("@") for m in (recipe.get("evaluation") or {}).get("models", [])]
-    order = [n for n in wanted if n in found] + [n for n in found if n not in wanted]
-    out.verdicts = [found[n] for n in order if not wanted or n in wanted]
+    # Snapshots of a stage come before its final model: the line is drawn in that order.
+    order = [n for w in wanted for n in (*(f for f in found if f.startswith(f"{w}-step-")), w) if n in found]
+    out.verdicts = [found[n] for n in order or found]
     names = [s["name"] for s in recipe.get("stages", [])]
     folders = [folder / n for n in names] or sorted(p.parent for p in folder.glob("*/stage.yaml"))
     for stage in folders:
