@@ -19,7 +19,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as profile:
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
         command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-        command += [f"--user-data-dir={profile}", f"--window-size=1160,{height}", f"--screenshot={target}", report.as_uri()]
+        command += [f"--user-data-dir={profile}", f"--window-size=1160,{height}"]
+        command += [f"--screenshot={target}", report.as_uri()]
         subprocess.run(command, check=True, capture_output=True)
 
 
