@@ -26,10 +26,14 @@ def compare_files(a_path: Path, b_path: Path, judge: Judge) -> dict[str, Any]:
         Win rate of A in percent (ties half) with Wilson's interval, ties, unparsed verdicts, order flips, the share
         the first-shown answer wins, how often the longer answer wins, and mean lengths in words.
 
+        `only_in_a`, `only_in_b` and `dropped_a`, `dropped_b` count answers without a counterpart and rows that
+        could not be used.
+
     Raises:
-        InputError: a file holds something else, repeats a prompt, or shares no prompt with the other.
+        InputError: a file holds something else, repeats a prompt, or shares no prompt with the other; or one id
+            stands for two different prompts.
     """
-    a, b = _answers(a_path), _answers(b_path)
+    (a, dropped_a), (b, dropped_b) = _answers(a_path), _answers(b_path)
     shared = [key for key in a if key in b]
     if not shared:
         raise InputError(
@@ -37,6 +41,13 @@ def compare_files(a_path: Path, b_path: Path, judge: Judge) -> dict[str, Any]:
             where=f"{a_path} and {b_path}",
             remedy="Sample both on the same prompts.",
         )
+    for key in shared:
+        if a[key].prompt.messages != b[key].prompt.messages:
+            raise InputError(
+                f"prompt {key} is not the same in both files",
+                where=f"{a_path} and {b_path}",
+                remedy="Give different prompts different ids.",
+            )
     contests = [Contest(a[k].prompt, a[k].response, b[k].response) for k in shared]
     verdicts = both_orders(judge, contests)
     known = [
@@ -54,6 +65,8 @@ def compare_files(a_path: Path, b_path: Path, judge: Judge) -> dict[str, Any]:
         "prompts": len(shared),
         "only_in_a": len(a) - len(shared),
         "only_in_b": len(b) - len(shared),
+        "dropped_a": dropped_a,
+        "dropped_b": dropped_b,
         "unparsed": len(verdicts) - len(known),
         "win_rate": 100 * wins / len(known) if known else None,
         "interval": [100 * x for x in wilson(wins, len(known))] if known else None,
@@ -66,9 +79,11 @@ def compare_files(a_path: Path, b_path: Path, judge: Judge) -> dict[str, Any]:
     }
 
 
-def _answers(path: Path) -> dict[str, Sampled]:
+def _answers(path: Path) -> tuple[dict[str, Sampled], int]:
+    """Answers by prompt id, and how many rows of the file were dropped."""
     out: dict[str, Sampled] = {}
-    for record in read(path, kind=Sampled).records:
+    result = read(path, kind=Sampled)
+    for record in result.records:
         assert isinstance(record, Sampled)
         key = prompt_id(record.prompt)
         if key in out:
@@ -76,7 +91,7 @@ def _answers(path: Path) -> dict[str, Sampled]:
                 f"prompt {key} is answered twice", where=str(path), remedy="Keep one answer per prompt."
             )
         out[key] = record
-    return out
+    return out, result.account.dropped_count
 
 
 def _mean(values: Sequence[int]) -> float:

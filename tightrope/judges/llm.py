@@ -2,16 +2,18 @@
 
 One strict question per contest and order, temperature 0. An answer that is not exactly one of the
 allowed verdicts is unparsed: counted, never turned into a preference. Answers are kept on disk under the
-hash of endpoint model, settings and prompt (one file each, written atomically), so a killed run goes on
+hash of endpoint, model, settings and question (one file each, written atomically), so a killed run goes on
 where it was and processes may share the cache. The API key comes from TIGHTROPE_JUDGE_API_KEY (or
 OPENAI_API_KEY) and is neither logged nor cached.
 """
 
 from __future__ import annotations
 
+import email.utils
+import json
 import os
 import random
-import re
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,31 +24,14 @@ import httpx
 
 from tightrope.errors import InputError, WorkError
 from tightrope.files import parse_json, read_text, write_json
+from tightrope.judges.question import PROMPT, VERDICT_TOKENS, parse_verdict, question
 from tightrope.judges.types import Contest, Verdict
-from tightrope.records import Prompt, content_hash
+from tightrope.records import content_hash
 
-PROMPT = """You compare two answers to the same request. Judge which answer serves the person better: correct, \
-relevant, complete enough, honest and safe. Length is no merit: a short answer that does the job beats a long one that \
-says no more. The order of the answers means nothing.
-
-[Request]
-{request}
-
-[Answer A]
-{a}
-
-[Answer B]
-{b}
-
-Reply with exactly one of these verdicts and nothing else:
-[[A>>B]] A is much better
-[[A>B]] A is slightly better
-[[A=B]] they are about equal
-[[B>A]] B is slightly better
-[[B>>A]] B is much better"""
-VERDICTS = {"A>>B": 1.0, "A>B": 0.75, "A=B": 0.5, "B>A": 0.25, "B>>A": 0.0}
-_VERDICT = re.compile(r"\s*\[\[(A>>B|A>B|A=B|B>A|B>>A)\]\]\s*")
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_KEYS = ("TIGHTROPE_JUDGE_API_KEY", "OPENAI_API_KEY")
+_MOST_BYTES = 1 << 20  # a verdict is a few hundred bytes; more is no chat completion
+_LONGEST_WAIT = 300.0  # seconds a server may ask us to stay away before the run says so instead of sleeping
 
 
 class LlmJudge:
@@ -58,8 +43,11 @@ class LlmJudge:
         cache: folder of kept answers.
         concurrency: requests in flight.
         attempts: tries per request before giving up.
-        timeout: seconds a request may take.
-        backoff: seconds before the first retry; doubles each time, with jitter, Retry-After honoured.
+        timeout: seconds a request may take from first to last byte.
+        backoff: seconds before the first retry; doubles each time, with jitter, never less than Retry-After.
+
+    Raises:
+        InputError: the URL is malformed or carries a password, or the key holds what no header may.
     """
 
     def __init__(
@@ -73,7 +61,7 @@ class LlmJudge:
         timeout: float = 120.0,
         backoff: float = 1.0,
     ) -> None:
-        self.url, self.model = url.rstrip("/"), model
+        self.url, self.model = _checked(url), model
         self._cache = cache or default_cache()
         self._concurrency, self._attempts, self._timeout, self._backoff = (
             concurrency,
@@ -81,23 +69,26 @@ class LlmJudge:
             timeout,
             backoff,
         )
-        self._settings: dict[str, Any] = {"model": model, "temperature": 0, "max_tokens": 16}
+        self._settings: dict[str, Any] = {"model": model, "temperature": 0, "max_tokens": VERDICT_TOKENS}
+        self._headers = _headers()
+        self._lock = threading.Lock()
         self.unparsed = 0
         self.asked = 0
 
     @property
     def identity(self) -> str:
-        """Model and hash of prompt and settings."""
+        """Model and hash of question and settings."""
         return f"llm:{self.model}@{content_hash(PROMPT, self._settings)[:8]}"
 
     def judge(self, contests: Sequence[Contest]) -> list[Verdict]:
         """Returns one verdict per contest; `unparsed` counts those without one.
 
         Raises:
+            InputError: the endpoint refuses the key, or a kept answer cannot be read.
             WorkError: the endpoint does not answer, or answers something that is no chat completion.
         """
         with (
-            httpx.Client(timeout=self._timeout, headers=_headers()) as client,
+            httpx.Client(timeout=self._timeout, headers=self._headers) as client,
             ThreadPoolExecutor(self._concurrency) as pool,
         ):
             verdicts = list(pool.map(lambda c: self._one(client, c), contests))
@@ -105,68 +96,75 @@ class LlmJudge:
         return verdicts
 
     def _one(self, client: httpx.Client, contest: Contest) -> Verdict:
-        text = PROMPT.format(request=_request(contest.prompt), a=contest.a.text, b=contest.b.text)
+        text = question(contest)
         file = self._cache / f"{content_hash(self.url, self._settings, text)}.json"
         if file.is_file():
-            raw = str(parse_json(read_text(file), where=str(file))["answer"])
-        else:
-            raw = self._ask(client, text)
-            write_json(file, {"model": self.model, "settings": self._settings, "prompt": text, "answer": raw})
+            return parse_verdict(_kept(file))
+        raw = self._ask(client, text)
+        write_json(file, {"model": self.model, "settings": self._settings, "prompt": text, "answer": raw})
         return parse_verdict(raw)
 
     def _ask(self, client: httpx.Client, text: str) -> str:
         body = {**self._settings, "messages": [{"role": "user", "content": text}]}
-        wait, last = self._backoff, ""
+        backoff, at_least, last = self._backoff, 0.0, ""
         for attempt in range(self._attempts):
             if attempt:
-                time.sleep(wait * random.uniform(0.75, 1.25))
-                wait *= 2
+                time.sleep(max(at_least, backoff * random.uniform(0.75, 1.25)))
+                backoff, at_least = 2 * backoff, 0.0
             try:
-                reply = client.post(f"{self.url}/chat/completions", json=body)
+                status, headers, content = self._post(client, body)
             except httpx.TimeoutException:
                 last = f"no answer within {self._timeout:g} s"
                 continue
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 last = f"{type(error).__name__}: {error}"
                 continue
-            if reply.status_code in _RETRIED:
-                last = f"status {reply.status_code}"
-                after = reply.headers.get("retry-after", "")
-                if after.replace(".", "", 1).isdigit():
-                    wait = max(wait, float(after))
+            if status in _RETRIED:
+                last, at_least = f"status {status}", _retry_after(headers)
+                if at_least > _LONGEST_WAIT:
+                    raise WorkError(
+                        f"the judge asks to be left alone for {at_least:.0f} s (status {status})",
+                        where=self.url,
+                        remedy="Run the same command again after that: answers so far are kept.",
+                    )
                 continue
-            if reply.status_code in (401, 403):
+            if status in (401, 403):
                 raise InputError(
-                    f"the judge refuses the request (status {reply.status_code})",
+                    f"the judge refuses the request (status {status})",
                     where=self.url,
-                    remedy="Set TIGHTROPE_JUDGE_API_KEY to a key it accepts.",
+                    remedy=f"Set {_KEYS[0]} to a key it accepts.",
                 )
-            if reply.status_code >= 400:
+            if status >= 400:
                 raise WorkError(
-                    f"the judge answers status {reply.status_code}: {reply.text[:200]}",
+                    f"the judge answers status {status}: {content[:200].decode('utf-8', 'replace')}",
                     where=self.url,
                     remedy="Check the model's name and the endpoint.",
                 )
-            try:
+            answer = _completion(content)
+            if answer is None:
+                last = f"the reply is no chat completion: {content[:120].decode('utf-8', 'replace')!r}"
+                continue
+            with self._lock:
                 self.asked += 1
-                return str(reply.json()["choices"][0]["message"]["content"])
-            except (ValueError, KeyError, IndexError, TypeError) as error:
-                raise WorkError(
-                    f"the judge's reply is no chat completion: {reply.text[:120]!r}",
-                    where=self.url,
-                    remedy="Give the base URL of an OpenAI-compatible server, ending in /v1.",
-                ) from error
+            return answer
         raise WorkError(
             f"the judge did not answer after {self._attempts} attempts ({last})",
             where=self.url,
-            remedy="Start it or wait, then run the same command again: answers so far are kept.",
+            remedy="Start it, wait, or check that this is the base URL of an OpenAI-compatible server (it ends in "
+            "/v1); then run the same command again: answers so far are kept.",
         )
 
-
-def parse_verdict(raw: str) -> Verdict:
-    """Reads a verdict; anything but exactly one allowed verdict is None."""
-    match = _VERDICT.fullmatch(raw)
-    return Verdict(VERDICTS[match[1]] if match else None, raw=raw, reason="" if match else "unparsed")
+    def _post(self, client: httpx.Client, body: dict[str, Any]) -> tuple[int, httpx.Headers, bytes]:
+        """One request; the client's own timeout starts anew with every byte, this one does not."""
+        deadline, content = time.monotonic() + self._timeout, b""
+        with client.stream("POST", f"{self.url}/chat/completions", json=body) as reply:
+            for block in reply.iter_bytes():
+                content += block
+                if time.monotonic() > deadline:
+                    raise httpx.ReadTimeout("still sending")
+                if len(content) > _MOST_BYTES:
+                    break
+            return reply.status_code, reply.headers, content
 
 
 def default_cache() -> Path:
@@ -178,12 +176,59 @@ def default_cache() -> Path:
     return root / "judges"
 
 
+def _completion(content: bytes) -> str | None:
+    """The text of a chat completion, None if it is none; a completion without text is an empty answer."""
+    try:
+        text = json.loads(content)["choices"][0]["message"]["content"]
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        return None
+    if text is None:  # refused by a filter, or all tokens spent on thinking
+        return ""
+    # What UTF-8 cannot carry must not stop the answer from being kept.
+    return text.encode("utf-8", "replace").decode() if isinstance(text, str) else None
+
+
+def _kept(file: Path) -> str:
+    row = parse_json(read_text(file), where=str(file))
+    if not isinstance(row, dict) or not isinstance(row.get("answer"), str):
+        raise InputError("not an answer this judge kept", where=str(file), remedy="Delete the file.")
+    return str(row["answer"])
+
+
+def _retry_after(headers: httpx.Headers) -> float:
+    """Seconds of a Retry-After header, given as seconds or as a date; 0 without a readable one."""
+    value = headers.get("retry-after", "").strip()
+    if value.replace(".", "", 1).isdecimal() and value.isascii():
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+
+
+def _checked(url: str) -> str:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise InputError(
+            f"not a URL: {error}", where=f"judge {url!r}", remedy="Write http://host:port/v1."
+        ) from error
+    if parsed.userinfo:
+        # Error messages name the URL, so nothing secret may be in it.
+        raise InputError(
+            "the URL carries a user name or password",
+            where=f"judge at {parsed.host}",
+            remedy=f"Put the key into {_KEYS[0]} instead.",
+        )
+    return url.rstrip("/")
+
+
 def _headers() -> dict[str, str]:
-    key = os.environ.get("TIGHTROPE_JUDGE_API_KEY") or os.environ.get("OPENAI_API_KEY")
-    return {"Authorization": f"Bearer {key}"} if key else {}
-
-
-def _request(prompt: Prompt) -> str:
-    if len(prompt.messages) == 1:
-        return prompt.messages[0].content
-    return "\n\n".join(f"{m.role}: {m.content}" for m in prompt.messages)
+    name = next((k for k in _KEYS if os.environ.get(k, "").strip()), None)
+    if name is None:
+        return {}
+    key = os.environ[name].strip()
+    if not (key.isascii() and key.isprintable()):
+        # Refused here, for the client's own message would quote it.
+        raise InputError("the key holds characters no header may", where=name, remedy="Set it again.")
+    return {"Authorization": f"Bearer {key}"}

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tightrope.errors import WorkError
 from tightrope.judges.types import Contest, Verdict
 from tightrope.records import Prompt, Response
 
@@ -36,7 +37,11 @@ class RewardJudge:
         return f"reward:{self._model.name.rstrip('/').split('/')[-1]}@{self._fingerprint[:8]}"
 
     def judge(self, contests: Sequence[Contest]) -> list[Verdict]:
-        """Scores every response once, in both orders' worth of contests too."""
+        """Scores every response once, in both orders' worth of contests too.
+
+        Raises:
+            WorkError: a score is NaN or infinite, which prefers nothing.
+        """
         wanted = {
             _key(c.prompt, r): (c.prompt, r)
             for c in contests
@@ -45,6 +50,12 @@ class RewardJudge:
         }
         if wanted:
             scores = self._model.score_texts(list(wanted.values()))
+            if not np.isfinite(scores).all():
+                raise WorkError(
+                    f"{np.count_nonzero(~np.isfinite(scores))} of {len(wanted)} scores are NaN or infinite",
+                    where=f"reward model {self._model.name}",
+                    remedy="Its weights are broken or overflow in this dtype; train it again or use float32.",
+                )
             self._scores.update({key: float(s) for key, s in zip(wanted, scores, strict=True)})
         out = []
         for c in contests:

@@ -4,7 +4,12 @@ Full compliance, full refusal, partial refusal (a refusal that goes on to answer
 after Röttger et al. 2023, XSTest, 2308.01263. The matcher looks for a first-person inability or unwillingness aimed
 at the request, anywhere in the first sentences, so it finds refusals that begin with an explanation and does
 not fire on "I'm sorry to hear that", "No, ..." or the rejection of a false premise. It is a matcher, not a
-reader: its error against human labels is measured in tests/published and stated in docs/verdict.md.
+reader. Refusal (full or partial) or not, against the human labels of XSTest (450 answers each, tests/published):
+
+    Mistral-7B-Instruct with a guard prompt    wrong on 65 (14.4 %); XSTest's own string match on 86 (19.1 %)
+    the same without                           wrong on 54 (12.0 %); the string match on 63 (14.0 %)
+
+Nearly all of its errors are refusals it does not see (50 and 48), not answers it takes for refusals (15 and 6).
 """
 
 from __future__ import annotations

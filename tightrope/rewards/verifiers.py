@@ -3,14 +3,21 @@
 A prompt says what its answer must satisfy in `reference`:
 
     {"number": 12}              the LAST number of the answer equals 12 ("3 + 9 = 12" passes)
+    {"first_number": 12}        the first one does ("12, for 3 + 9 = 12" passes)
     {"exact": ["Paris"]}        the whole answer is one of these, case, punctuation and articles aside
-    {"contains": ["Paris"]}     one of these occurs as whole words, and the answer is not cut before it
-    {"avoid": ["coffee"]}       none of these occurs as a whole word, plurals included
+    {"contains": ["Paris"]}     one of these occurs as whole words
+    {"avoid": ["coffee"]}       none of these occurs as whole words, nor with -s, -es, -'s, or -ies for -y
     {"regex": "..."}            the pattern is found
     {"refuse": true}            the answer refuses (false: it does not refuse at all)
     {"max_words": 20}           at most so many words
+    {"min_words": 5}            at least so many
 
-Several keys must all pass. An empty answer passes nothing.
+Several keys must all pass. An empty answer passes nothing. An answer cut by the token limit is checked as far as it
+goes: what it had yet to say counts neither for nor against it.
+
+Numbers are read as people write them: 1,234.5 with its separators, -3 with its sign ("12 - 7" subtracts and
+"- 7" at the start of a line is a list item), 1/2 as a fraction, $5 as 5, 50% as 50. A number glued to letters
+(7th, 5kg) is none.
 """
 
 from __future__ import annotations
@@ -30,6 +37,7 @@ _NUMBER = re.compile(
     r"(?<![\w.])(?P<sign>[-−+]?)\s?[$€£]?(?P<whole>\d{1,3}(?:,\d{3})+|\d+)(?P<part>\.\d+)?(?:\s?/\s?(?P<under>\d+))?(?![\w])"
 )
 _TOLERANCE = 1e-6
+_MOST_DIGITS = 300  # a model that runs away in digits still writes a (wrong) number that fits a float
 
 
 @dataclass(frozen=True)
@@ -62,24 +70,40 @@ def numbers(text: str) -> list[Fraction]:
     found = []
     for match in _NUMBER.finditer(text):
         before = text[: match.start()].rstrip()
-        # "12 - 7" is a subtraction, not a negative number.
-        negative = match["sign"] in ("-", "−") and not re.search(r"[\d)]$", before)
-        value = Fraction(match["whole"].replace(",", "") + (match["part"] or ""))
-        if match["under"] and int(match["under"]):
-            value /= int(match["under"])
+        # "12 - 7" is a subtraction and "\n- 7" a list item, neither is a negative number.
+        item = match[0][1:2].isspace() and not text[: match.start()].rpartition("\n")[2].strip()
+        negative = match["sign"] in ("-", "−") and not item and not re.search(r"[\d)]$", before)
+        whole, part = match["whole"].replace(",", "")[:_MOST_DIGITS], (match["part"] or "")[: _MOST_DIGITS + 1]
+        value = Fraction(whole + part)
+        if match["under"] and (under := int(match["under"][:_MOST_DIGITS])):
+            value /= under
         found.append(-value if negative else value)
     return found
 
 
 def check_number(text: str, wanted: Any, prompt: Prompt) -> Outcome:
     """The last number of the answer equals the reference."""
+    return _number_at(-1, "number", text, wanted, prompt)
+
+
+def check_first_number(text: str, wanted: Any, prompt: Prompt) -> Outcome:
+    """The first number of the answer equals the reference."""
+    return _number_at(0, "first_number", text, wanted, prompt)
+
+
+def _number_at(place: int, key: str, text: str, wanted: Any, prompt: Prompt) -> Outcome:
     if isinstance(wanted, bool) or not isinstance(wanted, int | float):
-        raise _bad(prompt, "number", "a number")
+        raise _bad(prompt, key, "a number")
+    # An infinite reference would be within tolerance of everything; NaN fails this comparison, too.
+    if not abs(wanted) < 10**_MOST_DIGITS:
+        raise _bad(prompt, key, f"a finite number below 1e{_MOST_DIGITS}")
     found = numbers(text)
     if not found:
         return Outcome(False, 0.0, "no number")
-    passed = abs(float(found[-1]) - float(wanted)) <= _TOLERANCE * max(1.0, abs(float(wanted)))
-    return Outcome(passed, float(passed), f"last number {float(found[-1]):g}, wanted {float(wanted):g}")
+    said = float(found[place])
+    passed = abs(said - float(wanted)) <= _TOLERANCE * max(1.0, abs(float(wanted)))
+    which = "first" if place == 0 else "last"
+    return Outcome(passed, float(passed), f"{which} number {said:g}, wanted {float(wanted):g}")
 
 
 def check_exact(text: str, wanted: Any, prompt: Prompt) -> Outcome:
@@ -92,7 +116,7 @@ def check_exact(text: str, wanted: Any, prompt: Prompt) -> Outcome:
 def check_contains(text: str, wanted: Any, prompt: Prompt) -> Outcome:
     """One of the aliases occurs as whole words."""
     aliases = _texts(prompt, "contains", wanted)
-    hit = next((a for a in aliases if _word(a).search(text)), None)
+    hit = next((a for a in aliases if _word(a).search(_folded(text))), None)
     return Outcome(
         hit is not None, float(hit is not None), f"has {hit!r}" if hit else f"lacks {aliases[0]!r}"
     )
@@ -100,7 +124,8 @@ def check_contains(text: str, wanted: Any, prompt: Prompt) -> Outcome:
 
 def check_avoid(text: str, wanted: Any, prompt: Prompt) -> Outcome:
     """None of the topics occurs, plurals included."""
-    hit = next((a for a in _texts(prompt, "avoid", wanted) if _word(a, plural=True).search(text)), None)
+    topics, folded = _texts(prompt, "avoid", wanted), _folded(text)
+    hit = next((a for a in topics if _word(a, plural=True).search(folded)), None)
     return Outcome(hit is None, float(hit is None), f"mentions {hit!r}" if hit else "avoids the topic")
 
 
@@ -125,34 +150,56 @@ def check_refusal(text: str, wanted: Any, prompt: Prompt) -> Outcome:
 
 
 def check_max_words(text: str, wanted: Any, prompt: Prompt) -> Outcome:
-    """At most so many words."""
-    if isinstance(wanted, bool) or not isinstance(wanted, int):
-        raise _bad(prompt, "max_words", "a whole number")
+    """At most so many words (runs of characters between spaces)."""
     count = len(text.split())
-    return Outcome(count <= wanted, float(count <= wanted), f"{count} words, at most {wanted}")
+    passed = count <= _count(prompt, "max_words", wanted)
+    return Outcome(passed, float(passed), f"{count} words, at most {wanted}")
+
+
+def check_min_words(text: str, wanted: Any, prompt: Prompt) -> Outcome:
+    """At least so many words."""
+    count = len(text.split())
+    passed = count >= _count(prompt, "min_words", wanted)
+    return Outcome(passed, float(passed), f"{count} words, at least {wanted}")
 
 
 CHECKS: Mapping[str, Callable[[str, Any, Prompt], Outcome]] = {
     "number": check_number,
+    "first_number": check_first_number,
     "exact": check_exact,
     "contains": check_contains,
     "avoid": check_avoid,
     "regex": check_regex,
     "refuse": check_refusal,
     "max_words": check_max_words,
+    "min_words": check_min_words,
 }
 
 
 def normalised(text: str) -> str:
     """Returns text without case, accents of compatibility, punctuation, articles and doubled spaces."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    words = re.sub(r"[^\w\s]", " ", folded).split()
-    return " ".join(w for w in words if w not in ("a", "an", "the"))
+    words = re.sub(r"[^\w\s]", " ", _folded(text)).split()
+    # "A" alone is the answer to a multiple choice, not an article.
+    return " ".join([w for w in words if w not in ("a", "an", "the")] or words)
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def _word(phrase: str, *, plural: bool = False) -> re.Pattern[str]:
-    ending = r"(?:e?s|['’]s)?" if plural else ""
-    return re.compile(rf"(?<!\w){re.escape(phrase)}{ending}(?!\w)", re.IGNORECASE)
+    """A pattern for folded text: the phrase between word boundaries, any white space between its words."""
+    folded = _folded(phrase)
+    body = r"\s+".join(map(re.escape, folded.split())) or re.escape(folded)
+    if plural:
+        body = rf"(?:{body}(?:e?s|['’]s)?" + (rf"|{body[:-1]}ies)" if folded.endswith("y") else ")")
+    return re.compile(rf"(?<!\w){body}(?!\w)")
+
+
+def _count(prompt: Prompt, key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _bad(prompt, key, "a whole number")
+    return value
 
 
 def _texts(prompt: Prompt, key: str, value: Any) -> list[str]:
