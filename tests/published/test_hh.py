@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tightrope.data.readers import read
-from tightrope.data.rows import rows
-from tightrope.data.turns import hh_turns
+from tightrope.data.layouts import hh_turns
+from tightrope.data.readers import read, rows
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "preferences"
 pytestmark = [
