@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -29,31 +30,70 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(staging, 0o666 & ~_umask())
         os.replace(staging, path)
+        staging = None
     except OSError as error:
-        if staging is not None:
-            Path(staging).unlink(missing_ok=True)
         raise WorkError(
             f"cannot be written: {error.strerror or error}",
             where=str(path),
             remedy="Free some disk space or choose a folder you may write to; nothing was lost.",
         ) from error
+    finally:  # also when interrupted
+        if staging is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(staging)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text atomically; see `write_bytes`."""
-    write_bytes(path, text.encode("utf-8"))
+    """Writes UTF-8 text atomically; see `write_bytes`.
+
+    Raises:
+        WorkError: as `write_bytes`, or the text holds half a surrogate pair.
+    """
+    try:
+        content = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise WorkError(
+            f"character {error.start} is no valid Unicode, so it cannot be written as UTF-8",
+            where=str(path),
+            remedy="Remove it from the text it came from.",
+        ) from error
+    write_bytes(path, content)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes an object as readable JSON, atomically; NaN is refused, for JSON has none."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Writes an object as readable JSON, atomically.
+
+    Raises:
+        WorkError: as `write_text`, or the value holds NaN or something else JSON has no word for.
+    """
+    write_text(path, dump_json(value, where=str(path), indent=1) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Writes one JSON object a line, atomically; returns the number of rows."""
-    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
+    """Writes one JSON object a line, atomically; returns the number of rows.
+
+    Raises:
+        WorkError: as `write_json`; names the line.
+    """
+    lines = [dump_json(row, where=f"{path}:{number}") for number, row in enumerate(rows, 1)]
     write_text(path, "".join(line + "\n" for line in lines))
     return len(lines)
+
+
+def dump_json(value: Any, *, where: str, indent: int | None = None) -> str:
+    """Returns the value as JSON text.
+
+    Raises:
+        WorkError: it holds NaN, infinity or an object JSON has no word for.
+    """
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise WorkError(
+            f"cannot be written as JSON: {error}",
+            where=where,
+            remedy="Numbers must be finite, and values text, numbers, lists or objects.",
+        ) from error
 
 
 def read_json(path: Path) -> Any:
@@ -78,22 +118,17 @@ def read_text(path: Path) -> str:
             f"not valid UTF-8 at byte {error.start}", where=str(path), remedy="Convert the file to UTF-8."
         ) from error
     except OSError as error:
-        raise InputError(
-            f"cannot be read: {error.strerror or error}",
-            where=str(path),
-            remedy="Check the path and its permissions.",
-        ) from error
+        raise _unreadable(path, error) from error
 
 
 def parse_json(text: str, *, where: str) -> Any:
     """Parses JSON; an InputError names the place of what is wrong."""
     try:
         return json.loads(text)
-    except ValueError as error:
-        line = getattr(error, "lineno", 1)
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"invalid JSON: {getattr(error, 'msg', error)}",
-            where=f"{where}:{line}",
+            where=f"{where}:{getattr(error, 'lineno', 1)}",
             remedy="Mend or remove this line.",
         ) from error
 
@@ -109,24 +144,43 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(
                 f"invalid JSON: {getattr(error, 'msg', error)}",
                 where=f"{path}:{number}",
                 remedy="Mend or remove this line.",
             ) from error
         if not isinstance(row, dict):
-            raise InputError(f"expected an object, found {type(row).__name__}", where=f"{path}:{number}")
+            raise InputError(
+                f"expected an object, found {type(row).__name__}",
+                where=f"{path}:{number}",
+                remedy="Write one JSON object a line.",
+            )
         yield number, row
 
 
 def file_hash(path: Path) -> str:
-    """Returns 16 hex digits of the SHA-256 of a file's bytes."""
+    """Returns 16 hex digits of the SHA-256 of a file's bytes.
+
+    Raises:
+        InputError: missing or unreadable.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise _unreadable(path, error) from error
     return digest.hexdigest()[:16]
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot be read: {error.strerror or error}",
+        where=str(path),
+        remedy="Check the path and its permissions.",
+    )
 
 
 def _umask() -> int:

@@ -1,18 +1,13 @@
-"""Every layout and every file type, and what happens to rows that cannot be used."""
+"""Every layout is recognised, and what happens to rows that cannot be used."""
 
 from __future__ import annotations
 
-import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.tiny import tiny_tokenizer
-from tightrope.data.audit import examples_of, inspect, render, wilson
-from tightrope.data.chat import ChatFormat
-from tightrope.data.convert import convert, rows_in_layout, write_rows
 from tightrope.data.readers import read
 from tightrope.errors import InputError
 from tightrope.records import (
@@ -21,8 +16,8 @@ from tightrope.records import (
     Prompt,
     Ranking,
     Rating,
-    Record,
     Response,
+    Sampled,
     to_json,
     user_prompt,
 )
@@ -30,6 +25,7 @@ from tightrope.records import (
 USER = {"role": "user", "content": "hi"}
 BOT = {"role": "assistant", "content": "yo"}
 BAD = {"role": "assistant", "content": "no"}
+OWN = {"prompt": {"messages": [USER]}}
 PAIR = {"prompt": "hi", "chosen": "yo", "rejected": "no"}
 
 
@@ -50,12 +46,20 @@ def write(path: Path, rows: list[Any]) -> Path:
             "hh",
             Comparison,
         ),
+        (
+            {"chosen": "hi yo", "rejected": "hi no"},
+            "preference (implicit prompt in the text)",
+            Comparison,
+        ),
         ({"prompt": "hi", "completion": "yo", "label": True}, "unpaired", Rating),
+        ({"prompt": [USER], "completion": [BOT], "label": 0}, "unpaired", Rating),
         ({"messages": [USER, BOT]}, "messages", Demonstration),
         ({"prompt": "hi", "completion": "yo"}, "prompt-completion", Demonstration),
         ({"prompt": [USER]}, "prompt-only", Prompt),
+        ({"prompt": "hi"}, "prompt-only", Prompt),
         ({"prompt": "hi", "completions": ["yo", "no"], "rank": [0, 1]}, "ranking", Ranking),
         ({"prompt": "hi", "completions": ["no", "yo"], "scores": [1.0, 9.5]}, "ranking", Ranking),
+        (to_json(Sampled(user_prompt("hi"), Response(""))), "tightrope", Sampled),
         (to_json(Comparison(user_prompt("hi"), Response("yo"), Response("no"))), "tightrope", Comparison),
     ],
 )
@@ -73,27 +77,6 @@ def test_layouts_are_recognised_by_their_columns(tmp_path: Path, row: Any, name:
         assert record.responses[record.ranks.index(0)].text == "yo"
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "json", "csv", "parquet"])
-@pytest.mark.parametrize("layout", ["tightrope", "trl"])
-def test_every_file_type_and_layout_gives_back_what_was_written(
-    tmp_path: Path, ending: str, layout: str
-) -> None:
-    records: list[Record] = [
-        Comparison(user_prompt(f"héllo, {i}\n"), Response('yo, "x"'), Response("no"), margin=0.5)
-        for i in range(3)
-    ]
-    path = tmp_path / f"a.{ending}"
-    write_rows(path, rows_in_layout(records, layout))
-    assert list(read(path).records) == records
-
-
-def test_local_dataset_folder_is_read(tmp_path: Path) -> None:
-    import datasets
-
-    datasets.Dataset.from_list([PAIR, PAIR]).save_to_disk(str(tmp_path / "d"))
-    assert len(read(tmp_path / "d").records) == 2
-
-
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
@@ -104,11 +87,19 @@ def test_local_dataset_folder_is_read(tmp_path: Path) -> None:
         ({**PAIR, "prompt": [BOT, USER]}, "begins with the assistant"),
         ({**PAIR, "prompt": [{"role": "robot", "content": "x"}]}, "unknown role 'robot'"),
         ({**PAIR, "margin": -1.0}, "margin is negative"),
+        ({**PAIR, "margin": 10**400}, "margin is negative or not finite"),
+        ({**PAIR, "prompt": []}, "no messages"),
+        ({**PAIR, "prompt": [USER, BOT]}, "the prompt ends with the assistant's turn"),
+        ({**PAIR, "prompt": [{"role": "system", "content": "x"}]}, "no user turn"),
+        ({**PAIR, "prompt": [USER, BOT, {"role": "system", "content": "x"}]}, "system turn that is not the"),
+        ({**PAIR, "prompt": [{"role": "user", "content": "\n"}]}, "empty turn"),
+        ({**PAIR, "chosen": [USER]}, "the answer is not the assistant's"),
+        ({**PAIR, "chosen": [USER, BOT], "rejected": [BAD]}, "2 messages where one answer is expected"),
+        ({**PAIR, "chosen": [{**USER, "content": "ho"}, BOT]}, "repeats another prompt"),
+        ({**PAIR, "chosen": "half \ud83d"}, "not valid Unicode"),
     ],
 )
-def test_unusable_rows_are_dropped_and_counted_with_their_place(
-    tmp_path: Path, row: Any, reason: str
-) -> None:
+def test_unusable_rows_are_dropped_and_counted_with_their_place(tmp_path: Path, row: Any, reason: str) -> None:
     path = write(tmp_path / "a.jsonl", [PAIR, row, PAIR])
     account = read(path).account
     assert (account.rows_read, account.kept) == (3, 2)
@@ -116,10 +107,165 @@ def test_unusable_rows_are_dropped_and_counted_with_their_place(
     assert reason in why and places == [f"{path}:2"]
 
 
+@pytest.mark.parametrize(
+    ("good", "bad", "reason"),
+    [
+        ({"messages": [USER, BOT]}, {"messages": [USER]}, "no assistant turn to learn"),
+        (
+            {"messages": [USER, BOT]},
+            {"messages": [USER, {**BOT, "train": False}]},
+            "no assistant turn to learn",
+        ),
+        (
+            {"chosen": [USER, BOT], "rejected": [USER, BAD]},
+            {"chosen": [USER, BOT], "rejected": [{**USER, "content": "ho"}, BAD]},
+            "do not answer the same prompt",
+        ),
+        (
+            {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"},
+            {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant:"},
+            "empty response",
+        ),
+        (
+            {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"},
+            {"chosen": "Note.\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"},
+            "begins before its first turn",
+        ),
+        ({"chosen": "a b", "rejected": "a c"}, {"chosen": "ab", "rejected": "ac"}, "share no beginning"),
+        (
+            {"prompt": "q", "completions": ["a", "b"], "scores": [1, 2]},
+            {"prompt": "q", "completions": ["a", "b"], "scores": [2, 2]},
+            "all responses tie",
+        ),
+        (
+            {"prompt": "q", "completions": ["a", "b"], "scores": [1, 2]},
+            {"prompt": "q", "completions": ["a", "b"], "scores": [1.0, float("nan")]},
+            "scores is not finite",
+        ),
+        (
+            {"kind": "rating", **OWN, "response": {"text": "a"}, "score": 1.0},
+            {"kind": "rating", **OWN, "response": {"text": "a"}, "score": float("inf")},
+            "score is not finite",
+        ),
+        (
+            {"kind": "rating", **OWN, "response": {"text": "a"}, "score": 1.0},
+            {"kind": "rating", **OWN, "response": {"text": " "}, "desirable": True},
+            "empty response",
+        ),
+        (
+            {"kind": "ranking", **OWN, "responses": [{"text": "a"}, {"text": "b"}], "ranks": [0, 1]},
+            {"kind": "ranking", **OWN, "responses": [{"text": "a"}], "ranks": [0]},
+            "fewer than two responses",
+        ),
+    ],
+)
+def test_every_layout_drops_what_it_cannot_use(tmp_path: Path, good: Any, bad: Any, reason: str) -> None:
+    account = read(write(tmp_path / "a.jsonl", [good, bad])).account
+    assert (account.kept, account.dropped_count) == (1, 1)
+    assert reason in next(iter(account.dropped))
+
+
+def test_answers_that_repeat_the_prompt_keep_a_system_turn_before_it(tmp_path: Path) -> None:
+    system = {"role": "system", "content": "be brief"}
+    row = {"prompt": "hi", "chosen": [system, USER, BOT], "rejected": [system, USER, BAD]}
+    (record,) = read(write(tmp_path / "a.jsonl", [row])).records
+    assert isinstance(record, Comparison)
+    assert [m.content for m in record.prompt.messages] == ["be brief", "hi"] and record.chosen.text == "yo"
+
+
+def test_a_prompt_inside_texts_is_cut_between_words_and_counted_as_a_repair(tmp_path: Path) -> None:
+    row = {"chosen": "The sky is blue.", "rejected": "The sky is black."}
+    result = read(path := write(tmp_path / "a.jsonl", [row]))
+    (record,) = result.records
+    assert isinstance(record, Comparison)
+    assert record.prompt.messages[0].content == "The sky is"
+    assert (record.chosen.text, record.rejected.text) == ("blue.", "black.")
+    assert list(result.account.repaired.values()) == [[f"{path}:1"]]
+
+
+def test_what_a_record_has_no_place_for_is_counted(tmp_path: Path) -> None:
+    talk = [{**USER, "name": "Ann"}, {**BOT, "tool_calls": []}]
+    account = read(write(tmp_path / "a.jsonl", [{"messages": talk, "colour": 1}] * 2)).account
+    assert account.left_out == {
+        "column 'colour'": 2,
+        "message field 'name'": 2,
+        "message field 'tool_calls'": 2,
+    }
+
+
+def test_what_preference_files_say_beside_the_answers_is_kept(tmp_path: Path) -> None:
+    row = {**PAIR, "chosen_model": "A", "rejected_model": "B", "score_chosen": 4, "prompt_id": "p", "judge": "j"}
+    result = read(write(tmp_path / "a.jsonl", [row, {**row, "score_chosen": None}]))
+    record = result.records[0]
+    assert isinstance(record, Comparison)
+    assert (record.chosen.author, record.rejected.author, record.judge) == ("A", "B", "j")
+    assert record.prompt.id == "p" and record.provenance == {"score_chosen": 4} and record.margin is None
+    assert result.account.left_out == {"column 'score_chosen'": 1}
+
+
+def test_bare_prompts_keep_id_tags_and_reference(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "2 + 2?", "id": 7, "tags": ["arithmetic"], "reference": {"number": 4}},
+        {"prompt": "2 + 3?", "id": None, "tags": "arithmetic", "reference": "5"},
+    ]
+    result = read(write(tmp_path / "a.jsonl", rows))
+    assert result.records[0] == user_prompt("2 + 2?", id="7", tags=("arithmetic",), reference={"number": 4})
+    assert result.records[1] == user_prompt("2 + 3?")
+    assert result.account.left_out == {"column 'id'": 1, "column 'tags'": 1, "column 'reference'": 1}
+
+
+def test_only_the_completion_of_a_prompt_is_learnt(tmp_path: Path) -> None:
+    row = {"prompt": [USER, BOT, {"role": "user", "content": "and?"}], "completion": "more"}
+    (record,) = read(write(tmp_path / "a.jsonl", [row])).records
+    assert isinstance(record, Demonstration)
+    assert [(m.role, m.train) for m in record.messages if m.role == "assistant"] == [
+        ("assistant", False),
+        ("assistant", None),
+    ]
+
+
+def test_ranks_from_one_and_scores_become_ranks_from_zero(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "q", "completions": ["a", "b", "c"], "rank": [3, 1, 1], "scores": None},
+        {"prompt": "q", "completions": ["a", "b", "c"], "rank": [7, 2, 9]},
+    ]
+    ranks = [r.ranks for r in read(write(tmp_path / "a.jsonl", rows)).records if isinstance(r, Ranking)]
+    assert ranks == [(1, 0, 0), (1, 0, 2)]
+    rows = [{"prompt": "q", "completions": ["a", "b", "c"], "scores": [0.5, -1, 0.5]}]
+    (record,) = read(write(tmp_path / "b.jsonl", rows)).records
+    assert isinstance(record, Ranking) and record.ranks == (0, 1, 0)
+
+
+@pytest.mark.parametrize("answers", ["completions", "response", "chosen", "output"])
+def test_answers_without_a_layout_do_not_pass_for_bare_prompts(tmp_path: Path, answers: str) -> None:
+    with pytest.raises(InputError, match=rf"unknown columns: .*{answers}.*known layout"):
+        read(write(tmp_path / "a.jsonl", [{"prompt": "q", answers: "a"}]))
+
+
 def test_file_most_of_which_is_unusable_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [PAIR] + [{**PAIR, "chosen": "no"}] * 2)
-    with pytest.raises(InputError, match=r"2 of 3 rows cannot be used: 2 chosen equals rejected"):
+    with pytest.raises(InputError, match=r"2 of 3 rows cannot be used: 2 chosen equals rejected.*a\.jsonl:2"):
         read(path)
+    assert read(path, max_dropped=0.7).account.kept == 1
+
+
+def test_half_of_the_rows_may_be_unusable(tmp_path: Path) -> None:
+    assert read(write(tmp_path / "a.jsonl", [PAIR, {**PAIR, "chosen": "no"}])).account.kept == 1
+
+
+def test_another_kind_than_asked_for_is_refused_with_the_command_that_converts(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [PAIR])
+    with pytest.raises(InputError, match=r"a\.jsonl:1: found a comparison where a rating.*convert .* --to rating"):
+        read(path, kind=Rating)
+
+
+def test_the_account_shows_the_most_frequent_reason_first_and_few_places(tmp_path: Path) -> None:
+    rows = [PAIR] * 9 + [{**PAIR, "rejected": ""}] + [{**PAIR, "chosen": "no"}] * 7
+    account = read(path := write(tmp_path / "a.jsonl", rows)).account.as_dict()
+    assert list(account["dropped"].items()) == [
+        ("chosen equals rejected", {"count": 7, "first": [f"{path}:{n}" for n in range(11, 16)]}),
+        ("empty response", {"count": 1, "first": [f"{path}:10"]}),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +274,18 @@ def test_file_most_of_which_is_unusable_is_refused(tmp_path: Path) -> None:
         ([PAIR, "{broken"], r"a\.jsonl:2: invalid JSON"),
         ([PAIR, "[1]"], r"a\.jsonl:2: expected an object, found list"),
         ([{**PAIR, "chosen": 3}], r"a\.jsonl:1, field 'chosen': expected a text"),
+        ([PAIR, {**PAIR, "prompt": None}], r"a\.jsonl:2, field 'prompt': expected a list of messages, found None"),
+        ([{**PAIR, "margin": "big"}], "`margin` is str, not a number"),
+        ([{**PAIR, "prompt": [{"role": "user"}]}], r"field 'prompt'\[0\]: `content` is NoneType, not text"),
+        ([{**PAIR, "prompt": ["hi"]}], r"field 'prompt'\[0\]: a message needs `role` and `content`"),
+        ([{"messages": [{**BOT, "train": 1}]}], "`train` is int, not true or false"),
+        ([{"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": 3}], "unknown columns: chosen, rejected"),
+        ([{"chosen": "a b", "rejected": "a c"}, {"chosen": "a", "rejected": 3}], "expected a text, found int"),
+        ([{"prompt": "x", "completions": "ab", "rank": [0, 1]}], "`completions` is str, not a list"),
+        ([{"prompt": "x", "completions": ["a", "b"], "rank": ["1", "2"]}], "something that is no number"),
+        ([{"kind": "rating", **OWN, "response": {"text": "a"}}], "either `desirable` or `score`"),
+        ([{"kind": "ranking", **OWN, "responses": [], "ranks": [0]}], "one number per response"),
+        ([{"kind": "opinion"}], "unknown record kind 'opinion'"),
         ([PAIR, {"prompt": "x"}], r"a\.jsonl:2: column 'chosen' is missing"),
         (
             [{"question": "x", "chosn": "y", "rejected": "z"}],
@@ -142,86 +300,3 @@ def test_file_most_of_which_is_unusable_is_refused(tmp_path: Path) -> None:
 def test_broken_files_are_one_clear_error(tmp_path: Path, rows: list[Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         read(write(tmp_path / "a.jsonl", rows))
-
-
-def test_file_level_problems_are_named(tmp_path: Path) -> None:
-    (tmp_path / "empty.jsonl").write_bytes(b"")
-    (tmp_path / "latin.jsonl").write_bytes(b'{"prompt": "a"}\n{"prompt": "caf\xe9"}\n')
-    (tmp_path / "half.jsonl.gz").write_bytes(gzip.compress(b'{"prompt": "a"}\n' * 50)[:-12])
-    (tmp_path / "x.parquet").write_bytes(b"PAR1 not really")
-    (tmp_path / "a.xlsx").write_bytes(b"x")
-    for name, message in {
-        "empty.jsonl": "empty",
-        "latin.jsonl": r"latin\.jsonl:2: not valid UTF-8",
-        "half.jsonl.gz": "cannot be read",
-        "x.parquet": "Parquet",
-        "a.xlsx": "unknown file type",
-        "missing.jsonl": "no such file",
-    }.items():
-        with pytest.raises(InputError, match=message):
-            read(tmp_path / name)
-
-
-def test_oversized_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tightrope.data.readers.MAX_LINE_BYTES", 100)
-    with pytest.raises(InputError, match=r"a\.jsonl:1: the line is longer"):
-        read(write(tmp_path / "a.jsonl", [{"prompt": "x" * 200}]))
-
-
-def test_unreachable_hub_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    import datasets
-
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr(datasets, "load_dataset", refuse)
-    with pytest.raises(InputError, match=r"somebody/something: the data set cannot be loaded: no route.*hub"):
-        read("somebody/something")
-
-
-RANKING = Ranking(
-    user_prompt("q"), (Response("a"), Response("b"), Response("c"), Response("d")), (1, 0, 2, 2)
-)
-
-
-@pytest.mark.parametrize(
-    ("pairs", "expected"),
-    [("all", {"ba", "bc", "bd", "ac", "ad"}), ("best_worst", {"bd"}), ("adjacent", {"ba", "ac"})],
-)
-def test_rankings_give_the_named_pairs_and_ties_give_none(pairs: Any, expected: set[str]) -> None:
-    made, _ = convert([RANKING], "comparison", pairs=pairs)
-    assert {c.chosen.text + c.rejected.text for c in made if isinstance(c, Comparison)} == expected
-
-
-def test_conversions_keep_count() -> None:
-    comparison = Comparison(user_prompt("q"), Response("a"), Response("b"))
-    ratings, _ = convert([comparison], "rating")
-    assert [(r.response.text, r.desirable) for r in ratings if isinstance(r, Rating)] == [
-        ("a", True),
-        ("b", False),
-    ]
-    shown, lost = convert([comparison, user_prompt("z")], "demonstration")
-    assert len(shown) == 1 and lost == {"a prompt gives no demonstration": 1}
-    prompts, lost = convert([comparison, comparison], "prompt")
-    assert len(prompts) == 1 and lost == {"repeated prompt": 1}
-    with pytest.raises(InputError, match="no comparison can be made"):
-        convert([user_prompt("z")], "comparison")
-
-
-def test_inspection_tells_who_is_longer(tmp_path: Path) -> None:
-    rows = [{"prompt": f"p{i}", "chosen": "long answer.", "rejected": "no"} for i in range(9)] + [PAIR, PAIR]
-    report = inspect(read(write(tmp_path / "a.jsonl", rows)))
-    lengths = report["comparison_lengths"]
-    assert lengths["longer_chosen"] == pytest.approx((9 + 2 * 0.5) / 11) and lengths["equal"] == 2
-    assert report["duplicate_records"] == 1 and report["no_final_punctuation"] == 13
-    assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-
-
-def test_rendering_shows_learnt_tokens_in_colour_and_ends_visibly() -> None:
-    tokenizer = tiny_tokenizer()
-    records = [Comparison(user_prompt("hi"), Response("yes"), Response("no"))]
-    (example,) = examples_of(records, ChatFormat(tokenizer))
-    text = render(example, tokenizer)
-    green = "".join(text.plain[s.start : s.end] for s in text.spans if "green" in str(s.style))
-    assert green == "green: learntyes<|im_end|>no<|im_end|>"
-    assert "<|im_start|>user⏎" in text.plain.replace("\n", "")

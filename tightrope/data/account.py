@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +21,14 @@ class Account:
         kept: records made of them.
         dropped: reason to places (file:line).
         repaired: reason to places of rows that were kept after a change.
+        left_out: columns and message fields our records have no place for, with the number of rows.
     """
 
     rows_read: int = 0
     kept: int = 0
     dropped: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     repaired: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    left_out: Counter[str] = field(default_factory=Counter)
 
     @property
     def dropped_count(self) -> int:
@@ -33,12 +36,13 @@ class Account:
         return sum(len(places) for places in self.dropped.values())
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the account as JSON: counts by reason, with the first few places."""
+        """Returns the account as JSON: counts by reason, the most frequent first, with the first few places."""
         return {
             "rows_read": self.rows_read,
             "kept": self.kept,
-            "dropped": {why: _shown(places) for why, places in sorted(self.dropped.items())},
-            "repaired": {why: _shown(places) for why, places in sorted(self.repaired.items())},
+            "dropped": {why: _shown(places) for why, places in _by_frequency(self.dropped)},
+            "repaired": {why: _shown(places) for why, places in _by_frequency(self.repaired)},
+            "left_out": dict(self.left_out.most_common()),
         }
 
     def refuse_if_mostly_dropped(self, where: str, limit: float) -> None:
@@ -46,13 +50,17 @@ class Account:
         if self.rows_read and self.dropped_count > limit * self.rows_read:
             reasons = "; ".join(
                 f"{len(places)} {why} (first: {places[0]})"
-                for why, places in sorted(self.dropped.items(), key=lambda item: -len(item[1]))[:3]
+                for why, places in _by_frequency(self.dropped)[:3]
             )
             raise InputError(
                 f"{self.dropped_count} of {self.rows_read} rows cannot be used: {reasons}",
                 where=where,
-                remedy="Mend the file; see: tightrope data inspect.",
+                remedy=f"At most {limit:.0%} may be unusable. Mend the file; see: tightrope data inspect.",
             )
+
+
+def _by_frequency(reasons: Mapping[str, list[str]]) -> list[tuple[str, list[str]]]:
+    return sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0]))
 
 
 def _shown(places: list[str]) -> dict[str, Any]:

@@ -1,21 +1,20 @@
-"""From one kind of record to another, counted; and records to files in ours or other tools' layouts."""
+"""From one kind of record to another; whatever does not make the journey is counted with its reason."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import itertools
-import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from tightrope.data.foreign_rows import context
 from tightrope.data.readers import read
+from tightrope.data.writers import check_target, not_carried, rows_in_layout, write_rows
 from tightrope.errors import InputError
-from tightrope.files import write_bytes
 from tightrope.records import (
+    KINDS,
     Comparison,
     Demonstration,
     Message,
@@ -23,12 +22,11 @@ from tightrope.records import (
     Ranking,
     Rating,
     Record,
+    Response,
     Sampled,
-    to_json,
 )
 
 PairChoice = Literal["all", "best_worst", "adjacent"]
-KINDS = ("prompt", "demonstration", "comparison", "rating", "sampled")
 
 
 def convert(
@@ -36,70 +34,67 @@ def convert(
 ) -> tuple[list[Record], Counter[str]]:
     """Converts records; what cannot be converted is counted with its reason.
 
-    Rankings give comparisons (`pairs` says which; tied responses give none), comparisons give ratings (chosen
-    desirable, rejected not) or demonstrations (the chosen response), everything gives its prompts.
+    - to `prompt`: every record's, each one once;
+    - to `comparison`: pairs of a ranking (`pairs` says which; ties give none);
+    - to `rating`: chosen and best responses desirable, rejected and worst ones not;
+    - to `demonstration`: the chosen, best or desirable response, or what was sampled; only this answer is learnt,
+      not earlier ones of the conversation, and a response cut by its token limit is never shown;
+    - to `ranking`: a comparison as a ranking of two;
+    - to `sampled`: every response by itself.
 
     Args:
         records: of any kinds.
-        to: `prompt`, `demonstration`, `comparison`, `rating` or `sampled`.
-        pairs: which pairs of a ranking: all, the best against the worst, or neighbours.
+        to: the kind of record wanted.
+        pairs: which pairs of a ranking: all, the best against the worst, or neighbours in the order.
+
+    Returns:
+        The records, in the order of those they come from, and how often something was left behind, by reason.
 
     Raises:
         InputError: no record can become `to`.
     """
     if to not in KINDS:
         raise InputError(f"no kind of record is called {to!r}", remedy=f"Use one of: {', '.join(KINDS)}.")
-    out: list[Record] = []
     lost: Counter[str] = Counter()
+    made: list[Record] = []
     for record in records:
-        made = _one(record, to, pairs)
-        if not made:
+        if type(record) is KINDS[to]:
+            made.append(record)
+            continue
+        before = lost.total()
+        found = _prompt_of(record) if to == "prompt" else _MAKERS[to](record, pairs, lost)
+        if not found and lost.total() == before:
             lost[f"a {type(record).__name__.lower()} gives no {to}"] += 1
-        out += made
+        made += found
     if to == "prompt":
-        unique = {tuple((m.role, m.content) for m in p.messages): p for p in out if isinstance(p, Prompt)}
-        lost["repeated prompt"] += len(out) - len(unique)
-        out = list(unique.values())
-    if not out:
+        unique: dict[Any, Record] = {}
+        for prompt in made:
+            assert isinstance(prompt, Prompt)
+            unique.setdefault(tuple((m.role, m.content) for m in prompt.messages), prompt)
+        lost["repeated prompt"] += len(made) - len(unique)
+        made = list(unique.values())
+    if not made:
         raise InputError(
-            f"no {to} can be made of this file",
-            where=", ".join(f"{n} {why}" for why, n in lost.items()),
-            remedy="See the kinds with: tightrope data inspect.",
+            f"no {to} can be made of these records",
+            where=", ".join(f"{n} x {why}" for why, n in lost.most_common()),
+            remedy="See what they are with: tightrope data inspect.",
         )
-    return out, +lost
+    return made, +lost
 
 
-def _one(record: Record, to: str, pairs: PairChoice) -> list[Record]:
-    if type(record).__name__.lower() == to:
-        return [record]
-    if to == "prompt":
-        if isinstance(record, Demonstration):
-            last = max((i for i, m in enumerate(record.messages) if m.role == "assistant"), default=0)
-            return [Prompt(record.messages[:last], record.id, record.tags)] if last else []
-        return [record] if isinstance(record, Prompt) else [record.prompt]
-    if isinstance(record, Ranking):
-        compared = _ranking_pairs(record, pairs)
-        return [r for c in compared for r in _one(c, to, pairs)] if to != "comparison" else list(compared)
-    if isinstance(record, Comparison):
-        if to == "rating":
-            return [
-                Rating(record.prompt, record.chosen, True, None, record.judge, record.provenance),
-                Rating(record.prompt, record.rejected, False, None, record.judge, record.provenance),
-            ]
-        if to == "demonstration":
-            return [_shown(record.prompt, record.chosen.text, record.provenance)]
-        return [Sampled(record.prompt, record.chosen), Sampled(record.prompt, record.rejected)]
-    if isinstance(record, Rating):
-        if to == "demonstration" and record.desirable:
-            return [_shown(record.prompt, record.response.text, record.provenance)]
-        return [Sampled(record.prompt, record.response)] if to == "sampled" else []
-    if isinstance(record, Sampled) and to == "demonstration":
-        return [_shown(record.prompt, record.response.text, {})]
-    return []
+def _prompt_of(record: Record) -> list[Prompt]:
+    if isinstance(record, Demonstration):
+        last = max((i for i, m in enumerate(record.messages) if m.role == "assistant"), default=0)
+        asked = tuple(replace(m, train=None) for m in record.messages[:last])
+        return [Prompt(asked, record.id, record.tags)] if asked else []
+    return [record if isinstance(record, Prompt) else record.prompt]
 
 
-def _ranking_pairs(ranking: Ranking, pairs: PairChoice) -> list[Comparison]:
-    order = sorted(range(len(ranking.responses)), key=lambda i: (ranking.ranks[i], i))
+def _comparisons(record: Record, pairs: PairChoice, lost: Counter[str]) -> list[Record]:
+    if not isinstance(record, Ranking):
+        return []
+    # Among equal ranks the order of the file decides; a tied pair says nothing and is left out below.
+    order = sorted(range(len(record.responses)), key=lambda i: (record.ranks[i], i))
     wanted: list[tuple[int, int]]
     if pairs == "best_worst":
         wanted = [(order[0], order[-1])]
@@ -107,104 +102,98 @@ def _ranking_pairs(ranking: Ranking, pairs: PairChoice) -> list[Comparison]:
         wanted = list(itertools.pairwise(order))
     else:
         wanted = list(itertools.combinations(order, 2))
+    made: list[Record] = []
+    for better, worse in wanted:
+        chosen, rejected = record.responses[better], record.responses[worse]
+        if record.ranks[better] == record.ranks[worse]:
+            lost["tied pair of a ranking"] += 1
+        elif chosen.text == rejected.text:
+            lost["pair of equal responses"] += 1
+        else:
+            made.append(
+                Comparison(record.prompt, chosen, rejected, judge=record.judge, provenance=record.provenance)
+            )
+    return made
+
+
+def _ratings(record: Record, pairs: PairChoice, lost: Counter[str]) -> list[Record]:
+    if isinstance(record, Comparison):
+        thumbs = [(record.chosen, True), (record.rejected, False)]
+    elif isinstance(record, Ranking):
+        # A response in the middle wins some pairs and loses others: it has no thumb.
+        best, worst = min(record.ranks), max(record.ranks)
+        ranked = list(zip(record.responses, record.ranks, strict=True))
+        thumbs = [(response, rank == best) for response, rank in ranked if rank in (best, worst)]
+        if len(thumbs) < len(ranked):
+            lost["response in the middle of a ranking"] += len(ranked) - len(thumbs)
+    else:
+        return []
     return [
-        Comparison(
-            ranking.prompt,
-            ranking.responses[a],
-            ranking.responses[b],
-            None,
-            ranking.judge,
-            ranking.provenance,
-        )
-        for a, b in wanted
-        if ranking.ranks[a] < ranking.ranks[b] and ranking.responses[a].text != ranking.responses[b].text
+        Rating(record.prompt, response, thumb, judge=record.judge, provenance=record.provenance)
+        for response, thumb in thumbs
     ]
 
 
-def _shown(prompt: Prompt, text: str, provenance: Any) -> Demonstration:
-    return Demonstration((*prompt.messages, Message("assistant", text)), prompt.id, prompt.tags, provenance)
-
-
-def rows_in_layout(records: Sequence[Record], layout: str) -> list[dict[str, Any]]:
-    """Returns rows in our own layout (`tightrope`) or in the one TRL and Hugging Face files use (`trl`)."""
-    if layout == "tightrope":
-        return [to_json(r) for r in records]
-    if layout != "trl":
-        raise InputError(f"no layout is called {layout!r}", remedy="Use tightrope or trl.")
-    return [_trl(r) for r in records]
-
-
-def _trl(record: Record) -> dict[str, Any]:
-    def turns(messages: Sequence[Message]) -> list[dict[str, str]]:
-        return [{"role": m.role, "content": m.content} for m in messages]
-
-    def answer(text: str) -> list[dict[str, str]]:
-        return [{"role": "assistant", "content": text}]
-
-    if isinstance(record, Prompt):
-        return {"prompt": turns(record.messages)}
-    if isinstance(record, Demonstration):
-        return {"messages": turns(record.messages)}
-    prompt = turns(record.prompt.messages)
+def _demonstrations(record: Record, pairs: PairChoice, lost: Counter[str]) -> list[Record]:
+    judge = ""
+    provenance: Mapping[str, Any] = {}
     if isinstance(record, Comparison):
-        row: dict[str, Any] = {
-            "prompt": prompt,
-            "chosen": answer(record.chosen.text),
-            "rejected": answer(record.rejected.text),
-        }
-        return row | ({"margin": record.margin} if record.margin is not None else {})
-    if isinstance(record, Rating):
-        if record.desirable is None:
-            raise InputError("a scored rating has no thumb", remedy="Write it with --layout tightrope.")
-        return {"prompt": prompt, "completion": answer(record.response.text), "label": record.desirable}
-    if isinstance(record, Ranking):
-        return {
-            "prompt": prompt,
-            "completions": [answer(r.text) for r in record.responses],
-            "rank": list(record.ranks),
-        }
-    return {"prompt": prompt, "completion": answer(record.response.text)}
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes rows by the file's ending (.jsonl, .json, .csv, .parquet; .gz for text), atomically.
-
-    Raises:
-        InputError: unknown ending.
-        WorkError: the disk is full.
-    """
-    name = path.name.removesuffix(".gz")
-    if name.endswith(".jsonl"):
-        content = "".join(json.dumps(r, ensure_ascii=False, allow_nan=False) + "\n" for r in rows).encode()
-    elif name.endswith(".json"):
-        content = json.dumps(list(rows), ensure_ascii=False, indent=1, allow_nan=False).encode()
-    elif name.endswith(".csv"):
-        content = _csv(rows)
-    elif name.endswith(".parquet"):
-        import pyarrow
-        import pyarrow.parquet
-
-        buffer = io.BytesIO()
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), buffer)
-        content = buffer.getvalue()
+        shown = record.chosen
+    elif isinstance(record, Ranking):
+        shown = record.responses[record.ranks.index(min(record.ranks))]
+    elif isinstance(record, Rating):
+        if not record.desirable:
+            lost["a rating that is not a thumb up gives no demonstration"] += 1
+            return []
+        shown = record.response
+    elif isinstance(record, Sampled):
+        shown = record.response
     else:
-        raise InputError("unknown file type", where=str(path), remedy="Use .jsonl, .json, .csv or .parquet.")
-    write_bytes(path, gzip.compress(content, mtime=0) if path.name.endswith(".gz") else content)
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
-    columns = list(dict.fromkeys(k for r in rows for k in r))
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns)
-    writer.writeheader()
-    for row in rows:
-        writer.writerow(
-            {
-                k: json.dumps(v, ensure_ascii=False) if isinstance(v, list | dict) else v
-                for k, v in row.items()
-            }
+        return []
+    if shown.finish_reason == "length":
+        lost["a response cut by its token limit would be shown as a finished one"] += 1
+        return []
+    if not shown.text.strip():
+        lost["an empty response shows nothing"] += 1
+        return []
+    if not isinstance(record, Sampled):
+        judge, provenance = record.judge, record.provenance
+    origin = {name: value for name, value in (("author", shown.author), ("judge", judge)) if value}
+    answer = Message("assistant", shown.text)
+    return [
+        Demonstration(
+            (*context(record.prompt), answer), record.prompt.id, record.prompt.tags, {**provenance, **origin}
         )
-    return out.getvalue().encode()
+    ]
+
+
+def _rankings(record: Record, pairs: PairChoice, lost: Counter[str]) -> list[Record]:
+    if not isinstance(record, Comparison):
+        return []
+    return [
+        Ranking(record.prompt, (record.chosen, record.rejected), (0, 1), record.judge, record.provenance)
+    ]
+
+
+def _sampled(record: Record, pairs: PairChoice, lost: Counter[str]) -> list[Record]:
+    if isinstance(record, Comparison):
+        return [Sampled(record.prompt, record.chosen), Sampled(record.prompt, record.rejected)]
+    if isinstance(record, Rating):
+        return [Sampled(record.prompt, record.response)]
+    if isinstance(record, Ranking):
+        return [Sampled(record.prompt, response) for response in record.responses]
+    if isinstance(record, Demonstration) and record.messages[-1].role == "assistant":
+        return [Sampled(prompt, Response(record.messages[-1].content)) for prompt in _prompt_of(record)]
+    return []
+
+
+_MAKERS: dict[str, Callable[[Record, PairChoice, Counter[str]], list[Record]]] = {
+    "comparison": _comparisons,
+    "rating": _ratings,
+    "demonstration": _demonstrations,
+    "ranking": _rankings,
+    "sampled": _sampled,
+}
 
 
 def convert_command(
@@ -216,7 +205,21 @@ def convert_command(
     layout: str = "tightrope",
     split: str = "train",
 ) -> dict[str, Any]:
-    """Reads, converts and writes; returns the accounting."""
+    """Reads, converts and writes; returns the accounting.
+
+    Args:
+        source: what `read` takes.
+        target: the file to write, by its ending.
+        to: kind of record wanted; None keeps the kinds.
+        pairs: which pairs of a ranking.
+        layout: columns of the target: `tightrope`, `trl` or `messages`.
+        split: of a data set.
+
+    Raises:
+        InputError: the source cannot be read or converted, or the target's type or layout cannot hold it.
+        WorkError: the target cannot be written.
+    """
+    check_target(Path(target))
     result = read(source, split=split)
     records: Sequence[Record] = result.records
     lost: Counter[str] = Counter()
@@ -228,6 +231,7 @@ def convert_command(
         "target": target,
         "format": result.format,
         "written": len(records),
-        "not_converted": dict(lost),
+        "not_converted": dict(lost.most_common()),
+        "fields_left_out": dict(not_carried(records, layout).most_common()),
         "account": result.account.as_dict(),
     }

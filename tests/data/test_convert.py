@@ -1,0 +1,175 @@
+"""Every conversion, and that what is left behind is counted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tightrope.data.convert import convert, convert_command
+from tightrope.data.readers import read
+from tightrope.errors import InputError
+from tightrope.records import (
+    KINDS,
+    Comparison,
+    Demonstration,
+    Message,
+    Prompt,
+    Ranking,
+    Rating,
+    Record,
+    Response,
+    Sampled,
+    user_prompt,
+)
+
+QUESTION = user_prompt("q", id="q1", tags=("fact",), reference={"exact": ["a"]})
+PAIR = Comparison(QUESTION, Response("a", author="m"), Response("b"), 0.5, "j", {"source": "s"})
+RANKING = Ranking(QUESTION, (Response("a"), Response("b"), Response("c"), Response("d")), (1, 0, 2, 2))
+TALK = Demonstration(
+    (Message("user", "q"), Message("assistant", "a", False), Message("user", "r"), Message("assistant", "b"))
+)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected", "ties"),
+    [
+        ("all", ["ba", "bc", "bd", "ac", "ad"], 1),
+        ("best_worst", ["bd"], 0),
+        ("adjacent", ["ba", "ac"], 1),
+    ],
+)
+def test_rankings_give_the_named_pairs_and_ties_give_none(pairs: Any, expected: list[str], ties: int) -> None:
+    made, lost = convert([RANKING], "comparison", pairs=pairs)
+    assert [c.chosen.text + c.rejected.text for c in made if isinstance(c, Comparison)] == expected
+    assert lost["tied pair of a ranking"] == ties
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), min_size=2, max_size=6))
+def test_all_pairs_of_a_ranking_are_made_or_counted(entries: list[tuple[str, int]]) -> None:
+    texts, ranks = zip(*entries, strict=True)
+    pairs = len(entries) * (len(entries) - 1) // 2
+    extra = Comparison(user_prompt("z"), Response("x"), Response("y"))
+    made, lost = convert([Ranking(QUESTION, tuple(map(Response, texts)), ranks), extra], "comparison")
+    assert len(made) - 1 + lost.total() == pairs
+    order = dict[str, list[int]]()
+    for text, rank in entries:
+        order.setdefault(text, []).append(rank)
+    for c in made[:-1]:
+        assert isinstance(c, Comparison) and min(order[c.chosen.text]) < max(order[c.rejected.text])
+
+
+def test_comparisons_give_two_ratings_and_rankings_thumbs_for_their_ends() -> None:
+    made, lost = convert([PAIR, RANKING], "rating")
+    assert [(r.response.text, r.desirable) for r in made if isinstance(r, Rating)] == [
+        ("a", True),
+        ("b", False),
+        ("b", True),
+        ("c", False),
+        ("d", False),
+    ]
+    assert lost == {"response in the middle of a ranking": 1}
+    assert isinstance(made[0], Rating) and (made[0].judge, made[0].provenance) == ("j", {"source": "s"})
+
+
+def test_demonstrations_show_the_preferred_answer_and_learn_it_alone() -> None:
+    asked = Prompt((Message("user", "q"), Message("assistant", "a"), Message("user", "r")))
+    records: list[Record] = [
+        PAIR,
+        RANKING,
+        Rating(asked, Response("good"), desirable=True),
+        Rating(QUESTION, Response("bad"), desirable=False),
+        Rating(QUESTION, Response("scored"), score=9.0),
+        Sampled(QUESTION, Response("said")),
+        Sampled(QUESTION, Response("cut sho", finish_reason="length")),
+        Sampled(QUESTION, Response(" ")),
+        QUESTION,
+    ]
+    made, lost = convert(records, "demonstration")
+    assert all(isinstance(d, Demonstration) for d in made)
+    assert [d.messages[-1].content for d in made if isinstance(d, Demonstration)] == ["a", "b", "good", "said"]
+    first, third = made[0], made[2]
+    assert isinstance(first, Demonstration) and isinstance(third, Demonstration)
+    assert (first.id, first.tags) == ("q1", ("fact",))
+    assert first.provenance == {"source": "s", "author": "m", "judge": "j"}
+    assert [m.train for m in third.messages] == [None, False, None, None]
+    assert lost == {
+        "a rating that is not a thumb up gives no demonstration": 2,
+        "a response cut by its token limit would be shown as a finished one": 1,
+        "an empty response shows nothing": 1,
+        "a prompt gives no demonstration": 1,
+    }
+
+
+def test_prompts_of_anything_are_given_once() -> None:
+    made, lost = convert([PAIR, RANKING, Sampled(QUESTION, Response("")), TALK], "prompt")
+    assert made == [QUESTION, Prompt((Message("user", "q"), Message("assistant", "a"), Message("user", "r")))]
+    assert lost == {"repeated prompt": 2}
+
+
+def test_every_response_becomes_a_sample() -> None:
+    made, lost = convert([PAIR, RANKING, Rating(QUESTION, Response("x"), True), TALK], "sampled")
+    assert [s.response.text for s in made if isinstance(s, Sampled)] == ["a", "b", *"abcd", "x", "b"]
+    assert not lost
+
+
+def test_a_comparison_is_a_ranking_of_two_and_back() -> None:
+    (ranking,), _ = convert([PAIR], "ranking")
+    assert isinstance(ranking, Ranking) and ranking.ranks == (0, 1)
+    (pair,), _ = convert([ranking], "comparison")
+    assert isinstance(pair, Comparison) and (pair.chosen, pair.rejected) == (PAIR.chosen, PAIR.rejected)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_records_of_the_wanted_kind_are_left_alone(kind: str) -> None:
+    records: dict[str, Record] = {
+        "prompt": QUESTION,
+        "demonstration": TALK,
+        "comparison": PAIR,
+        "rating": Rating(QUESTION, Response("a"), score=1.0),
+        "ranking": RANKING,
+        "sampled": Sampled(QUESTION, Response("")),
+    }
+    assert convert([records[kind]], kind) == ([records[kind]], {})
+
+
+def test_what_cannot_become_the_kind_is_an_error_that_says_why() -> None:
+    with pytest.raises(InputError, match=r"2 x a prompt gives no comparison: no comparison can be made"):
+        convert([user_prompt("y"), user_prompt("z")], "comparison")
+    with pytest.raises(InputError, match="no kind of record is called 'pair' Use one of: prompt, "):
+        convert([QUESTION], "pair")
+
+
+def test_command_writes_and_accounts_for_everything(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "q", "completions": ["a", "b", "c"], "rank": [0, 1, 1], "note": "x"},
+        {"prompt": "q", "completions": ["a", "b"], "rank": [0, 0]},
+    ]
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    target = tmp_path / "new" / "out.parquet"
+    done = convert_command(str(source), str(target), to="comparison", layout="trl")
+    assert (done["format"], done["written"]) == ("ranking", 2) and len(read(target).records) == 2
+    assert done["not_converted"] == {"tied pair of a ranking": 1} and done["fields_left_out"] == {}
+    assert done["account"]["dropped"] == {"all responses tie": {"count": 1, "first": [f"{source}:2"]}}
+    assert done["account"]["left_out"] == {"column 'note'": 1}
+
+
+def test_command_names_fields_the_layout_cannot_hold(tmp_path: Path) -> None:
+    first = tmp_path / "a.jsonl"
+    source = {"prompt": "q", "prompt_id": "p", "chosen": "a", "rejected": "b", "chosen_model": "m"}
+    first.write_text(json.dumps(source))
+    done = convert_command(str(first), str(tmp_path / "b.csv"), layout="messages")
+    assert done["fields_left_out"] == {"chosen.author": 1, "prompt.id": 1}
+
+
+def test_command_refuses_a_target_before_it_reads(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"out\.xlsx: unknown file type"):
+        convert_command(str(tmp_path / "missing.jsonl"), str(tmp_path / "out.xlsx"))
+    with pytest.raises(InputError, match="this is a folder"):
+        (tmp_path / "d.jsonl").mkdir()
+        convert_command(str(tmp_path / "missing.jsonl"), str(tmp_path / "d.jsonl"))

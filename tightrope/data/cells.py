@@ -1,0 +1,63 @@
+"""CSV knows only text: what a column of a known name holds is read back out of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+BOOLEANS = frozenset({"label", "desirable", "on_policy"})
+NUMBERS = frozenset({"margin", "score", "score_chosen", "score_rejected"})
+LISTS = frozenset({"messages", "completions", "rank", "ranks", "scores", "tags", "responses"})
+OBJECTS = frozenset({"reference", "provenance", "response"})
+CONVERSATIONS = frozenset({"prompt", "chosen", "rejected", "completion"})
+_TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+
+
+def cell(column: str, text: str, *, own: bool) -> Any:
+    """Returns the value of a CSV cell; None when the cell is empty and its column does not hold texts.
+
+    What does not read as its column's kind stays text, for the layout to refuse with its place. In a column that
+    may hold texts or conversations, only a list of objects with a `role` is a conversation: an answer may well be
+    JSON itself.
+
+    Args:
+        column: its name.
+        text: what the cell holds.
+        own: whether the file is in our own layout, whose columns hold objects where others hold texts.
+    """
+    if not text.strip() and own:  # in our own layout no column holds bare texts that matter when empty
+        return None
+    if column in CONVERSATIONS:
+        value = _json(text)
+        talk = isinstance(value, list) and value and all(isinstance(m, dict) and "role" in m for m in value)
+        return value if talk or (own and isinstance(value, dict)) else text
+    typed = column in BOOLEANS or column in NUMBERS or column in LISTS or column in OBJECTS
+    if not text.strip() and typed:
+        return None
+    if column in BOOLEANS:
+        return _TRUTH.get(text.strip().casefold(), text)
+    if column in NUMBERS:
+        return _number(text)
+    if column in LISTS:
+        value = _json(text)
+        return value if isinstance(value, list) else text
+    if column in OBJECTS:
+        value = _json(text)
+        return value if isinstance(value, dict) else text
+    return text
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _json(text: str) -> Any:
+    if not text.startswith(("[", "{")):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

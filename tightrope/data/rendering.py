@@ -1,0 +1,70 @@
+"""The very tokens that are learnt, in colour: what training sees, not what one thinks it sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+from transformers import PreTrainedTokenizerBase
+
+from tightrope.data.batch import Example
+
+NO_END = "⟨no end of turn⟩"
+# Text of a data set is hostile: an escape sequence must be seen, not obeyed by the terminal.
+_VISIBLE = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
+_VISIBLE |= {127: "␡"} | dict.fromkeys(range(128, 160), "�")
+
+
+def visible(text: str) -> str:
+    """Returns the text with control characters shown as symbols; line breaks and tabs stay."""
+    return text.translate(_VISIBLE)
+
+
+def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> Text:
+    """Returns a bundle as coloured text.
+
+    Learnt tokens are green, the rest dim; special tokens (BOS, EOS, turn marks) are reversed, line breaks shown as
+    ⏎. A response whose last learnt token ends no turn is marked: a model trained on it does not learn to stop there.
+    """
+    text = Text()
+    text.append(f"example {visible(example.key)}  ", style="bold")
+    text.append("green: learnt", style="green")
+    text.append("  dim: context\n", style="dim")
+    special = _special_ids(tokenizer)
+    _tokens(text, example.prompt_ids, (False,) * len(example.prompt_ids), tokenizer, special)
+    labels = {c: "chosen" for c, _ in example.pairs} | {r: "rejected" for _, r in example.pairs}
+    for k, response in enumerate(example.responses):
+        if len(example.responses) > 1:
+            text.append(f"\n  {labels.get(k, f'response {k + 1}')}: ", style="bold")
+        learn = response.learn or (True,) * len(response.ids)
+        _tokens(text, response.ids, learn, tokenizer, special)
+        learnt = [token for token, is_learnt in zip(response.ids, learn, strict=True) if is_learnt]
+        if learnt[-1] not in special:
+            text.append(NO_END, style="bold yellow")
+    text.append("\n")
+    return text
+
+
+def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    # Turn marks are often added tokens with `special` set that no role (bos, eos, ...) names.
+    added = {token for token, entry in tokenizer.added_tokens_decoder.items() if entry.special}
+    return set(tokenizer.all_special_ids) | added
+
+
+def _tokens(
+    text: Text,
+    ids: Sequence[int],
+    learn: Sequence[bool],
+    tokenizer: PreTrainedTokenizerBase,
+    special: set[int],
+) -> None:
+    # Runs are decoded together: a character may be spread over several tokens.
+    start = 0
+    for i in range(1, len(ids) + 1):
+        learnt, is_special = learn[start], ids[start] in special
+        if i < len(ids) and (learn[i], ids[i] in special) == (learnt, is_special):
+            continue
+        piece = visible(str(tokenizer.decode(list(ids[start:i]), skip_special_tokens=False)))
+        style = "green" if learnt else "dim"
+        text.append(piece.replace("\n", "⏎\n"), style=f"{style} reverse" if is_special else style)
+        start = i

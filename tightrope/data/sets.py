@@ -1,0 +1,101 @@
+"""Rows of `datasets`: folders that `save_to_disk` wrote, folders of data files, and data sets of the hub.
+
+The one place that touches the `datasets` library.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tightrope.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def dataset_rows(
+    source: str, split: str, *, local: bool, max_bytes: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields (place, row) of one split.
+
+    Args:
+        source: a folder, or a hub id with an optional `#config`.
+        split: its name.
+        local: whether `source` is a folder.
+        max_bytes: largest accepted size, uncompressed.
+
+    Raises:
+        InputError: it cannot be loaded, has no such split, or is too large.
+    """
+    try:
+        loaded = _loaded(source, split, local=local)
+        size = loaded.data.nbytes
+        if size > max_bytes:
+            raise InputError(
+                f"{size / 2**30:.1f} GiB of rows, above the limit of {max_bytes / 2**30:.0f} GiB",
+                where=source,
+                remedy=f"Take a part of it: --split '{split}[:10000]'." if not local else "Take a part of it.",
+            )
+        for i, row in enumerate(loaded):
+            yield f"{source}[{split}], row {i}", without_missing(dict(row))
+    except InputError:
+        raise
+    except Exception as error:  # `datasets` raises whatever its backends raise
+        raise InputError(
+            f"the data set cannot be loaded: {_cause(error)}",
+            where=source,
+            remedy=(
+                "Check the folder: `save_to_disk` must have written it, or it holds files of one layout; "
+                "check the split too."
+                if local
+                else "There is no such file or folder here, so the hub was asked. Check the name, the split and the "
+                "network; without a network give a local file or folder."
+            ),
+        ) from error
+
+
+def _loaded(source: str, split: str, *, local: bool) -> Any:
+    import datasets
+
+    datasets.disable_progress_bars()
+    saved = any((Path(source) / name).is_file() for name in ("dataset_info.json", "dataset_dict.json"))
+    if local and saved:
+        loaded: Any = datasets.load_from_disk(source)
+        if not isinstance(loaded, datasets.DatasetDict):
+            return loaded
+        if split not in loaded:
+            raise InputError(
+                f"no split {split!r}", where=source, remedy=f"There are: {', '.join(map(str, loaded))}."
+            )
+        return loaded[split]
+    if local:
+        return datasets.load_dataset(source, split=split)
+    # The hub client reports every retry; what counts is the one error at the end.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    log.info("asking the hub for %s", source)
+    name, _, config = source.partition("#")
+    return datasets.load_dataset(name, config or None, split=split)
+
+
+def _cause(error: Exception) -> str:
+    """The first line of the deepest cause: `datasets` wraps what went wrong in what it was doing."""
+    deepest: BaseException = error
+    while deepest.__cause__ is not None:
+        deepest = deepest.__cause__
+    said = str(deepest).strip() or type(deepest).__name__
+    return said.splitlines()[0][:200]
+
+
+def without_missing(row: dict[str, Any]) -> dict[str, Any]:
+    """Columnar files fill what a row lacks with null: take it out again, also inside messages."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: clean(v) for k, v in value.items() if v is not None}
+        if isinstance(value, list):
+            return [clean(v) for v in value]
+        return value
+
+    return {k: clean(v) for k, v in row.items() if v is not None}
