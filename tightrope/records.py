@@ -110,6 +110,45 @@ class Ranking:
 
 
 @dataclass(frozen=True)
+class SafetyComparison:
+    """Two responses judged twice: which helps more, and which harms less (PKU-SafeRLHF).
+
+    Attributes:
+        prompt: what was asked.
+        responses: the two answers.
+        better: index of the more helpful one, 0 or 1.
+        safer: index of the less harmful one, 0 or 1.
+        safe: whether each response is safe by itself; they may contradict `safer`, which is kept and counted.
+        judge: who judged.
+        provenance: where the row is from.
+    """
+
+    prompt: Prompt
+    responses: tuple[Response, ...]
+    better: int
+    safer: int
+    safe: tuple[bool, ...]
+    judge: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StepLabels:
+    """A response cut into steps, each labelled +1 good, 0 neutral or -1 bad (PRM800K, Math-Shepherd).
+
+    The response's text is the steps put together as they stand: separators belong to the step they end.
+    `labels` may be shorter than `steps`: annotation stops at the first bad step in PRM800K.
+    """
+
+    prompt: Prompt
+    steps: tuple[str, ...]
+    labels: tuple[int, ...]
+    author: str = ""
+    judge: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Sampled:
     """A prompt with one response to it: what `tightrope sample` writes and `tightrope judge` reads."""
 
@@ -117,7 +156,7 @@ class Sampled:
     response: Response
 
 
-Record = Prompt | Demonstration | Comparison | Rating | Ranking | Sampled
+Record = Prompt | Demonstration | Comparison | Rating | Ranking | SafetyComparison | StepLabels | Sampled
 
 KINDS: dict[str, type[Any]] = {
     "prompt": Prompt,
@@ -125,6 +164,8 @@ KINDS: dict[str, type[Any]] = {
     "comparison": Comparison,
     "rating": Rating,
     "ranking": Ranking,
+    "safety_comparison": SafetyComparison,
+    "step_labels": StepLabels,
     "sampled": Sampled,
 }
 
@@ -175,6 +216,9 @@ _NESTED: dict[tuple[type[Any], str], type[Any]] = {
     (Rating, "response"): Response,
     (Ranking, "prompt"): Prompt,
     (Ranking, "responses"): Response,
+    (SafetyComparison, "prompt"): Prompt,
+    (SafetyComparison, "responses"): Response,
+    (StepLabels, "prompt"): Prompt,
     (Sampled, "prompt"): Prompt,
     (Sampled, "response"): Response,
 }
@@ -185,6 +229,7 @@ class _Types:
 
     ACCEPTS: ClassVar[dict[str, tuple[type, ...]]] = {
         "str": (str,),
+        "int": (int,),
         "bool | None": (bool, type(None)),
         "float | None": (float, int, type(None)),
         "FinishReason": (str,),
@@ -238,10 +283,10 @@ def _field(cls: type[Any], name: str, annotation: str, value: Any, where: str) -
             raise InputError(f"expected a list, found {type(value).__name__}", where=where)
         if nested:
             return tuple(_build(nested, item, f"{where}[{i}]") for i, item in enumerate(value))
-        number = int if "int" in annotation else float if "float" in annotation else str
+        number = next((t for t in (bool, int, float) if t.__name__ in annotation), str)
         accepts = (int, float) if number is float else (number,)
         for i, item in enumerate(value):
-            if not isinstance(item, accepts) or isinstance(item, bool):
+            if not isinstance(item, accepts) or isinstance(item, bool) != (number is bool):
                 raise InputError(
                     f"expected {number.__name__}, found {type(item).__name__}", where=f"{where}[{i}]"
                 )
@@ -249,7 +294,7 @@ def _field(cls: type[Any], name: str, annotation: str, value: Any, where: str) -
     if nested:
         return _build(nested, value, where)
     if not isinstance(value, _Types.ACCEPTS[annotation]) or (
-        annotation == "float | None" and isinstance(value, bool)
+        annotation in ("int", "float | None") and isinstance(value, bool)
     ):
         raise InputError(f"expected {annotation}, found {type(value).__name__}", where=where)
     if annotation == "FinishReason" and value not in ("stop", "length"):

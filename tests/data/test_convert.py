@@ -23,7 +23,9 @@ from tightrope.records import (
     Rating,
     Record,
     Response,
+    SafetyComparison,
     Sampled,
+    StepLabels,
     user_prompt,
 )
 
@@ -132,6 +134,8 @@ def test_records_of_the_wanted_kind_are_left_alone(kind: str) -> None:
         "comparison": PAIR,
         "rating": Rating(QUESTION, Response("a"), score=1.0),
         "ranking": RANKING,
+        "safety_comparison": SafetyComparison(QUESTION, (Response("a"), Response("b")), 0, 1, (False, True)),
+        "step_labels": StepLabels(QUESTION, ("a", "b"), (1, -1)),
         "sampled": Sampled(QUESTION, Response("")),
     }
     assert convert([records[kind]], kind) == ([records[kind]], {})

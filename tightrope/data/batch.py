@@ -13,6 +13,7 @@ responses. Sharing the prompt is exact (Wang and Hegde 2024, 2410.20305).
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -47,6 +48,8 @@ class Example:
         responses: the branches; each has at least one learnt token.
         pairs: (chosen, rejected) as indexes into `responses`.
         margins: one per pair, reward units; empty means zero.
+        labels: one number per response, what it means is the objective's: +1 and -1 for thumbs, a score, a rank
+            (0 best); empty means none.
         columns: per-token data aligned with the learnt tokens of all responses in order, each [n].
         weight: multiplies this example's losses.
     """
@@ -56,6 +59,7 @@ class Example:
     responses: tuple[EncodedResponse, ...]
     pairs: tuple[tuple[int, int], ...] = ()
     margins: tuple[float, ...] = ()
+    labels: tuple[float, ...] = ()
     columns: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     weight: float = 1.0
 
@@ -69,6 +73,8 @@ class Example:
                     where=self.key,
                     remedy="Mark at least one turn to learn, or drop the row.",
                 )
+        if self.labels and len(self.labels) != len(self.responses):
+            raise ValueError(f"{len(self.labels)} labels for {len(self.responses)} responses")
 
     @property
     def tokens(self) -> int:
@@ -115,6 +121,7 @@ class TokenBatch:
     response_bundle: Tensor  # [R]
     pairs: Tensor  # [P, 2] (chosen, rejected) indexes into R
     margins: Tensor  # [P]
+    labels: Tensor  # [R] NaN where the example has none
     weights: Tensor  # [R]
     columns: Mapping[str, Tensor]  # each [N]
     layout: TreeLayout
@@ -139,6 +146,7 @@ class TokenBatch:
         response_bundle: list[int] = []
         pairs: list[tuple[int, int]] = []
         margins: list[float] = []
+        labels: list[float] = []
         weights: list[float] = []
         starts: list[int] = []
         for b, example in enumerate(examples):
@@ -166,6 +174,7 @@ class TokenBatch:
             bundle += [b] * example.tokens
             pairs += [(first_response + c, first_response + r) for c, r in example.pairs]
             margins += example.margins or (0.0,) * len(example.pairs)
+            labels += example.labels or (math.nan,) * len(example.responses)
 
         def long(values: Sequence[int]) -> Tensor:
             return torch.tensor(values, dtype=torch.long, device=device)
@@ -185,6 +194,7 @@ class TokenBatch:
             response_bundle=long(response_bundle),
             pairs=torch.tensor(pairs, dtype=torch.long, device=device).reshape(-1, 2),
             margins=torch.tensor(margins, dtype=torch.float32, device=device),
+            labels=torch.tensor(labels, dtype=torch.float32, device=device),
             weights=torch.tensor(weights, dtype=torch.float32, device=device),
             columns={
                 name: torch.from_numpy(
@@ -206,7 +216,8 @@ def split_branches(example: Example) -> list[Example]:
 
     Pairs cannot survive the split, so callers rejoin the per-response results in branch order.
     """
-    out, start = [], 0
+    out: list[Example] = []
+    start = 0
     for response in example.responses:
         stop = start + response.learned
         out.append(
@@ -215,6 +226,7 @@ def split_branches(example: Example) -> list[Example]:
                 responses=(response,),
                 pairs=(),
                 margins=(),
+                labels=example.labels[len(out) : len(out) + 1],
                 columns={name: column[start:stop] for name, column in example.columns.items()},
             )
         )

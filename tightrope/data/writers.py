@@ -20,6 +20,8 @@ from tightrope.records import (
     Ranking,
     Rating,
     Record,
+    SafetyComparison,
+    StepLabels,
     to_json,
 )
 
@@ -122,6 +124,10 @@ def _trl(record: Record) -> dict[str, Any]:
     if isinstance(record, Ranking):
         completions = [_answer(response.text) for response in record.responses]
         return {"prompt": prompt, "completions": completions, "rank": list(record.ranks)}
+    if isinstance(record, SafetyComparison | StepLabels):
+        raise InputError(
+            f"the trl layout has no columns for a {type(record).__name__}", remedy="Write it with --layout tightrope."
+        )
     return {"prompt": prompt, "completion": _answer(record.response.text)}
 
 

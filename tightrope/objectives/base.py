@@ -40,6 +40,8 @@ class ObjectiveInputs:
     logprobs: Tensor | None = None  # [N] nats, of the policy
     pairs: Tensor | None = None  # [P, 2] (chosen, rejected) indexes into R
     margins: Tensor | None = None  # [P]
+    labels: Tensor | None = None  # [R] one number per response; see `Example.labels`
+    bundle: Tensor | None = None  # [R] which bundle (prompt) each response answers
     columns: Mapping[str, Tensor] = field(default_factory=dict)  # each [N]
     entropy: Tensor | None = None  # [N] nats
     values: Tensor | None = None  # [N]

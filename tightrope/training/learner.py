@@ -77,6 +77,8 @@ class Learner:
             responses=batch.responses,
             pairs=batch.pairs if len(batch.pairs) else None,
             margins=batch.margins if len(batch.pairs) else None,
+            labels=batch.labels,
+            bundle=batch.response_bundle,
             columns=batch.columns,
             entropy=entropy,
             values=values,
