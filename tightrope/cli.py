@@ -32,7 +32,10 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 Model = Annotated[str, typer.Argument(help="`embedded`, a folder, or a hub id.", show_default=False)]
 Redo = Annotated[bool, typer.Option("--redo", help="Run changed stages again; the old ones are kept aside.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")]
-Dtype = Annotated[Literal["float32", "bfloat16"], typer.Option(help="Weights and computation.")]
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    typer.Option(help="Weights and computation; auto is bfloat16 where the machine is fast at it."),
+]
 Temperature = Annotated[float, typer.Option(min=0, help="0 is greedy.")]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Tokens an answer may have.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use at most this many prompts.")]

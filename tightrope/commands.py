@@ -265,7 +265,7 @@ def _policy(model: str, run: Run) -> Policy:
     from tightrope.models.policy import Policy
 
     with run.console.status("loading the model"):
-        policy = Policy.load(model, dtype=run.recipe.dtype, device=run.device)
+        policy = Policy.load(model, dtype=run.dtype, device=run.device)
     if policy.fallback_line:
         run.console.print(policy.fallback_line)
     return policy

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tightrope.errors import InputError
+from tightrope.models.precision import CPU_FLAGS, cpu_flags
 
 NEEDED_MEMORY = 8 * 2**30  # the demo stays below it
 NEEDED_DISK = 5 * 2**30  # embedded model, and the models and checkpoints of the demo
@@ -153,11 +154,10 @@ def bfloat16() -> Check:
     flags = cpu_flags()
     if flags is None:
         return Check("bfloat16", "warn", "unknown on this processor", "float32 is always safe.")
-    names = {"amx_bf16": "AMX", "avx512_bf16": "AVX512_BF16", "bf16": "ARM BF16"}
-    present = [shown for flag, shown in names.items() if flag in flags]
+    present = [shown for flag, shown in CPU_FLAGS.items() if flag in flags]
     if present:
         return Check("bfloat16", "ok", f"native on the CPU ({', '.join(present)})")
-    return Check("bfloat16", "warn", "emulated on the CPU", "Keep dtype: float32; bfloat16 would be slower.")
+    return Check("bfloat16", "warn", "emulated on the CPU", "Keep dtype: float32, or auto; bfloat16 would be many times slower.")
 
 
 def cache() -> Check:
@@ -227,21 +227,6 @@ def memory_bytes() -> tuple[int | None, int | None]:
         total = limit if total is None else min(total, limit)
         available = limit - used if available is None else min(available, limit - used)
     return total, available
-
-
-def cpu_flags() -> frozenset[str] | None:
-    """Returns the processor's feature flags, None where the system does not list them."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in ("flags", "Features"):
-                return frozenset(value.split())
-    if sys.platform == "darwin":
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            command = ["sysctl", "-n", "hw.optional.arm.FEAT_BF16"]
-            asked = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-            return frozenset({"bf16"} if asked.stdout.strip() == "1" else ())
-    return None
 
 
 def _name(requirement: str) -> str:

@@ -47,7 +47,7 @@ def test_bfloat16_weights_move_by_their_float32_masters() -> None:
     torch.manual_seed(0)
     start = torch.randn(40, 40).to(torch.bfloat16)
     live, exact = nn.Parameter(start.clone()), nn.Parameter(start.float())
-    settings = OptimiserSettings(learning_rate=1e-4, warmup=0, schedule="constant")
+    settings = OptimiserSettings(learning_rate=1e-4, warmup=0, schedule="constant", rounding="nearest")
     small, big = Optimiser([live], settings, 60), Optimiser([exact], settings, 60)
     for step in range(60):
         for optimiser, parameter in ((small, live), (big, exact)):
@@ -55,6 +55,46 @@ def test_bfloat16_weights_move_by_their_float32_masters() -> None:
             optimiser.step(step, optimiser.gradient_norm())
     assert torch.equal(live, exact.to(torch.bfloat16))
     assert (live != start).float().mean() > 0.5, "steps far below the last bit add up"
+
+
+def test_one_step_below_the_last_bit_moves_bfloat16_weights_on_average() -> None:
+    start = torch.linspace(-2, 2, 2**16).to(torch.bfloat16)
+    for rounding, moved in (("nearest", 0.0), ("stochastic", 1.0)):
+        live = nn.Parameter(start.clone())
+        settings = OptimiserSettings(learning_rate=1e-5, warmup=0, schedule="constant", rounding=rounding)  # type: ignore[arg-type]
+        optimiser = Optimiser([live], settings, 1)
+        live.float().sum().backward()
+        optimiser.step(0, optimiser.gradient_norm())
+        far = start.abs() > 0.1  # there one bit is more than 4e-4
+        step = (live.detach().double() - start.double())[far].mean()
+        assert float(step) == pytest.approx(-1e-5 * moved, rel=0.1)
+
+
+def test_rounding_keeps_what_bfloat16_can_say_and_never_leaves_the_neighbours() -> None:
+    torch.manual_seed(1)
+    settings = OptimiserSettings(learning_rate=1e-30, warmup=0, schedule="constant")
+    for values in (torch.randn(1000).to(torch.bfloat16).float(), torch.randn(1000)):
+        live = nn.Parameter(torch.zeros(1000, dtype=torch.bfloat16))
+        optimiser = Optimiser([live], settings, 1)
+        state = optimiser.state_dict()
+        optimiser.load_state_dict({**state, "masters": [values], "moved": 3})
+        off = (live.detach().float() - values).abs()
+        assert bool((off <= values.abs() * 2**-7).all())
+        assert bool((off == 0).all()) is bool((values.to(torch.bfloat16).float() == values).all())
+
+
+def test_reloaded_state_gives_the_same_bfloat16_weights() -> None:
+    torch.manual_seed(0)
+    start = torch.randn(300, 7).to(torch.bfloat16)
+    settings = OptimiserSettings(learning_rate=1e-4, warmup=0, schedule="constant")
+    first = nn.Parameter(start.clone())
+    optimiser = Optimiser([first], settings, 9)
+    for step in range(5):
+        (first.float() ** 2).sum().backward()
+        optimiser.step(step, optimiser.gradient_norm())
+    second = nn.Parameter(start.clone())
+    Optimiser([second], settings, 9).load_state_dict(optimiser.state_dict())
+    assert torch.equal(first, second) and not torch.equal(first, start)
 
 
 def test_accumulated_bfloat16_gradients_are_summed_in_float32() -> None:

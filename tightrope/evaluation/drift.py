@@ -23,7 +23,7 @@ from tightrope.errors import InputError
 from tightrope.evaluation.stats import Bootstrap, Figure, Floats, difference, mean
 
 K3_CLAMP = 10.0
-Arrays = Sequence[NDArray[Any]]  # one per answer, [tokens] nats
+Arrays = Sequence[NDArray[Any] | None]  # one per answer, [tokens] nats; None: this answer was not scored
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class SequenceKL:
     """Estimates of one set of answers.
 
     Attributes:
-        k1: [n] sums over tokens, nats.
+        k1: [n] sums over tokens, nats; NaN where an answer was not scored by both, here and below.
         k3: [n] sums over tokens, nats, d clamped to +-10.
-        per_token: [n] mean of d over the tokens, NaN for answers of no token.
+        per_token: [n] mean of d over the tokens, NaN for answers of no token, too.
         clamped: tokens at which k3 was clamped.
     """
 
@@ -56,8 +56,15 @@ def sequence_kl(own: Arrays, other: Arrays, *, where: str) -> SequenceKL:
     """
     if len(own) != len(other):
         raise InputError(f"log-probs of {len(own)} answers against {len(other)}", where=where)
-    k1, k3, per_token, clamped = [], [], [], 0
+    k1: list[float] = []
+    k3: list[float] = []
+    per_token: list[float] = []
+    clamped = 0
     for i, (mine, theirs) in enumerate(zip(own, other, strict=True)):
+        if mine is None or theirs is None:
+            for values in (k1, k3, per_token):
+                values.append(np.nan)
+            continue
         if np.shape(mine) != np.shape(theirs):
             raise InputError(
                 f"{np.size(mine)} log-probs against {np.size(theirs)}",
@@ -81,7 +88,9 @@ def sequence_kl(own: Arrays, other: Arrays, *, where: str) -> SequenceKL:
 
 def surprise(own: Arrays) -> Floats:
     """Mean of -log pi over the tokens of each answer [n], nats: an unbiased estimate of entropy per token."""
-    return np.array([-float(np.mean(x, dtype=np.float64)) if len(x) else np.nan for x in own])
+    return np.array(
+        [-float(np.mean(x, dtype=np.float64)) if x is not None and len(x) else np.nan for x in own]
+    )
 
 
 def drift_figures(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tightrope.errors import InputError
 from tightrope.records import Sampled, prompt_id
 
-Logprobs = Sequence[NDArray[Any]]
+Logprobs = Sequence[NDArray[Any] | None]  # one per answer, [tokens] nats; None: this answer was not scored
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _places(outputs: ModelOutputs) -> dict[str, int]:
         if len(logprobs) not in (0, len(out)):
             raise InputError(f"log-probs of {len(logprobs)} answers, but {len(out)} answers", where=outputs.name)
         for sample, values in zip(outputs.samples, logprobs, strict=False):
-            if sample.response.token_ids and len(values) != len(sample.response.token_ids):
+            if values is not None and sample.response.token_ids and len(values) != len(sample.response.token_ids):
                 raise InputError(
                     f"{len(values)} log-probs for {len(sample.response.token_ids)} tokens",
                     where=f"{outputs.name}, prompt {prompt_id(sample.prompt)}",

@@ -28,6 +28,7 @@ from tightrope.errors import InputError
 from tightrope.models import loading
 from tightrope.models.attention import BranchRows, TreeAttention, install, no_mask
 from tightrope.models.logprobs import OutputHead, TokenLogprobs, token_logprobs
+from tightrope.models.precision import Dtype
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class Policy(Trunk):
         cls,
         spec: str,
         *,
-        dtype: loading.Dtype = "float32",
+        dtype: Dtype = "float32",
         lora: LoraSettings | None = None,
         gradient_checkpointing: bool = False,
         device: torch.device | str = "cpu",

@@ -27,6 +27,7 @@ from tightrope.data.chat import ChatFormat
 from tightrope.errors import InputError
 from tightrope.models import loading
 from tightrope.models.policy import Trunk
+from tightrope.models.precision import Dtype
 from tightrope.records import Prompt, Response
 
 
@@ -44,7 +45,7 @@ class RewardModel(Trunk):
         cls,
         spec: str,
         *,
-        dtype: loading.Dtype = "float32",
+        dtype: Dtype = "float32",
         seed: int = 0,
         gradient_checkpointing: bool = False,
         device: torch.device | str = "cpu",

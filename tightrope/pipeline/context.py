@@ -25,6 +25,7 @@ from tightrope.data.readers import read
 from tightrope.errors import InputError
 from tightrope.files import file_hash
 from tightrope.models.loading import resolve
+from tightrope.models.precision import Dtype, resolve_dtype
 from tightrope.pipeline.folders import StageFolder, model_fingerprint
 from tightrope.recipes.schema import DataSpec, Recipe
 from tightrope.records import Prompt, Record
@@ -54,6 +55,11 @@ class Run:
         if self.recipe.device != "auto":
             return self.recipe.device
         return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @property
+    def dtype(self) -> Dtype:
+        """The recipe's type of weights and computation, `auto` resolved."""
+        return resolve_dtype(self.recipe.dtype, self.device)
 
     def model_spec(self, spec: str | None) -> str:
         """What to load for a spec, an `@stage`, or None (the newest policy so far)."""

@@ -51,7 +51,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     if stage.method == "reward":
         model = RewardModel.load(
             spec,
-            dtype=run.recipe.dtype,
+            dtype=run.dtype,
             seed=seed,
             gradient_checkpointing=stage.gradient_checkpointing,
             device=run.device,
@@ -59,7 +59,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     else:
         model = Policy.load(
             spec,
-            dtype=run.recipe.dtype,
+            dtype=run.dtype,
             lora=lora,
             gradient_checkpointing=stage.gradient_checkpointing,
             device=run.device,
@@ -142,7 +142,7 @@ def _with_reference(run: Run, stage: TrainStage, policy: Policy, examples: list[
     """Adds the frozen reference's log-probs; the start model itself unless the stage names another."""
     reference = policy
     if stage.reference is not None:
-        reference = Policy.load(run.model_spec(stage.reference), dtype=run.recipe.dtype, device=run.device)
+        reference = Policy.load(run.model_spec(stage.reference), dtype=run.dtype, device=run.device)
 
     def score(some: Sequence[Example]) -> list[NDArray[np.float32]]:
         with run.progress(f"{stage.name}: reference", len(some)) as bar:
@@ -156,7 +156,7 @@ def _with_reference(run: Run, stage: TrainStage, policy: Policy, examples: list[
             # The packing of training, so that bfloat16 rounds alike where it can.
             return reference.score_tokens(some, token_budget=stage.loop.token_budget, progress=count)
 
-    fingerprint = f"{weights_fingerprint(reference)} {run.recipe.dtype} {reference.shares_prompts}"
+    fingerprint = f"{weights_fingerprint(reference)} {run.dtype} {reference.shares_prompts}"
     return with_reference(examples, score, fingerprint=fingerprint, cache=run.folder / "cache")
 
 
@@ -173,7 +173,7 @@ def _live_reference(
 
         return without_adapters
     reference = Policy.load(
-        run.model_spec(stage.reference or stage.model), dtype=run.recipe.dtype, device=run.device
+        run.model_spec(stage.reference or stage.model), dtype=run.dtype, device=run.device
     )
     reference.model.requires_grad_(False)
     return lambda examples: reference.score_tokens(examples, temperature=temperature)

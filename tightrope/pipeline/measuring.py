@@ -44,10 +44,10 @@ def answer(
     run: Run, name: str, spec: str, prompts: Sequence[Prompt], params: SamplingParams, seed: int, cache: Path
 ) -> tuple[Measured, Policy]:
     """Samples one answer per prompt (or takes the cached ones) and scores it with the model itself."""
-    policy = Policy.load(spec, dtype=run.recipe.dtype, device=run.device)
+    policy = Policy.load(spec, dtype=run.dtype, device=run.device)
     policy.name = name
     key = content_hash(
-        model_fingerprint(spec), run.recipe.dtype, repr(params), seed, [to_json(p) for p in prompts]
+        model_fingerprint(spec), run.dtype, repr(params), seed, [to_json(p) for p in prompts]
     )
     file = cache / f"answers-{key}.jsonl"
     if file.is_file():
@@ -63,7 +63,11 @@ def answer(
             )
         responses = [g[0] for g in groups]
         write_jsonl(file, (to_json(Sampled(p, r)) for p, r in zip(prompts, responses, strict=True)))
-    own = token_logprobs(policy, prompts, responses, params.temperature)
+    if run.dtype == "float32" and params.temperature:
+        # What the sampler wrote down is what the training forward gives, to 6e-5 (tests/rollouts).
+        own = [np.array(r.logprobs, np.float32) for r in responses]
+    else:
+        own = token_logprobs(policy, prompts, responses, params.temperature)
     return Measured(name, spec, tuple(responses), tuple(own)), policy
 
 
@@ -96,6 +100,7 @@ def measure_models(
     seed: int,
     suite: str,
     out: Path,
+    drift_prompts: int | None = None,
     draws: int = 2000,
 ) -> list[dict[str, Any]]:
     """Measures each model against the reference and writes `<out>/<name>/verdict.json`.
@@ -110,6 +115,7 @@ def measure_models(
         seed: of sampling and bootstrap.
         suite: name of the prompt set.
         out: folder of the verdicts and of the cached answers.
+        drift_prompts: on how many of the prompts the models score each other's answers; None: all.
         draws: bootstrap draws.
 
     Returns:
@@ -117,11 +123,20 @@ def measure_models(
     """
     judge = load_judge(judge_spec)
     base, base_policy = answer(run, *reference, prompts, params, seed, out / "answers")
+    order = np.random.default_rng([seed, 13]).permutation(len(prompts))
+    scored = frozenset(int(i) for i in order[:drift_prompts])
+
+    def cross(policy: Policy, responses: Sequence[Response]) -> list[NDArray[np.float32] | None]:
+        some = [i for i in range(len(prompts)) if i in scored]
+        found = token_logprobs(policy, [prompts[i] for i in some], [responses[i] for i in some], params.temperature)
+        by_prompt = dict(zip(some, found, strict=True))
+        return [by_prompt.get(i) for i in range(len(prompts))]
+
     verdicts = []
     for name, spec in models:
         mine, policy = answer(run, name, spec, prompts, params, seed, out / "answers")
-        under_base = token_logprobs(base_policy, prompts, mine.responses, params.temperature)
-        base_under_mine = token_logprobs(policy, prompts, base.responses, params.temperature)
+        under_base = cross(base_policy, mine.responses)
+        base_under_mine = cross(policy, base.responses)
         del policy
         measurement = measure(
             _outputs(mine, prompts, under_base),
@@ -147,7 +162,7 @@ def measure_models(
                 "temperature": params.temperature,
                 "top_p": params.top_p,
                 "max_tokens": params.max_tokens,
-                "dtype": run.recipe.dtype,
+                "dtype": run.dtype,
             },
             "seed": seed,
             "versions": machine(),
@@ -158,7 +173,7 @@ def measure_models(
 
 
 def _outputs(
-    one: Measured, prompts: Sequence[Prompt], under_other: Sequence[NDArray[np.float32]]
+    one: Measured, prompts: Sequence[Prompt], under_other: Sequence[NDArray[np.float32] | None]
 ) -> ModelOutputs:
     return ModelOutputs(
         name=one.name,

@@ -30,7 +30,7 @@ PROMPT_OVERHEAD = 30  # tokens of template around a prompt
 def estimate(run: Run) -> dict[str, Any]:
     """Returns the plan of a recipe as one JSON object."""
     parameters = _parameters(run)
-    speed = matrix_speed(torch.bfloat16 if run.recipe.dtype == "bfloat16" else torch.float32, run.device)
+    speed = matrix_speed(torch.bfloat16 if run.dtype == "bfloat16" else torch.float32, run.device)
     rows: list[dict[str, Any]] = []
     made: dict[str, int] = {}
     for stage in run.recipe.stages:
@@ -44,7 +44,7 @@ def estimate(run: Run) -> dict[str, Any]:
         "run": str(Path(run.recipe.output) / run.recipe.name),
         "model": run.recipe.model,
         "parameters": parameters,
-        "dtype": run.recipe.dtype,
+        "dtype": run.dtype,
         "device": run.device,
         "matrix_gflops": round(speed / 1e9, 1),
         "stages": rows,
@@ -129,7 +129,7 @@ def _training(
     trained = parameters // 30 if stage.lora else parameters
     passes = 6 + (2 if stage.method in ("dpo", "ppo") else 0) + (2 if stage.gradient_checkpointing else 0)
     weights = _bytes(run) * parameters * (2 + len(stage.reward) if stage.method == "ppo" else 1)
-    gradients_and_adam = 16 * trained if run.recipe.dtype == "bfloat16" else 12 * trained
+    gradients_and_adam = 16 * trained if run.dtype == "bfloat16" else 12 * trained
     activations = min(stage.loop.token_budget, batch_tokens) * _activation_bytes(run)
     return {
         "examples": examples,
@@ -167,4 +167,4 @@ def _activation_bytes(run: Run) -> int:
 
 
 def _bytes(run: Run) -> int:
-    return 2 if run.recipe.dtype == "bfloat16" else 4
+    return 2 if run.dtype == "bfloat16" else 4

@@ -45,7 +45,7 @@ def _term(
 ) -> Scores:
     if term.source == "verifier":
         return verified
-    model = RewardModel.load(run.model_spec(term.source), dtype=run.recipe.dtype, device=run.device)
+    model = RewardModel.load(run.model_spec(term.source), dtype=run.dtype, device=run.device)
     if model.chat.fingerprint != policy.chat.fingerprint:
         raise InputError(
             "the reward model and the policy render conversations differently",

@@ -138,7 +138,7 @@ def _stage(run: Run, stage: FeedbackStage | TrainStage, *, redo: bool) -> dict[s
     config = stage.model_dump(mode="json")
     for key in ("sample_every", "tensorboard", "checkpoint_every", "checkpoint_minutes"):
         config.get("loop", {}).pop(key, None)  # they do not change the result
-    inputs = {"model": run.model_input(stage.model), "dtype": run.recipe.dtype}
+    inputs = {"model": run.model_input(stage.model), "dtype": run.dtype}
     if isinstance(stage, FeedbackStage):
         inputs["prompts"] = run.data_input(stage.prompts)
         if stage.answers is not None:
@@ -200,6 +200,7 @@ def _evaluation(run: Run) -> list[dict[str, Any]]:
         ),
         seed=run.recipe.seed,
         suite=spec.prompts.path,
+        drift_prompts=spec.drift_prompts,
         out=run.folder / "evaluation",
     )
 

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from tightrope.errors import InputError
+from tightrope.models.precision import AnyDtype
 from tightrope.training.loop import LoopSettings
 from tightrope.training.optim import OptimiserSettings
 from tightrope.training.rollouts import RolloutSettings
@@ -148,6 +149,9 @@ class EvaluationSpec(Section):
     sampling: SamplingSpec = Field(
         default_factory=lambda: SamplingSpec(), description="How both models answer."
     )
+    drift_prompts: int | None = Field(
+        None, ge=10, description="Measure KL on this many of the prompts, drawn by the seed; default: all."
+    )
     models: tuple[str, ...] = Field((), description="`@stage`s to measure; default: the last policy.")
     against: str | None = Field(None, description="The reference; default: the start model.")
     snapshots: bool = Field(False, description="Also measure the snapshots those stages kept (`snapshot_every`).")
@@ -158,7 +162,9 @@ class Recipe(Section):
 
     name: str = Field(pattern=STAGE_NAME, description="Folder under `output`.")
     model: str = Field("embedded", description="Start model: `embedded`, a folder or a hub id.")
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Weights and computation.")
+    dtype: AnyDtype = Field(
+        "float32", description="Weights and computation; `auto` is bfloat16 where the machine is fast at it."
+    )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`.")
     seed: int = Field(0, ge=0, description="Of everything.")
     output: str = Field("runs", description="Where runs are kept.")

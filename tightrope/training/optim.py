@@ -3,6 +3,11 @@
 Weights held in bfloat16 have too few bits to take small steps, so each such tensor has a float32 master:
 gradients are added to it in float32 as the backward pass produces them, AdamW moves the master, and the
 rounded result is copied back. Float32 weights are their own masters.
+
+Rounding to nearest would swallow a step far below a weight's last bit until many such steps have added up; rounding
+up with the probability of the cut-off part moves the weights by the step on average (stochastic rounding: Gupta et
+al. 2015, 1502.02551; for bfloat16 training Zamirai et al. 2020, 2010.06192). The draws are a function of the
+step alone, so a resumed run draws the same.
 """
 
 from __future__ import annotations
@@ -14,6 +19,8 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+
+ROUNDED_AT_ONCE = 2**18  # weights
 
 
 class OptimiserSettings(BaseModel):
@@ -37,6 +44,9 @@ class OptimiserSettings(BaseModel):
     max_grad_norm: float = Field(
         1.0, gt=0, description="Gradients with a larger global norm are scaled to it."
     )
+    rounding: Literal["stochastic", "nearest"] = Field(
+        "stochastic", description="How bfloat16 weights follow their float32 masters; float32 weights are not rounded."
+    )
 
 
 class Optimiser:
@@ -50,6 +60,7 @@ class Optimiser:
 
     def __init__(self, parameters: Iterable[nn.Parameter], settings: OptimiserSettings, steps: int) -> None:
         self.settings, self.steps = settings, steps
+        self._moved: int | None = None  # the last optimiser step made
         self._live = [p for p in parameters if p.requires_grad]
         self._masters = [
             p if p.dtype == torch.float32 else nn.Parameter(p.detach().float().clone()) for p in self._live
@@ -100,11 +111,23 @@ class Optimiser:
             group["lr"] = rate
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
+        self._follow(step)
+        return rate
+
+    def _follow(self, step: int) -> None:
+        """Sets the live weights from the masters as they are after optimiser step `step`."""
+        self._moved = step
+        noise = self._noise(step) if self.settings.rounding == "stochastic" else None
         with torch.no_grad():
             for live, master in zip(self._live, self._masters, strict=True):
                 if live is not master:
-                    live.copy_(master)
-        return rate
+                    _round_into(live, master, noise)
+
+    def _noise(self, step: int) -> tuple[Tensor, torch.Generator]:
+        """Uniform 16-bit integers, shared by all tensors at random offsets, and what draws the offsets."""
+        generator = torch.Generator().manual_seed(step)
+        device = self._live[0].device
+        return torch.randint(2**16, (2 * ROUNDED_AT_ONCE,), dtype=torch.int32, generator=generator).to(device), generator
 
     def close(self) -> None:
         """Lets the parameters go: another optimiser may take them over."""
@@ -113,16 +136,35 @@ class Optimiser:
 
     def state_dict(self) -> dict[str, Any]:
         """Masters and moments, enough to go on bit for bit."""
-        return {"masters": [p.detach() for p in self._masters], "adam": self._adam.state_dict()}
+        return {
+            "masters": [p.detach() for p in self._masters],
+            "adam": self._adam.state_dict(),
+            "moved": self._moved,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what `state_dict` returned, and sets the live weights from the masters."""
         with torch.no_grad():
-            for live, master, saved in zip(self._live, self._masters, state["masters"], strict=True):
+            for master, saved in zip(self._masters, state["masters"], strict=True):
                 master.copy_(saved)
-                if live is not master:
-                    live.copy_(master)
+        if state["moved"] is not None:
+            self._follow(state["moved"])
         self._adam.load_state_dict(state["adam"])
+
+
+def _round_into(live: Tensor, master: Tensor, noise: tuple[Tensor, torch.Generator] | None) -> None:
+    """Copies a float32 tensor into a bfloat16 one, rounding to nearest or, given noise, stochastically."""
+    if noise is None:
+        live.copy_(master)
+        return
+    draws, generator = noise
+    source, target = master.view(-1), live.view(-1)
+    for at in range(0, len(source), ROUNDED_AT_ONCE):  # pieces that stay in the cache
+        part = source[at : at + ROUNDED_AT_ONCE]
+        start = int(torch.randint(ROUNDED_AT_ONCE, (1,), generator=generator))
+        # Bits below bfloat16's last one carry into it with the probability of their share of it.
+        bits = part.view(torch.int32) + draws[start : start + len(part)]
+        target[at : at + len(part)] = bits.bitwise_and_(-(2**16)).view(torch.float32)
 
 
 def _move_gradient_to(master: nn.Parameter) -> Any:
