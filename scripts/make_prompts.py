@@ -3,8 +3,8 @@
     python scripts/make_prompts.py
 
 Everything here was written for this project. Arithmetic is generated from a fixed seed; train and test share no operand
-pair, whatever the sign. The other kinds are lists below; every third entry is held out, and borderline twins go with their
-unsafe counterpart so that no subject stands on both sides.
+pair, whatever the sign. The other kinds are lists below; every third entry is held out, and borderline twins go with
+their unsafe counterpart so that no subject stands on both sides.
 """
 
 from __future__ import annotations

@@ -157,7 +157,8 @@ def bfloat16() -> Check:
     present = [shown for flag, shown in CPU_FLAGS.items() if flag in flags]
     if present:
         return Check("bfloat16", "ok", f"native on the CPU ({', '.join(present)})")
-    return Check("bfloat16", "warn", "emulated on the CPU", "Keep dtype: float32, or auto; bfloat16 would be many times slower.")
+    remedy = "Keep dtype: float32, or auto; bfloat16 would be many times slower."
+    return Check("bfloat16", "warn", "emulated on the CPU", remedy)
 
 
 def cache() -> Check:

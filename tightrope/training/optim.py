@@ -126,8 +126,8 @@ class Optimiser:
     def _noise(self, step: int) -> tuple[Tensor, torch.Generator]:
         """Uniform 16-bit integers, shared by all tensors at random offsets, and what draws the offsets."""
         generator = torch.Generator().manual_seed(step)
-        device = self._live[0].device
-        return torch.randint(2**16, (2 * ROUNDED_AT_ONCE,), dtype=torch.int32, generator=generator).to(device), generator
+        draws = torch.randint(2**16, (2 * ROUNDED_AT_ONCE,), dtype=torch.int32, generator=generator)
+        return draws.to(self._live[0].device), generator
 
     def close(self) -> None:
         """Lets the parameters go: another optimiser may take them over."""
