@@ -13,8 +13,10 @@ over the packed axis says the same thing without gathering.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -136,15 +138,19 @@ class BranchRows:
 
 
 class TreeAttention:
-    """The layout of a `TokenBatch`, for one forward pass of all layers (and its recomputation)."""
+    """The layout of a `TokenBatch`, for one forward pass of all layers (and its recomputation).
 
-    def __init__(self, batch: TokenBatch) -> None:
+    Args:
+        batch: whose bundles are seen.
+        kernel: `rows` or `flex`; by default what its device is fast at.
+    """
+
+    def __init__(self, batch: TokenBatch, kernel: Literal["rows", "flex"] | None = None) -> None:
         self._batch = batch
-        device = batch.input_ids.device
+        self._kernel = kernel or ("rows" if batch.input_ids.device.type == "cpu" else "flex")
         self._block_mask: dict[int | None, Any] = {}
-        if device.type != "cpu":
-            return
-        self._rows = BranchRows.of(batch.layout)
+        if self._kernel == "rows":
+            self._rows = BranchRows.of(batch.layout)
 
     def attend(
         self,
@@ -158,7 +164,7 @@ class TreeAttention:
         sliding_window: int | None,
     ) -> Tensor:
         """Returns [1, T, heads, d]."""
-        if query.device.type != "cpu":
+        if self._kernel == "flex":
             return self._flex(query, key, value, scaling, softcap, sliding_window)
         rows, width = self._rows.gather.shape
 
@@ -182,22 +188,19 @@ class TreeAttention:
         softcap: float | None,
         sliding_window: int | None,
     ) -> Tensor:
-        from torch.nn.attention.flex_attention import flex_attention
-
         def soften(score: Tensor, b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
             return cast(float, softcap) * torch.tanh(score / cast(float, softcap))
 
-        mask = self._mask(sliding_window)
-        out = flex_attention(
+        out = _flex_attention(query.device.type)(
             query,
             key,
             value,
             score_mod=soften if softcap is not None else None,
-            block_mask=mask,
+            block_mask=self._mask(sliding_window),
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
         )
-        return out.transpose(1, 2)
+        return cast(Tensor, out).transpose(1, 2)
 
     def _mask(self, sliding_window: int | None) -> Any:
         """Block mask of the tree: own bundle, the prompt or the own branch, not later."""
@@ -218,6 +221,16 @@ class TreeAttention:
                 visible, None, None, tokens, tokens, device=str(self._batch.input_ids.device)
             )
         return self._block_mask[sliding_window]
+
+
+@functools.cache
+def _flex_attention(device: str) -> Callable[..., Any]:
+    """FlexAttention as one compiled kernel on a GPU; elsewhere its plain form, which holds all scores."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    if device == "cpu":
+        return flex_attention
+    return cast(Callable[..., Any], torch.compile(flex_attention, dynamic=True))
 
 
 def causal_attention(
