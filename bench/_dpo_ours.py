@@ -7,7 +7,6 @@ computed once before training, checkpointing is off.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -17,15 +16,17 @@ from typing import Any
 
 import torch
 import transformers
+from _shapes import random_model
 
 from tightrope import __version__
 from tightrope.data.batch import Example
 from tightrope.data.encode import encode
-from tightrope.models.policy import Policy
+from tightrope.models.loading import load_tokenizer
+from tightrope.models.policy import LoraSettings, Policy
 from tightrope.objectives import registry
 from tightrope.records import Comparison, Response, user_prompt
 from tightrope.training.learner import Learner
-from tightrope.training.loop import LoopSettings, Watchers, train
+from tightrope.training.loop import LoopSettings, Watchers, peak_memory_bytes, train
 from tightrope.training.optim import OptimiserSettings
 
 
@@ -51,15 +52,24 @@ class InOrder:
         raise NotImplementedError("a benchmark is never resumed")
 
 
+def load(job: dict[str, Any]) -> Policy:
+    """The policy of a folder, or one with random weights of a named shape."""
+    lora = LoraSettings(rank=16) if job.get("lora") else None
+    if "shape" not in job:
+        return Policy.load(job["model"], dtype=job["setting"], lora=lora)
+    model = random_model(job["shape"], job["device"])
+    return Policy.of(model, load_tokenizer(job["model"]), job["shape"], lora=lora)
+
+
 def main(job: dict[str, Any]) -> dict[str, Any]:
     """Trains once and returns what was measured."""
     started = time.perf_counter()
-    policy = Policy.load(job["model"], dtype=job["setting"])
+    policy = load(job)
     comparisons = [
         Comparison(user_prompt(p["prompt"]), Response(p["chosen"]), Response(p["rejected"]))
         for p in job["pairs"]
     ]
-    examples = encode(comparisons, policy.chat, kind=Comparison, max_tokens=1024).examples
+    examples = encode(comparisons, policy.chat, kind=Comparison, max_tokens=4096).examples
     if len(examples) != len(comparisons):
         raise RuntimeError(f"{len(comparisons) - len(examples)} pairs were dropped")
     batches = [examples[i : i + job["batch"]] for i in range(0, len(examples), job["batch"])]
@@ -90,8 +100,8 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         "losses": [round(row["loss"], 6) for row in rows],
         "reference_seconds": round(reference_seconds, 2),
         "total_seconds": round(time.perf_counter() - started, 2),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "weights": f"{job['setting']}, float32 masters",
+        "peak_memory_bytes": peak_memory_bytes(policy.device),
+        "weights": f"{job['setting']}, float32 masters" + (", adapters" if job.get("lora") else ""),
         "settings": {
             "token_budget": job["token_budget"],
             "gradient_checkpointing": False,

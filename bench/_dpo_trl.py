@@ -23,7 +23,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 import transformers
 import trl
+from _shapes import random_model
 from datasets import Dataset
+from peft import LoraConfig
 from transformers import AutoTokenizer, TrainerCallback
 
 SPEED_SETTINGS: dict[str, dict[str, Any]] = {
@@ -34,6 +36,18 @@ SPEED_SETTINGS: dict[str, dict[str, Any]] = {
         "model_init_kwargs": {"dtype": "float32"},
     },
     "as_it_comes": {},
+    "gpu": {
+        "bf16": True,
+        "precompute_ref_log_probs": True,
+        "gradient_checkpointing": False,
+        "model_init_kwargs": {"dtype": "bfloat16"},
+    },
+    "float32": {
+        "bf16": False,
+        "precompute_ref_log_probs": True,
+        "gradient_checkpointing": False,
+        "model_init_kwargs": {"dtype": "float32"},
+    },
 }
 
 
@@ -51,6 +65,17 @@ class StepClock(TrainerCallback):
         self.seconds.append(round(time.perf_counter() - self._started, 4))
 
 
+def load(job: dict[str, Any], folder: Path) -> Any:
+    """What TRL takes as `model`: a folder, from which it loads its reference too, or a model to put adapters on."""
+    if "shape" not in job:
+        return job["model"]
+    model = random_model(job["shape"], job["device"])
+    if job.get("lora"):
+        return model
+    model.save_pretrained(folder / "start")
+    return str(folder / "start")
+
+
 def main(job: dict[str, Any]) -> dict[str, Any]:
     """Trains once and returns what was measured."""
     started = time.perf_counter()
@@ -64,6 +89,9 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     # both sides train the same tokens.
     data = Dataset.from_list([{**pair, "prompt": rendered(pair["prompt"])} for pair in job["pairs"]])
     clock = StepClock()
+    settings = dict(SPEED_SETTINGS[job["setting"]])
+    if job.get("lora"):
+        settings.pop("model_init_kwargs", None)  # TRL refuses it beside a model that is loaded already
     with tempfile.TemporaryDirectory() as folder:
         arguments = trl.DPOConfig(
             output_dir=folder,
@@ -76,13 +104,17 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
             logging_steps=1,
             save_strategy="no",
             report_to="none",
-            use_cpu=True,
+            use_cpu=job.get("device", "cpu") == "cpu",
             disable_tqdm=True,
-            **SPEED_SETTINGS[job["setting"]],
+            max_length=4096,
+            **settings,
         )
         trainer = trl.DPOTrainer(
-            model=job["model"],
+            model=load(job, Path(folder)),
             args=arguments,
+            peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+            if job.get("lora")
+            else None,
             train_dataset=data,
             processing_class=tokenizer,
             callbacks=[clock],
@@ -100,7 +132,9 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         "losses": [round(row["loss"], 6) for row in trainer.state.log_history if "loss" in row],
         "reference_seconds": round(prepared - started, 2),  # loading and tokenising included
         "total_seconds": round(time.perf_counter() - started, 2),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": torch.cuda.max_memory_allocated()
+        if torch.cuda.is_available()
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "weights": str(next(trainer.model.parameters()).dtype).removeprefix("torch."),
         "settings": {
             "bf16_autocast": arguments.bf16,

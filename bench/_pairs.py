@@ -18,10 +18,11 @@ TEXT = (
 )
 WORDS = TEXT.split()
 PROMPT_WORDS, CHOSEN_WORDS, REJECTED_WORDS = 63, 180, 108  # about 100 (with the template), 200 and 120 tokens
+LONG_PROMPT_WORDS = 1790  # about 2,000 tokens
 SPREAD = 0.25  # lengths vary by up to this share, so that padding is not free for anybody
 
 
-def make_pairs(count: int, seed: int = 0) -> list[dict[str, str]]:
+def make_pairs(count: int, seed: int = 0, prompt_words: int = PROMPT_WORDS) -> list[dict[str, str]]:
     """Returns `count` pairs of `prompt`, `chosen` and `rejected` text."""
     draw = random.Random(seed)
 
@@ -35,6 +36,6 @@ def make_pairs(count: int, seed: int = 0) -> list[dict[str, str]]:
         return " ".join(sentences)
 
     return [
-        {"prompt": text(PROMPT_WORDS), "chosen": text(CHOSEN_WORDS), "rejected": text(REJECTED_WORDS)}
+        {"prompt": text(prompt_words), "chosen": text(CHOSEN_WORDS), "rejected": text(REJECTED_WORDS)}
         for _ in range(count)
     ]

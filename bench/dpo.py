@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,31 +69,47 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(side: str, job: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Runs one side in a process of its own and returns what it measured.
+    """Runs one side in a process of its own and returns what it measured."""
+    script, setting = SIDES[side]
+    python = options.trl_python if needs_trl(side) else Path(sys.executable)
+    threads = {"OMP_NUM_THREADS": str(options.threads)}
+    found = run_side(side, python, script, {**job, "setting": setting}, timeout=options.timeout, environment=threads)
+    tokens, seconds = sum(found["tokens_per_step"][1:]), sum(found["seconds_per_step"][1:])
+    return {"side": side, "tokens_per_second": round(tokens / seconds, 1), **found}
+
+
+def run_side(
+    side: str,
+    python: Path,
+    script: str,
+    job: dict[str, Any],
+    *,
+    timeout: float,
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Runs a script of this folder with a job and returns the JSON object of its last line.
 
     Raises:
         WorkError: it failed or took too long; the end of what it printed is in the message.
     """
-    script, setting = SIDES[side]
-    python = options.trl_python if needs_trl(side) else Path(sys.executable)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "TOKENIZERS_PARALLELISM": "false"}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
-        write_json(path, {**job, "setting": setting})
-        command = [str(python), str(HERE / script), str(path)]
+        write_json(path, job)
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, env=environment, timeout=options.timeout, check=False
+                [str(python), str(HERE / script), str(path)],
+                capture_output=True,
+                text=True,
+                env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **(environment or {})},
+                timeout=timeout,
+                check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise WorkError(
-                f"no result after {options.timeout:.0f} s", where=side, remedy="Raise --timeout."
-            ) from error
+            raise WorkError(f"no result after {timeout:.0f} s", where=side, remedy="Raise --timeout.") from error
     if done.returncode:
         raise WorkError(f"the run failed: {done.stderr[-2000:]}", where=side)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    tokens, seconds = sum(found["tokens_per_step"][1:]), sum(found["seconds_per_step"][1:])
-    return {"side": side, "tokens_per_second": round(tokens / seconds, 1), **found}
+    return found
 
 
 def spread(values: Sequence[float], digits: int = 2) -> dict[str, float]:

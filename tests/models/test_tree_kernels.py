@@ -23,6 +23,7 @@ def bundles(count: int = 4) -> list[Example]:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
 @pytest.mark.parametrize("softcap", [None, 5.0])
 @pytest.mark.parametrize("window", [None, 6])
 def test_block_mask_sees_what_rows_see(softcap: float | None, window: int | None) -> None:

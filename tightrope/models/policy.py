@@ -156,13 +156,25 @@ class Policy(Trunk):
         """
         tokenizer = loading.load_tokenizer(spec)
         model = loading.load_model(AutoModelForCausalLM, spec, dtype, device)
-        policy = cls(model, tokenizer, name=spec)
+        return cls.of(model, tokenizer, spec, lora=lora, gradient_checkpointing=gradient_checkpointing)
+
+    @classmethod
+    def of(
+        cls,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        name: str,
+        *,
+        lora: LoraSettings | None = None,
+        gradient_checkpointing: bool = False,
+    ) -> Policy:
+        """Makes a policy of a model in memory and probes it; see `load`."""
+        policy = cls(model, tokenizer, name)
         if gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
             model.train()  # transformers checkpoints in training mode only; dropout is off
-        policy.fallback_line = policy.probe(
-            policy._probe_example(), tolerance=1e-3 if dtype == "float32" else 0.3
-        )
+        exact = next(model.parameters()).dtype == torch.float32
+        policy.fallback_line = policy.probe(policy._probe_example(), tolerance=1e-3 if exact else 0.3)
         if lora is not None:
             policy._add_adapters(lora, gradient_checkpointing)
         return policy
