@@ -5,12 +5,18 @@ from __future__ import annotations
 import difflib
 
 from tightrope.errors import InputError
-from tightrope.objectives import bradley_terry, dpo, nll, ppo
+from tightrope.objectives import bradley_terry, dpo, nll, nll_chosen, ppo
 from tightrope.objectives.base import Card, Objective
 
 _OBJECTIVES: dict[str, Objective] = {
     objective.card.name: objective
-    for objective in (nll.OBJECTIVE, bradley_terry.OBJECTIVE, dpo.OBJECTIVE, ppo.OBJECTIVE)
+    for objective in (
+        nll.OBJECTIVE,
+        bradley_terry.OBJECTIVE,
+        dpo.OBJECTIVE,
+        nll_chosen.OBJECTIVE,
+        ppo.OBJECTIVE,
+    )
 }
 
 
