@@ -5,12 +5,68 @@ from __future__ import annotations
 import difflib
 
 from tightrope.errors import InputError
-from tightrope.objectives import bradley_terry, dpo, nll, ppo
+from tightrope.objectives import (
+    aot,
+    apo,
+    bco,
+    bradley_terry,
+    cpo,
+    discopop,
+    dno,
+    dpo,
+    dpop,
+    exo,
+    f_dpo,
+    gpo,
+    ipo,
+    kto,
+    ld_dpo,
+    ln_dpo,
+    nca,
+    nll,
+    nll_chosen,
+    orpo,
+    ppo,
+    r_dpo,
+    simpo,
+    slic,
+    sppo,
+    tdpo,
+    wpo,
+)
 from tightrope.objectives.base import Card, Objective
 
 _OBJECTIVES: dict[str, Objective] = {
     objective.card.name: objective
-    for objective in (nll.OBJECTIVE, bradley_terry.OBJECTIVE, dpo.OBJECTIVE, ppo.OBJECTIVE)
+    for objective in (
+        nll.OBJECTIVE,
+        nll_chosen.OBJECTIVE,
+        dpo.OBJECTIVE,
+        f_dpo.OBJECTIVE,
+        gpo.OBJECTIVE,
+        ipo.OBJECTIVE,
+        ln_dpo.OBJECTIVE,
+        ld_dpo.OBJECTIVE,
+        r_dpo.OBJECTIVE,
+        dpop.OBJECTIVE,
+        tdpo.OBJECTIVE,
+        wpo.OBJECTIVE,
+        exo.OBJECTIVE,
+        nca.OBJECTIVE,
+        apo.OBJECTIVE,
+        aot.OBJECTIVE,
+        discopop.OBJECTIVE,
+        sppo.OBJECTIVE,
+        dno.OBJECTIVE,
+        orpo.OBJECTIVE,
+        cpo.OBJECTIVE,
+        simpo.OBJECTIVE,
+        slic.OBJECTIVE,
+        kto.OBJECTIVE,
+        bco.OBJECTIVE,
+        bradley_terry.OBJECTIVE,
+        ppo.OBJECTIVE,
+    )
 }
 
 
