@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tightrope.errors import InputError
 
-Unit = Literal["tokens", "pairs", "responses"]
+Unit = Literal["tokens", "pairs", "responses", "bundles", "steps"]
 
 
 class Settings(BaseModel):
@@ -32,7 +32,7 @@ class Settings(BaseModel):
 class ObjectiveInputs:
     """Everything an objective may be a function of; what it does not need is None.
 
-    N learnt tokens, R responses, P pairs.
+    N learnt tokens, R responses, P pairs, S step ends, H outputs of a reward model's head.
     """
 
     response: Tensor  # [N] which response each learnt token belongs to, 0..R-1
@@ -46,6 +46,12 @@ class ObjectiveInputs:
     entropy: Tensor | None = None  # [N] nats
     values: Tensor | None = None  # [N]
     scores: Tensor | None = None  # [R]
+    heads: Tensor | None = None  # [R, H] all outputs at the last token; `scores` is the first
+    head_weight: Tensor | None = None  # [H, D]
+    token_scores: Tensor | None = None  # [N] read AT each learnt token
+    step_scores: Tensor | None = None  # [S, H] read at the last token of each step
+    step_labels: Tensor | None = None  # [S] -1 bad, 0 neutral, +1 good, NaN where nobody labelled
+    step_response: Tensor | None = None  # [S] 0..R-1
     weights: Tensor | None = None  # [R] multiplies the loss of what belongs to the response
     chosen_tokens: float | None = None  # mean learnt tokens of a pair's chosen response, over the WHOLE step
 
@@ -106,6 +112,9 @@ class Card:
     known_answer: str  # what must come out before the first update, in words
     when: str
     when_not: str
+    reads: Literal["last", "tokens", "steps"] = "last"  # where a reward model's head is read
+    layout: Literal["apart", "joint"] = "apart"  # `joint`: a pair is one text, in both orders
+    batching: Literal["pieces", "whole step"] = "pieces"  # `whole step`: a function of all its micro-batches at once
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,8 @@ class Objective:
         known: values of metrics (or of `loss`) that are certain before the first update.
         report: turns step means of metrics into figures that are not means themselves (a deviation, an
             explained variance).
+        reading: how a reward model trained this way is to be read (`models.reward.Reading`), kept beside its
+            weights.
     """
 
     card: Card
@@ -126,6 +137,7 @@ class Objective:
     function: Callable[[ObjectiveInputs, Any], Loss]
     known: Callable[[Any], dict[str, float]] = lambda settings: {}
     report: Callable[[Mapping[str, float]], dict[str, float]] = dict
+    reading: Callable[[Any], dict[str, Any]] = lambda settings: {}
 
     def __call__(self, inputs: ObjectiveInputs, settings: Any) -> Loss:
         """Returns the unreduced loss."""

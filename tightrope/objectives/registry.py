@@ -5,12 +5,36 @@ from __future__ import annotations
 import difflib
 
 from tightrope.errors import InputError
-from tightrope.objectives import bradley_terry, dpo, nll, ppo
+from tightrope.objectives import (
+    all_pairs,
+    bradley_terry,
+    cost,
+    dpo,
+    nll,
+    odin,
+    outcome,
+    pairwise,
+    plackett_luce,
+    ppo,
+    process,
+)
 from tightrope.objectives.base import Card, Objective
 
 _OBJECTIVES: dict[str, Objective] = {
     objective.card.name: objective
-    for objective in (nll.OBJECTIVE, bradley_terry.OBJECTIVE, dpo.OBJECTIVE, ppo.OBJECTIVE)
+    for objective in (
+        nll.OBJECTIVE,
+        bradley_terry.OBJECTIVE,
+        plackett_luce.OBJECTIVE,
+        all_pairs.OBJECTIVE,
+        cost.OBJECTIVE,
+        outcome.OBJECTIVE,
+        process.OBJECTIVE,
+        pairwise.OBJECTIVE,
+        odin.OBJECTIVE,
+        dpo.OBJECTIVE,
+        ppo.OBJECTIVE,
+    )
 }
 
 
