@@ -56,8 +56,8 @@ def plackett_luce_loss(scores: Tensor, ranks: Tensor, there: Tensor, ties: Ties 
     weights = rest.to(scores.dtype) + same
     if ties == "efron":
         size = same.sum(2).clamp(min=1)
-        already = same.tril(-1).sum(2)  # how many of its rank come before a response in the row
-        weights = rest + same * (1 - already / size)[:, :, None].to(scores.dtype)
+        already = same.tril(-1).sum(2).to(scores.dtype)  # how many of its rank come before a response in the row
+        weights = rest + same * (1 - already / size)[:, :, None]
     # Padding rows choose from themselves: a logsumexp over nothing has no gradient.
     eye = torch.eye(scores.shape[1], dtype=scores.dtype, device=scores.device)
     weights = torch.where(there[:, :, None], weights, eye)
