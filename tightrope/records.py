@@ -66,12 +66,16 @@ class Response:
 
 @dataclass(frozen=True)
 class Demonstration:
-    """An SFT example: a conversation whose assistant turns (or turns marked `train`) are learnt."""
+    """An SFT example: a conversation whose assistant turns (or turns marked `train`) are learnt.
+
+    `weight` multiplies its loss; None is 1.
+    """
 
     messages: tuple[Message, ...]
     id: str = ""
     tags: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    weight: float | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.objectives.toys import fixture_a, flat, owners, run
 from tightrope.errors import InputError
 from tightrope.objectives import registry
-from tightrope.objectives.base import Loss, Objective, ObjectiveInputs
+from tightrope.objectives.base import DATA, Loss, Objective, ObjectiveInputs
 from tightrope.objectives.bradley_terry import bradley_terry_loss
 from tightrope.objectives.dpo import dpo_loss
 from tightrope.objectives.kl import Estimator, kl_estimate
@@ -69,7 +69,7 @@ def micro_batch(data: dict[str, Tensor], bundles: range) -> ObjectiveInputs:
         values=data["values"][tokens],
         scores=data["scores"][responses],
         weights=torch.linspace(0.5, 2, 2 * len(LENGTHS), dtype=data["scores"].dtype)[responses],
-        chosen_tokens=sum(chosen for chosen, _ in LENGTHS) / len(LENGTHS),
+        step={"chosen_tokens": torch.tensor(sum(chosen for chosen, _ in LENGTHS) / len(LENGTHS))},
     )
 
 
@@ -221,8 +221,8 @@ def test_known_answers_come_out_when_policy_reference_and_sampler_are_one() -> N
 
 
 def test_the_step_wide_normaliser_is_asked_for_rather_than_guessed() -> None:
-    inputs = dataclasses.replace(fixture_a(), chosen_tokens=None)
-    with pytest.raises(InputError, match="nll_normaliser: sequence"):
+    inputs = dataclasses.replace(fixture_a(), step={})
+    with pytest.raises(ValueError, match="chosen_tokens of the whole step"):
         run("dpo", inputs, nll_weight=1.0, nll_normaliser="tokens")
 
 
@@ -237,9 +237,9 @@ def test_a_missing_column_is_named() -> None:
         ("dpo", {"beta": 0}, "greater than 0"),
         ("dpo", {"beta": float("nan")}, "finite"),
         ("dpo", {"label_smoothing": 0.5}, "less than 0.5"),
-        ("dpo", {"nll_normaliser": "batch"}, "'sequence' or 'tokens'"),
+        ("dpo", {"nll_normaliser": "batch"}, "'sequence', 'tokens' or 'none'"),
         ("dpo", {"betta": 0.1}, "Did you mean 'beta'"),
-        ("nll", {"beta": 0.1}, "Known: none"),
+        ("nll", {"beta": 0.1}, "Known: neftune_alpha"),
         ("bradley_terry", {"centring": -1}, "greater than or equal to 0"),
         ("ppo", {"clip_ratio": 1.0}, "less than 1"),
         ("ppo", {"clip_value": 0}, "greater than 0"),
@@ -259,11 +259,13 @@ def test_names_are_looked_up_with_a_suggestion() -> None:
 
 
 def test_every_card_is_complete() -> None:
-    known = {"demonstrations", "comparisons", "prompts", "reference", "reward", "value_head"}
+    known = {*DATA, "reference", "live_reference", "probes", "reward", "value_head"}
     for objective in registry.objectives():
         card = objective.card
         for field in dataclasses.fields(card):
-            assert getattr(card, field.name), f"{card.name}.{field.name}"
+            if field.name != "goes_wrong" or card.head == "lm":
+                assert getattr(card, field.name), f"{card.name}.{field.name}"
+        assert len(card.needs & set(DATA)) == 1
         assert card.needs <= known
         assert str(card.year) in card.paper
         assert objective.defaults() == objective.settings({}, where="test").model_dump()

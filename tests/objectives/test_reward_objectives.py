@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from tightrope.objectives import registry
 from tightrope.objectives.base import ObjectiveInputs
 from tightrope.objectives.bradley_terry import bradley_terry_loss
 from tightrope.objectives.cost import cost_loss
+from tightrope.objectives.odin import correlation, length_terms
 from tightrope.objectives.outcome import outcome_loss
 from tightrope.objectives.pairwise import pairwise_loss
 from tightrope.objectives.process import process_loss
@@ -245,3 +247,93 @@ def test_extreme_scores_stay_finite(size: float) -> None:
 def test_bad_settings_are_one_clear_error(name: str, given: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         registry.get(name).settings(given, where="stage 'reward'")
+
+
+def odin_step(quality: Tensor, length: Tensor, tokens: Sequence[int], *, size: int) -> tuple[float, list[Tensor]]:
+    """ODIN's loss and gradients of a step of responses (consecutive ones are pairs) in micro-batches of `size`."""
+    heads = torch.stack((quality, length), 1).detach().requires_grad_()
+    weight = tensor([[0.5, -1.0], [2.0, 0.1]], dtype=torch.float64, requires_grad=True)
+    parts = [slice(i, i + size) for i in range(0, len(tokens), size)]
+
+    def inputs(part: slice) -> ObjectiveInputs:
+        rows = [[0] * n for n in tokens[part]]
+        return ObjectiveInputs(
+            owners(rows),
+            len(rows),
+            heads=heads[part],
+            head_weight=weight,
+            pairs=torch.arange(len(rows)).reshape(-1, 2),
+            logprobs=torch.zeros(sum(map(len, rows)), dtype=torch.float64),
+        )
+
+    (statistic,) = registry.get("odin").statistics(None)
+    measured = [statistic.measure(inputs(part)) for part in parts]
+    whole = {name: torch.cat([m[name].detach() for m in measured]).double() for name in measured[0]}
+    settled = statistic.settle(whole, {})
+    total = 0.0
+    for part in parts:
+        loss = run("odin", dataclasses.replace(inputs(part), step=settled), length_weight=0.7, orthogonality=0.3)
+        value = loss.values.sum() / (len(tokens) / 2) + loss.others["responses"].sum() / len(tokens)
+        value.backward()
+        total += value.item()
+    assert heads.grad is not None and weight.grad is not None
+    return total, [heads.grad, weight.grad]
+
+
+def test_odin_worked_number() -> None:
+    quality, length, tokens = f64(0.2, 0.5, 0.1, 0.9), f64(0.1, 0.3, 0.2, 0.5), f64(10, 20, 30, 40)
+    assert correlation(quality, tokens).item() == pytest.approx(0.610658, abs=1e-6)
+    assert correlation(length, tokens).item() == pytest.approx(0.831522, abs=1e-6)
+    assert length_terms(quality, length, tokens).item() == pytest.approx(-0.220864, abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_odin_in_micro_batches_is_the_loss_and_gradient_of_the_whole_step(size: int) -> None:
+    draw = torch.Generator().manual_seed(3)
+    quality, length = (torch.randn(8, generator=draw, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    tokens = [3, 9, 1, 4, 4, 8, 2, 6]
+    weight = tensor([[0.5, -1.0], [2.0, 0.1]], dtype=torch.float64, requires_grad=True)
+    both = quality + length
+    ranking = torch.nn.functional.softplus(both[1::2] - both[0::2]).mean()  # two pairs and more: no sum inside
+    terms = length_terms(quality, length, tensor(tokens, dtype=torch.float64))
+    expected = ranking + 0.7 * terms + 0.3 * (weight[0] @ weight[1]).abs()
+    expected.backward()
+    total, (heads, weights) = odin_step(quality, length, tokens, size=size)
+    assert total == pytest.approx(expected.item(), abs=1e-12)
+    assert quality.grad is not None and length.grad is not None and weight.grad is not None
+    torch.testing.assert_close(heads, torch.stack((quality.grad, length.grad), 1), atol=1e-12, rtol=0)
+    torch.testing.assert_close(weights, weight.grad)
+
+
+def test_odin_without_any_spread_of_scores_or_lengths_stays_finite() -> None:
+    for tokens in ([3, 3, 3, 3], [1, 2, 3, 4]):
+        total, grads = odin_step(torch.zeros(4, dtype=torch.float64), f64(0.1, 0.2, 0.3, 0.4), tokens, size=2)
+        assert math.isfinite(total) and all(g.isfinite().all() for g in grads)
+
+
+def test_odin_removes_a_planted_length_effect() -> None:
+    """Preferred is what has quality and, more, length; both are known features. The kept head finds quality alone."""
+    draw = torch.Generator().manual_seed(0)
+    tokens = torch.randint(5, 60, (400,), generator=draw)
+    length = (tokens - tokens.double().mean()) / tokens.double().std()
+    features = torch.stack((torch.randn(400, generator=draw, dtype=torch.float64), length), 1)
+    truth = features @ f64(1.0, 2.0)
+    chosen_first = torch.sigmoid(truth[0::2] - truth[1::2])  # exact soft labels: both orders, weighted
+
+    def odin_loss(weight: Tensor) -> Tensor:
+        heads = features @ weight.T
+        gap = heads.sum(1)[0::2] - heads.sum(1)[1::2]
+        # softplus(-gap) = -log sigmoid(gap) for a win; softplus(gap) - softplus(-gap) = gap
+        soft = torch.nn.functional.softplus(-gap) + (1 - chosen_first) * gap
+        return soft.mean() + length_terms(heads[:, 0], heads[:, 1], tokens.double()) + (weight[0] @ weight[1]).abs()
+
+    weight = tensor([[0.3, 0.4], [0.1, 0.2]], dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.Adam([weight], lr=0.01)
+    for _ in range(1500):
+        optimiser.zero_grad()
+        odin_loss(weight).backward()
+        optimiser.step()
+    quality = (features @ weight.detach().T)[:, 0]
+    assert abs(correlation(quality, tokens.double()).item()) < 0.05
+    assert correlation(quality, features[:, 0]).item() > 0.95
+    assert abs(correlation(truth, tokens.double()).item()) > 0.8  # what a plain reward model would have learnt

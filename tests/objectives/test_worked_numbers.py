@@ -13,8 +13,9 @@ from tightrope.objectives import registry
 from tightrope.objectives.advantages import gae, whiten
 from tightrope.objectives.base import ObjectiveInputs
 from tightrope.objectives.bradley_terry import bradley_terry_loss
-from tightrope.objectives.dpo import chosen_nll, dpo_loss
+from tightrope.objectives.dpo import dpo_loss
 from tightrope.objectives.kl import Estimator, KLController, kl_estimate
+from tightrope.objectives.nll_chosen import chosen_nll
 from tightrope.objectives.ppo import explained_variance, ppo_policy_loss, ppo_value_loss
 
 ROLLOUT, VALUES = flat([[-0.5, -1.2, -0.3]]), flat([[0.2, 0.1, 0.4]])

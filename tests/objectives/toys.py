@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, tensor
@@ -33,6 +34,7 @@ def pair_inputs(
     *,
     swap: bool = False,
     chosen_tokens: float | None = None,
+    **more: Any,
 ) -> ObjectiveInputs:
     """Consecutive responses as (chosen, rejected) pairs."""
     responses = int(response.max()) + 1
@@ -44,7 +46,8 @@ def pair_inputs(
         pairs=pairs.flip(1) if swap else pairs,
         margins=torch.zeros(len(pairs), dtype=torch.float64),
         columns={"reference_logprobs": reference},
-        chosen_tokens=chosen_tokens,
+        step={} if chosen_tokens is None else {"chosen_tokens": tensor(chosen_tokens)},
+        **more,
     )
 
 

@@ -68,6 +68,8 @@ class Example:
             (0 best); empty means none.
         columns: per-token data aligned with the learnt tokens of all responses in order, each [n].
         weight: multiplies this example's losses.
+        probes: how many of the last responses are never learnt: only read, without gradient, before the step's
+            first gradient (KTO's mismatched response). They are not in pairs.
     """
 
     key: str
@@ -78,6 +80,7 @@ class Example:
     labels: tuple[float, ...] = ()
     columns: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     weight: float = 1.0
+    probes: int = 0
 
     def __post_init__(self) -> None:
         if not self.prompt_ids:
@@ -101,6 +104,26 @@ class Example:
     def learned(self) -> int:
         """Learnt tokens of all responses."""
         return sum(response.learned for response in self.responses)
+
+    def learnt(self) -> Example:
+        """Returns the example without its probes."""
+        return self._part(0, len(self.responses) - self.probes) if self.probes else self
+
+    def probing(self) -> Example:
+        """Returns the example with its probes alone, as responses like others."""
+        part = self._part(len(self.responses) - self.probes, len(self.responses))
+        return dataclasses.replace(part, pairs=(), margins=())
+
+    def _part(self, first: int, stop: int) -> Example:
+        start = sum(response.learned for response in self.responses[:first])
+        end = start + sum(response.learned for response in self.responses[first:stop])
+        return dataclasses.replace(
+            self,
+            responses=self.responses[first:stop],
+            labels=self.labels[first:stop],
+            columns={name: column[start:end] for name, column in self.columns.items()},
+            probes=0,
+        )
 
     def with_columns(self, **columns: NDArray[np.float32]) -> Example:
         """Returns the example with more per-token columns, each [learned]."""
@@ -260,6 +283,7 @@ def split_branches(example: Example) -> list[Example]:
                 pairs=(),
                 margins=(),
                 labels=example.labels[len(out) : len(out) + 1],
+                probes=0,
                 columns={name: column[start:stop] for name, column in example.columns.items()},
             )
         )

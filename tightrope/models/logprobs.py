@@ -20,10 +20,11 @@ CHUNK_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class TokenLogprobs:
-    """Per learnt token: log-probability of the target, and the entropy when asked for (nats)."""
+    """Per learnt token: log-probability of the target, and what else was asked for (nats)."""
 
     logprobs: Tensor  # [N] float32
     entropy: Tensor | None = None  # [N] float32
+    collision: Tensor | None = None  # [N] float32, log sum_v p_v^2, without gradient
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def token_logprobs(
     *,
     temperature: float = 1.0,
     entropy: bool = False,
+    collision: bool = False,
 ) -> TokenLogprobs:
     """Log-probabilities of `target` predicted from `hidden[source]`.
 
@@ -72,12 +74,13 @@ def token_logprobs(
         target: [N] ... this token id.
         temperature: logits are divided by it, as in sampling; must be positive.
         entropy: also return the entropy of each predicting distribution (differentiable).
+        collision: also return log sum_v p_v^2 of each predicting distribution (not differentiable).
     """
     picked = hidden.index_select(0, source)
-    logprobs, entropies = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
-        picked, head.weight, head.bias, target, head.scale, head.softcap, temperature, entropy
+    logprobs, entropies, collisions = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
+        picked, head.weight, head.bias, target, head.scale, head.softcap, temperature, entropy, collision
     )
-    return TokenLogprobs(logprobs, entropies if entropy else None)
+    return TokenLogprobs(logprobs, entropies if entropy else None, collisions if collision else None)
 
 
 def _logits(
@@ -113,10 +116,12 @@ class _TokenLogprobs(torch.autograd.Function):
         softcap: float | None,
         temperature: float,
         entropy: bool,
-    ) -> tuple[Tensor, Tensor]:
+        collision: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         tokens = len(target)
         logprobs = hidden.new_empty(tokens, dtype=torch.float32)
         entropies = hidden.new_zeros(tokens if entropy else 0, dtype=torch.float32)
+        collisions = hidden.new_zeros(tokens if collision else 0, dtype=torch.float32)
         normaliser = hidden.new_empty(tokens, dtype=torch.float32)
         chunk = _chunk(len(weight))
         for at in range(0, tokens, chunk):
@@ -124,16 +129,19 @@ class _TokenLogprobs(torch.autograd.Function):
             logits = _logits(hidden[part], weight, bias, scale, softcap, temperature)
             normaliser[part] = torch.logsumexp(logits, -1)
             logprobs[part] = logits.gather(1, target[part, None])[:, 0] - normaliser[part]
+            if collision:
+                collisions[part] = torch.logsumexp(2 * logits, -1) - 2 * normaliser[part]
             if entropy:
                 logits -= normaliser[part, None]
                 entropies[part] = -(logits.exp() * logits).sum(-1)
+        ctx.mark_non_differentiable(collisions)
         ctx.save_for_backward(hidden, weight, bias, target, normaliser, entropies)
         ctx.settings = (scale, softcap, temperature, entropy)
-        return logprobs, entropies
+        return logprobs, entropies, collisions
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_logprobs, grad_entropy = grads
+        grad_logprobs, grad_entropy, _ = grads
         hidden, weight, bias, target, normaliser, entropies = ctx.saved_tensors
         scale, softcap, temperature, entropy = ctx.settings
         want_hidden, want_weight, want_bias = ctx.needs_input_grad[:3]
@@ -173,6 +181,7 @@ class _TokenLogprobs(torch.autograd.Function):
             grad_hidden,
             None if grad_weight is None else grad_weight.to(weight.dtype),
             None if grad_bias is None or bias is None else grad_bias.to(bias.dtype),
+            None,
             None,
             None,
             None,

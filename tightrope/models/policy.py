@@ -64,8 +64,26 @@ class Trunk:
         """Where the weights are."""
         return next(self.model.parameters()).device
 
-    def hidden(self, batch: TokenBatch) -> Tensor:
-        """Returns the last hidden states [T, D] of a packed batch."""
+    def hidden(self, batch: TokenBatch, *, noise: Tensor | None = None) -> Tensor:
+        """Returns the last hidden states [T, D] of a packed batch.
+
+        Args:
+            batch: the bundles.
+            noise: [T, D] added to the input embeddings, once, in this call.
+        """
+        if noise is None:
+            return self._hidden(batch)
+        added = noise
+        if not self.shares_prompts:
+            added = noise[BranchRows.of(batch.layout).gather.to(noise.device)]
+        embeddings = self.model.get_input_embeddings()
+        hook = embeddings.register_forward_hook(lambda module, inputs, out: out + added.to(out.dtype))
+        try:
+            return self._hidden(batch)
+        finally:
+            hook.remove()
+
+    def _hidden(self, batch: TokenBatch) -> Tensor:
         run = loading.backbone(self.model)
         if self.shares_prompts:
             out = run(
@@ -205,11 +223,23 @@ class Policy(Trunk):
         return self.logprobs_of(self.hidden(batch), batch, temperature=temperature, entropy=entropy)
 
     def logprobs_of(
-        self, hidden: Tensor, batch: TokenBatch, *, temperature: float = 1.0, entropy: bool = False
+        self,
+        hidden: Tensor,
+        batch: TokenBatch,
+        *,
+        temperature: float = 1.0,
+        entropy: bool = False,
+        collision: bool = False,
     ) -> TokenLogprobs:
         """The same from hidden states [T, D] that other heads read too."""
         return token_logprobs(
-            hidden, self.head, batch.source, batch.target, temperature=temperature, entropy=entropy
+            hidden,
+            self.head,
+            batch.source,
+            batch.target,
+            temperature=temperature,
+            entropy=entropy,
+            collision=collision,
         )
 
     def score_tokens(

@@ -20,6 +20,11 @@ from torch import Tensor
 from tightrope.errors import InputError
 
 Unit = Literal["tokens", "pairs", "responses", "bundles", "steps"]
+Reads = Literal["lengths", "logprobs", "scores", "probes"]
+Extra = Literal["entropy", "collision", "divergence"]
+
+# What a record can be; an objective's card names one of them among its needs.
+DATA = ("demonstrations", "comparisons", "ratings", "rankings", "safety", "steps", "prompts")
 
 
 class Settings(BaseModel):
@@ -44,6 +49,8 @@ class ObjectiveInputs:
     bundle: Tensor | None = None  # [R] which bundle (prompt) each response answers
     columns: Mapping[str, Tensor] = field(default_factory=dict)  # each [N]
     entropy: Tensor | None = None  # [N] nats
+    collision: Tensor | None = None  # [N] log sum_v p_v^2, without gradient
+    divergence: Tensor | None = None  # [N] nats, KL(ref || pi) over the whole vocabulary
     values: Tensor | None = None  # [N]
     scores: Tensor | None = None  # [R]
     heads: Tensor | None = None  # [R, H] all outputs at the last token; `scores` is the first
@@ -53,7 +60,7 @@ class ObjectiveInputs:
     step_labels: Tensor | None = None  # [S] -1 bad, 0 neutral, +1 good, NaN where nobody labelled
     step_response: Tensor | None = None  # [S] 0..R-1
     weights: Tensor | None = None  # [R] multiplies the loss of what belongs to the response
-    chosen_tokens: float | None = None  # mean learnt tokens of a pair's chosen response, over the WHOLE step
+    step: Mapping[str, Tensor] = field(default_factory=dict)  # of the WHOLE optimiser step; see `Statistic`
 
     def need(self, name: str) -> Tensor:
         """Returns a field or column that must be there.
@@ -65,6 +72,16 @@ class ObjectiveInputs:
         if value is None:
             raise ValueError(f"the objective needs {name}, which the batch does not carry")
         return value
+
+    def known(self, name: str) -> Tensor:
+        """Returns a figure of the whole optimiser step, in the type and on the device of the log-probs.
+
+        Raises:
+            ValueError: nobody measured it: guessing it from a micro-batch would make the loss depend on micro-batches.
+        """
+        if name not in self.step:
+            raise ValueError(f"the objective needs {name} of the whole step, which was not measured")
+        return self.step[name].to(self.response.device, self.need("logprobs").dtype)
 
     def summed(self, values: Tensor) -> Tensor:
         """Sums values [N] by response, giving [R]; a response without learnt tokens gives 0."""
@@ -89,10 +106,42 @@ class ObjectiveInputs:
 
 @dataclass(frozen=True)
 class Loss:
-    """An unreduced loss and unreduced, detached metrics; the loop takes means over the whole step."""
+    """An unreduced loss and unreduced, detached metrics; the loop takes means over the whole step.
 
-    values: Tensor  # [units]
+    Attributes:
+        values: one per unit of the objective's card.
+        metrics: each a vector of its own length.
+        others: terms of a sum that are counted in other units than the card's, each [units of that name].
+    """
+
+    values: Tensor
     metrics: dict[str, Tensor] = field(default_factory=dict)
+    others: Mapping[Unit, Tensor] = field(default_factory=dict)
+
+
+def step_means(values: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The mean of every measured figure over the step: what most statistics settle to."""
+    return {name: value.mean() for name, value in values.items() if value.numel()}
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Figures of the whole optimiser step that an objective must know before its first gradient.
+
+    The loop measures all micro-batches of the step without gradient, puts their values together, and hands what
+    `settle` makes of them to every micro-batch as `ObjectiveInputs.step`: the loss then cannot depend on the
+    micro-batches. What `settle` returned for the step before comes back to it, and is part of a checkpoint.
+
+    Attributes:
+        reads: what is measured: `lengths` (no model runs), `logprobs` or `scores` of the responses that are learnt,
+            or log-probs of the `probes` (see `Example.probes`).
+        measure: unreduced figures, each a vector.
+        settle: (values of the whole step in float64, what it returned before) to figures.
+    """
+
+    reads: Reads
+    measure: Callable[[ObjectiveInputs], dict[str, Tensor]]
+    settle: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]] = step_means
 
 
 @dataclass(frozen=True)
@@ -104,7 +153,7 @@ class Card:
     paper: str
     year: int
     formula: str
-    needs: frozenset[str]  # of: demonstrations, comparisons, prompts, reference, reward, value_head
+    needs: frozenset[str]  # one of DATA, and of: reference, live_reference, probes, reward, value_head
     head: Literal["lm", "reward", "lm+value"]
     unit: Unit
     headline: tuple[str, str]  # the two numbers in the progress bar
@@ -114,7 +163,12 @@ class Card:
     when_not: str
     reads: Literal["last", "tokens", "steps"] = "last"  # where a reward model's head is read
     layout: Literal["apart", "joint"] = "apart"  # `joint`: a pair is one text, in both orders
-    batching: Literal["pieces", "whole step"] = "pieces"  # `whole step`: a function of all its micro-batches at once
+    goes_wrong: str = ""  # what people see when it does not work, and why
+
+    @property
+    def data(self) -> str:
+        """The kind of records it learns from, one of `DATA`."""
+        return next(kind for kind in DATA if kind in self.needs)
 
 
 @dataclass(frozen=True)
@@ -128,7 +182,10 @@ class Objective:
         known: values of metrics (or of `loss`) that are certain before the first update.
         report: turns step means of metrics into figures that are not means themselves (a deviation, an
             explained variance).
-        reading: how a reward model trained this way is to be read (`models.reward.Reading`), kept beside its
+        statistics: what it must know of the whole step before its first gradient.
+        extras: further per-token figures it reads.
+        embedding_noise: NEFTune's alpha; noise is added while learning and never while measuring.
+        reading: how a reward model trained this way is to be read (`models.reading.Reading`), kept beside its
             weights.
     """
 
@@ -137,6 +194,9 @@ class Objective:
     function: Callable[[ObjectiveInputs, Any], Loss]
     known: Callable[[Any], dict[str, float]] = lambda settings: {}
     report: Callable[[Mapping[str, float]], dict[str, float]] = dict
+    statistics: Callable[[Any], tuple[Statistic, ...]] = lambda settings: ()
+    extras: Callable[[Any], frozenset[Extra]] = lambda settings: frozenset()
+    embedding_noise: Callable[[Any], float] = lambda settings: 0.0
     reading: Callable[[Any], dict[str, Any]] = lambda settings: {}
 
     def __call__(self, inputs: ObjectiveInputs, settings: Any) -> Loss:

@@ -16,8 +16,6 @@ and pull against each other, as in the paper; such rows are counted when they ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -79,12 +77,6 @@ def cost(inputs: ObjectiveInputs, settings: CostSettings) -> Loss:
     return Loss(inputs.weighted(losses, w), metrics)
 
 
-def _report(means: Mapping[str, float]) -> dict[str, float]:
-    """A step without one of the two classes has no mean cost of it."""
-    absent = {0.0: "cost_harmful", 1.0: "cost_safe"}.get(means["share_harmful"])
-    return {name: value for name, value in means.items() if name != absent}
-
-
 OBJECTIVE = Objective(
     Card(
         name="cost",
@@ -103,5 +95,5 @@ OBJECTIVE = Objective(
     ),
     CostSettings,
     cost,
-    report=_report,
+    reading=lambda settings: {"kind": "cost"},
 )

@@ -2,15 +2,23 @@
 
     rho(y) = log pi(y) - log ref(y)                     summed over tokens, end of turn included
     h      = rho(y_w) - rho(y_l)
-    L      = -(1-e) log sigmoid(beta h) - e log sigmoid(-beta h)  +  a NLL(y_w)
+    L      = -log sigmoid(beta h)  +  a NLL(y_w)
 
-Rafailov et al. 2023, 2305.18290; label smoothing e is cDPO (Mitchell 2023). Sums, not means: the
-length-normalised form is another method with another beta and another optimum.
+Rafailov et al. 2023, 2305.18290. Sums, not means: the length-normalised form (`ln_dpo`) is another method with
+another beta and another optimum.
 
-The NLL term keeps the chosen response likely while the margin grows. Frameworks divide it differently, so
-the normaliser is named: `sequence` is the mean over each chosen response's own tokens, then over pairs
-(iterative RPO, Pang et al. 2024, 2404.19733); `tokens` is the mean over all chosen tokens of the optimiser
-step (RPO as TRL mixes it), which weights long responses more.
+When a share e of the labels is flipped, `smoothing` names what to do about it:
+
+* `conservative` (cDPO, Mitchell 2023): -(1-e) log sigmoid(beta h) - e log sigmoid(-beta h). The gradient vanishes at
+  beta h = logit(1-e), so nothing runs away; on noisy data the optimum is pulled towards the reference.
+* `robust` (rDPO, Chowdhury et al. 2024, 2403.00409): [-(1-e) log sigmoid(beta h) + e log sigmoid(-beta h)] / (1-2e).
+  Unbiased: its mean over flipped labels is the clean loss. A single pair can make it arbitrarily negative: clip
+  gradients.
+
+TRL 1.16 accepts label smoothing for its sigmoid loss and ignores it.
+
+The NLL term keeps the chosen response likely while the margin grows (RPO, iterative RPO, Llama 3); its normaliser is
+named, see `nll_chosen`.
 """
 
 from __future__ import annotations
@@ -22,8 +30,11 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.errors import InputError
 from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.nll_chosen import NORMALISER, Normaliser, chosen_tokens, normalised_nll
+from tightrope.objectives.pairs import PairSums, pair_metrics
+
+Smoothing = Literal["conservative", "robust"]
 
 
 class DpoSettings(Settings):
@@ -32,16 +43,14 @@ class DpoSettings(Settings):
     beta: float = Field(
         0.1, gt=0, allow_inf_nan=False, description="Tie to the reference; larger stays closer. 0.01 to 0.5."
     )
-    label_smoothing: float = Field(
-        0.0, ge=0, lt=0.5, description="Probability that a label is flipped (cDPO); 0 to 0.2."
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Probability that a label is flipped; 0 to 0.2.")
+    smoothing: Smoothing = Field(
+        "conservative", description="What flipped labels do to the loss: `conservative` (cDPO) or `robust` (rDPO)."
     )
     nll_weight: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="Weight of the chosen response's NLL; 0, or 0.005 to 1."
     )
-    nll_normaliser: Literal["sequence", "tokens"] = Field(
-        "sequence",
-        description="NLL as a mean over each response's own tokens, or over all chosen tokens of the step.",
-    )
+    nll_normaliser: Normaliser = Field("sequence", description=NORMALISER)
 
 
 def dpo_loss(
@@ -51,6 +60,7 @@ def dpo_loss(
     reference_rejected_logps: Tensor,
     beta: float,
     label_smoothing: float = 0.0,
+    smoothing: Smoothing = "conservative",
 ) -> Tensor:
     """Returns the preference loss per pair, [P].
 
@@ -60,82 +70,35 @@ def dpo_loss(
         reference_chosen_logps: [P].
         reference_rejected_logps: [P].
         beta: tie to the reference.
-        label_smoothing: probability that a label is flipped.
+        label_smoothing: probability e that a label is flipped.
+        smoothing: what flipped labels do.
     """
     chosen_logratios = policy_chosen_logps - reference_chosen_logps
     rejected_logratios = policy_rejected_logps - reference_rejected_logps
     h = chosen_logratios - rejected_logratios
-    return -(1 - label_smoothing) * logsigmoid(beta * h) - label_smoothing * logsigmoid(-beta * h)
-
-
-def chosen_nll(policy_chosen_logps: Tensor, normaliser: Tensor | float) -> Tensor:
-    """Returns the NLL term per pair, [P], to be averaged over pairs.
-
-    Args:
-        policy_chosen_logps: [P] nats, summed over tokens.
-        normaliser: [P] own length of each chosen response, or the mean of these lengths over the optimiser
-            step: dividing every pair by that mean makes the mean over pairs the mean over tokens.
-    """
-    return -policy_chosen_logps / normaliser
+    e = label_smoothing
+    if smoothing == "robust":
+        return (-(1 - e) * logsigmoid(beta * h) + e * logsigmoid(-beta * h)) / (1 - 2 * e)
+    return -(1 - e) * logsigmoid(beta * h) - e * logsigmoid(-beta * h)
 
 
 def dpo(inputs: ObjectiveInputs, settings: DpoSettings) -> Loss:
-    """Per-pair loss [P]; see the module's docstring.
-
-    Raises:
-        InputError: `nll_normaliser: tokens` without the step's mean chosen length in the inputs.
-    """
-    pairs, logprobs = inputs.need("pairs"), inputs.need("logprobs")
-    policy = inputs.summed(logprobs)
-    reference = inputs.summed(inputs.need("reference_logprobs"))
-    lengths = inputs.lengths()
-    chosen, rejected = pairs[:, 0], pairs[:, 1]
+    """Per-pair loss [P]; see the module's docstring."""
+    sums = PairSums.of(inputs)
     preference = dpo_loss(
-        policy[chosen],
-        policy[rejected],
-        reference[chosen],
-        reference[rejected],
+        sums.policy_chosen_logps,
+        sums.policy_rejected_logps,
+        sums.reference_chosen_logps,
+        sums.reference_rejected_logps,
         settings.beta,
         settings.label_smoothing,
+        settings.smoothing,
     )
-    own_length = lengths[chosen].clamp(min=1)
     losses = preference
     if settings.nll_weight:
-        normaliser = own_length if settings.nll_normaliser == "sequence" else _step_length(inputs)
-        losses = losses + settings.nll_weight * chosen_nll(policy[chosen], normaliser)
-    ratios = (policy - reference).detach()
-    h = ratios[chosen] - ratios[rejected]
-    metrics = {
-        "accuracy": 0.5 * (1 + h.sign()),  # undecided is half right, so swapping gives 1 - accuracy
-        "margin": settings.beta * h,
-        "preference_loss": preference.detach(),
-        "reward_chosen": settings.beta * ratios[chosen],
-        "reward_rejected": settings.beta * ratios[rejected],
-        "logps_chosen": policy[chosen].detach(),
-        "logps_rejected": policy[rejected].detach(),
-        "nll_chosen": chosen_nll(policy[chosen].detach(), own_length),
-        "displaced": (ratios[chosen] < 0).to(ratios.dtype),  # chosen became less likely than it was
-        "tokens_chosen": lengths[chosen],
-        "tokens_rejected": lengths[rejected],
-    }
-    if inputs.entropy is not None:
-        metrics["entropy"] = inputs.entropy.detach()
-    return Loss(inputs.weighted(losses, chosen), metrics)
-
-
-def _step_length(inputs: ObjectiveInputs) -> float:
-    # The micro-batch's own mean would do silently, and make the loss depend on the micro-batches.
-    if inputs.chosen_tokens is None:
-        raise InputError(
-            "the mean chosen length of the optimiser step is not known here",
-            where="nll_normaliser: tokens",
-            remedy="Use nll_normaliser: sequence, or hand in `chosen_tokens`.",
-        )
-    return inputs.chosen_tokens
-
-
-def _known(settings: DpoSettings) -> dict[str, float]:
-    return {"preference_loss": math.log(2.0), "margin": 0.0}
+        losses = losses + settings.nll_weight * normalised_nll(inputs, sums, settings.nll_normaliser)
+    rewards = (settings.beta * sums.chosen_logratios, settings.beta * sums.rejected_logratios)
+    return Loss(inputs.weighted(losses, sums.chosen), pair_metrics(inputs, sums, preference, *rewards))
 
 
 OBJECTIVE = Objective(
@@ -153,8 +116,13 @@ OBJECTIVE = Objective(
         known_answer="Policy and reference are one model: preference loss ln 2 = 0.693147, margin 0.",
         when="Comparisons near what the policy itself says; after SFT.",
         when_not="Off-policy pairs without SFT first or an NLL term: both likelihoods fall (displacement).",
+        goes_wrong="Answers grow longer: sums of log-probs pay for length, and so do most judges (r_dpo, ld_dpo, "
+        "ln_dpo and simpo answer that). `displaced` near 1 means the chosen responses themselves became unlikely: "
+        "add nll_weight 0.2, or lower the rate. A first loss other than ln 2 is stopped: the reference is not the "
+        "start.",
     ),
     DpoSettings,
     dpo,
-    _known,
+    lambda settings: {"preference_loss": math.log(2.0), "margin": 0.0},
+    statistics=lambda settings: chosen_tokens(settings.nll_normaliser) if settings.nll_weight else (),
 )

@@ -14,7 +14,6 @@ An outcome model asked about unfinished solutions is too pessimistic: it learnt 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -68,12 +67,6 @@ def outcome(inputs: ObjectiveInputs, settings: OutcomeSettings) -> Loss:
     return Loss(losses * weights, metrics)
 
 
-def _report(means: Mapping[str, float]) -> dict[str, float]:
-    """A step without one of the two classes has no mean score of it."""
-    absent = {0.0: "score_right", 1.0: "score_wrong"}.get(means["share_right"])
-    return {name: value for name, value in means.items() if name != absent}
-
-
 OBJECTIVE = Objective(
     Card(
         name="outcome",
@@ -93,5 +86,5 @@ OBJECTIVE = Objective(
     ),
     OutcomeSettings,
     outcome,
-    report=_report,
+    reading=lambda settings: {"kind": "outcome"},
 )

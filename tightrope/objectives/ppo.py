@@ -164,9 +164,13 @@ OBJECTIVE = Objective(
         known_answer="Policy and sampler are one model: ratio 1, clip fraction 0, approximate KL 0.",
         when="A reward that can be computed for new text: a reward model, a verifier, or both.",
         when_not="A reward that grows with length or can be gamed: PPO finds out.",
+        goes_wrong="Score and length climb together while the win rate falls: the reward is being gamed; lower the "
+        "rate, raise kl_coefficient, or penalise length. Ratios far from 1 in the first pass are stopped: sampler and "
+        "trainer differ.",
     ),
     PpoSettings,
     ppo,
     _known,
     _report,
+    extras=lambda settings: frozenset({"entropy"}),
 )

@@ -13,7 +13,6 @@ as correct (Lightman's best), or the minimum, which does not shrink with the num
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -35,6 +34,9 @@ class ProcessSettings(Settings):
     )
     aggregate: Literal["product", "min", "last", "mean"] = Field(
         "product", description="How a solution's score is put together from its steps when it is read."
+    )
+    separator: str = Field(
+        "\n", min_length=1, description="Ends a step when a text that comes without steps is scored."
     )
 
 
@@ -70,13 +72,6 @@ def process(inputs: ObjectiveInputs, settings: ProcessSettings) -> Loss:
     return Loss(inputs.weighted(losses, owner), metrics)
 
 
-def _report(means: Mapping[str, float]) -> dict[str, float]:
-    """`found_wrong` is the share of wrong steps that were found; a step of training without any has none."""
-    if means["share_correct"] == 1.0:
-        return {name: value for name, value in means.items() if name != "found_wrong"}
-    return dict(means)
-
-
 OBJECTIVE = Objective(
     Card(
         name="process",
@@ -96,10 +91,10 @@ OBJECTIVE = Objective(
     ),
     ProcessSettings,
     process,
-    report=_report,
     reading=lambda settings: {
         "kind": "process",
         "outputs": settings.outputs,
         "aggregate": settings.aggregate,
+        "separator": settings.separator,
     },
 )

@@ -11,6 +11,7 @@ from tightrope.objectives import (
     cost,
     dpo,
     nll,
+    nll_chosen,
     odin,
     outcome,
     pairwise,
@@ -33,6 +34,7 @@ _OBJECTIVES: dict[str, Objective] = {
         pairwise.OBJECTIVE,
         odin.OBJECTIVE,
         dpo.OBJECTIVE,
+        nll_chosen.OBJECTIVE,
         ppo.OBJECTIVE,
     )
 }

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tightrope.data.convert import convert
 from tightrope.errors import WorkError
 from tightrope.files import read_jsonl, write_jsonl
 from tightrope.judges.order import both_orders
@@ -62,6 +63,8 @@ def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int)
         )
     write_jsonl(folder.data / "comparisons.jsonl", (to_json(c) for c in comparisons))
     write_jsonl(folder.data / "demonstrations.jsonl", (to_json(d) for d in demonstrations))
+    ratings, _ = convert(comparisons, "rating")
+    write_jsonl(folder.data / "ratings.jsonl", (to_json(r) for r in ratings))
     lengths = np.array([[len(c.chosen.text), len(c.rejected.text)] for c in comparisons])
     return {
         "prompts": len(prompts),

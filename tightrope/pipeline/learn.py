@@ -1,4 +1,4 @@
-"""The learning stages: sft, reward, dpo and ppo, all through the one loop.
+"""The learning stages, whatever their method, through the one loop: what a method needs is on its objective's card.
 
 Model in, records encoded, reference attached, loop, model out. What is trained is shown before step 1,
 and the saved model is read back before the stage counts as done.
@@ -7,6 +7,7 @@ and the saved model is read back before the stage counts as done.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,18 @@ from numpy.typing import NDArray
 from tightrope.data.audit import render
 from tightrope.data.batch import Example
 from tightrope.data.convert import convert
-from tightrope.data.encode import encode
+from tightrope.data.encode import RECORDS, encode, kind_name
+from tightrope.data.mismatch import with_mismatched
 from tightrope.files import write_jsonl
 from tightrope.models.heads import ScalarHead
 from tightrope.models.policy import LoraSettings, Policy
 from tightrope.models.reward import RewardModel
-from tightrope.objectives import registry
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.folders import StageFolder
 from tightrope.pipeline.rewarding import reward_function
+from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import TrainStage
-from tightrope.records import Comparison, Demonstration, Prompt, Record, Sampled, to_json
+from tightrope.records import Prompt, Record, Sampled, to_json
 from tightrope.rollouts.local import sample
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 from tightrope.training.learner import Learner
@@ -35,7 +37,6 @@ from tightrope.training.loop import Watchers, train
 from tightrope.training.rollouts import RolloutSource
 from tightrope.training.sources import DiskSource, Source, weights_fingerprint, with_reference
 
-OBJECTIVES = {"sft": "nll", "reward": "bradley_terry", "dpo": "dpo", "ppo": "ppo"}
 SHOWN_ROWS = 3
 SAMPLE_PROMPTS = 4
 
@@ -43,12 +44,12 @@ SAMPLE_PROMPTS = 4
 def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) -> dict[str, Any]:
     """Runs or resumes the stage and returns its summary."""
     torch.manual_seed(seed)
-    objective = registry.get(OBJECTIVES[stage.method])
-    settings = objective.settings(stage.objective, where=f"stage {stage.name!r}, objective")
+    objective, settings = resolve(stage.method, stage.objective, where=f"stage {stage.name!r}, objective")
+    card = objective.card
     spec = run.model_spec(stage.model)
     lora = LoraSettings(stage.lora.rank, stage.lora.alpha) if stage.lora else None
     model: Policy | RewardModel
-    if stage.method == "reward":
+    if card.head == "reward":
         model = RewardModel.load(
             spec,
             dtype=run.recipe.dtype,
@@ -70,7 +71,8 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     value_head: ScalarHead | None = None
     source: Source
     prompts: list[Prompt] = []
-    if stage.method == "ppo":
+    reference: Policy | None = None
+    if card.data == "prompts":
         assert isinstance(model, Policy) and stage.prompts is not None
         prompts, account = run.prompts(stage.prompts, seed=seed)
         value_head = ScalarHead(model.config.get_text_config().hidden_size, seed=seed, scale=0.1).to(
@@ -88,29 +90,45 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         )
         temperature = stage.rollouts.temperature
     else:
-        records, account = _records(run, stage, seed)
+        kind = RECORDS[card.data]
+        records, account = _records(run, stage, kind_name(kind), seed)
         encoding = encode(
             records,
             model.chat,
-            kind=Demonstration if stage.method == "sft" else Comparison,
+            kind=kind,
             max_tokens=stage.max_tokens,
+            needed_by=f"stage {stage.name!r}, {stage.method}",
+            desirable_above=stage.desirable_above,
         )
-        account |= encoding.account()
         examples = encoding.examples
+        if "probes" in card.needs:
+            examples, left_out = with_mismatched(examples, seed=seed, max_tokens=stage.max_tokens)
+            encoding.dropped["no response of another prompt fits behind this one"] += left_out
+        account |= replace(encoding, examples=examples, dropped=+encoding.dropped).account()
         prompts = [r for r in convert(records, "prompt")[0] if isinstance(r, Prompt)]
         _show(run, model, examples)
-        if "reference" in objective.card.needs:
+        if "reference" in card.needs:
             assert isinstance(model, Policy)
             examples = _with_reference(run, stage, model, examples)
+        if "live_reference" in card.needs:
+            reference = _frozen_reference(run, stage)
         source = DiskSource(
             examples, batch_size=stage.batch_size, epochs=stage.epochs, seed=seed, max_steps=stage.max_steps
         )
         temperature = 1.0
-    learner = Learner(model, objective, settings, value_head=value_head, temperature=temperature)
+    learner = Learner(
+        model,
+        objective,
+        settings,
+        value_head=value_head,
+        temperature=temperature,
+        reference=reference,
+        seed=seed,
+    )
     with run.progress(stage.name, source.steps) as bar:
 
         def progress(row: dict[str, Any]) -> None:
-            numbers = "  ".join(f"{n} {row[n]:.3f}" for n in objective.card.headline if n in row)
+            numbers = "  ".join(f"{n} {row[n]:.3f}" for n in card.headline if n in row)
             bar(row["step"] + 1, f"{numbers}  {row['tokens_per_second']:.0f} tokens/s")
 
         watchers = Watchers(progress=progress)
@@ -127,8 +145,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     return {**summary, "account": account}
 
 
-def _records(run: Run, stage: TrainStage, seed: int) -> tuple[list[Record], dict[str, Any]]:
-    kind = "demonstration" if stage.method == "sft" else "comparison"
+def _records(run: Run, stage: TrainStage, kind: str, seed: int) -> tuple[list[Record], dict[str, Any]]:
     records: list[Record] = []
     account: dict[str, Any] = {}
     for spec in stage.data:
@@ -172,17 +189,23 @@ def _live_reference(
                 return policy.score_tokens(examples, temperature=temperature)
 
         return without_adapters
+    reference = _frozen_reference(run, stage)
+    return lambda examples: reference.score_tokens(examples, temperature=temperature)
+
+
+def _frozen_reference(run: Run, stage: TrainStage) -> Policy:
+    """A second model in memory: the stage's reference, or the model it starts from."""
     reference = Policy.load(
         run.model_spec(stage.reference or stage.model), dtype=run.recipe.dtype, device=run.device
     )
     reference.model.requires_grad_(False)
-    return lambda examples: reference.score_tokens(examples, temperature=temperature)
+    return reference
 
 
 def _show(run: Run, model: Policy | RewardModel, examples: Sequence[Example]) -> None:
     """The exact tokens of a few rows, trained ones coloured, before step 1."""
     for example in examples[:SHOWN_ROWS]:
-        run.console.print(render(example, model.tokenizer))
+        run.console.print(render(example.learnt(), model.tokenizer))
 
 
 def _sampler(policy: Policy, prompts: Sequence[Prompt], folder: Path, seed: int) -> Callable[[int], None]:

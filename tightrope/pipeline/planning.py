@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 
+from tightrope.data.encode import RECORDS, kind_name
 from tightrope.models import loading
 from tightrope.pipeline.context import Run
+from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import FeedbackStage, TrainStage
 
 # Shares of the matrix speed that the demo's stages reached on 2 cores (2026-11-23), and the values per layer and hidden
@@ -98,6 +100,7 @@ def _feedback(
     tokens = int(SAMPLED_SHARE * responses * stage.sampling.max_tokens)
     made[stage.name] = len(prompts)
     made[f"{stage.name}/comparison"] = len(prompts) * stage.pairs_per_prompt
+    made[f"{stage.name}/rating"] = 2 * made[f"{stage.name}/comparison"]
     return {
         "prompts": len(prompts),
         "responses": responses,
@@ -112,7 +115,9 @@ def _training(
     run: Run, stage: TrainStage, parameters: int, speed: float, made: dict[str, int]
 ) -> dict[str, Any]:
     sampled = 0
-    if stage.method == "ppo":
+    objective, settings = resolve(stage.method, stage.objective, where=f"stage {stage.name!r}")
+    needs, online = objective.card.needs, objective.card.data == "prompts"
+    if online:
         r = stage.rollouts
         responses = r.prompts_per_iteration * r.samples_per_prompt
         tokens = r.iterations * responses * r.max_tokens * r.epochs
@@ -121,14 +126,17 @@ def _training(
         examples = r.iterations * r.prompts_per_iteration
         batch_tokens = tokens // steps
     else:
-        examples, each = _rows(run, stage, made)
+        examples, each = _rows(run, stage, kind_name(RECORDS[objective.card.data]), made)
         steps = -(-examples // stage.batch_size) * stage.epochs
         steps = min(steps, stage.max_steps or steps)
         tokens = int(each * min(examples * stage.epochs, steps * stage.batch_size))
         batch_tokens = int(each * stage.batch_size)
     trained = parameters // 30 if stage.lora else parameters
-    passes = 6 + (2 if stage.method in ("dpo", "ppo") else 0) + (2 if stage.gradient_checkpointing else 0)
-    weights = _bytes(run) * parameters * (2 + len(stage.reward) if stage.method == "ppo" else 1)
+    measuring = sum(s.reads != "lengths" for s in objective.statistics(settings))
+    references = len(needs & {"reference", "live_reference"})
+    passes = 6 + 2 * (references + measuring + stage.gradient_checkpointing)
+    models = 2 + len(stage.reward) if online else 1 + ("live_reference" in needs)
+    weights = _bytes(run) * parameters * models
     gradients_and_adam = 16 * trained if run.recipe.dtype == "bfloat16" else 12 * trained
     activations = min(stage.loop.token_budget, batch_tokens) * _activation_bytes(run)
     return {
@@ -141,10 +149,9 @@ def _training(
     }
 
 
-def _rows(run: Run, stage: TrainStage, made: dict[str, int]) -> tuple[int, float]:
+def _rows(run: Run, stage: TrainStage, kind: str, made: dict[str, int]) -> tuple[int, float]:
     """Examples of a stage and mean tokens of one; what earlier stages will make is estimated."""
     total, chars = 0, 0.0
-    kind = "demonstration" if stage.method == "sft" else "comparison"
     for spec in stage.data:
         name = spec.path[1:].split("/")[0] if spec.path.startswith("@") else ""
         if name in made:

@@ -17,6 +17,7 @@ from tightrope.pipeline.folders import StageFolder, locked
 from tightrope.pipeline.learn import run_training
 from tightrope.pipeline.measuring import measure_models
 from tightrope.pipeline.planning import estimate
+from tightrope.recipes.presets import objective_of, resolve
 from tightrope.recipes.schema import (
     DataSpec,
     FeedbackStage,
@@ -138,6 +139,8 @@ def _stage(run: Run, stage: FeedbackStage | TrainStage, *, redo: bool) -> dict[s
     config = stage.model_dump(mode="json")
     for key in ("sample_every", "tensorboard", "checkpoint_every", "checkpoint_minutes"):
         config.get("loop", {}).pop(key, None)  # they do not change the result
+    if isinstance(stage, TrainStage):  # a preset's values and the defaults decide the result too
+        config["objective"] = resolve(stage.method, stage.objective, where=stage.name)[1].model_dump(mode="json")
     inputs = {"model": run.model_input(stage.model), "dtype": run.recipe.dtype}
     if isinstance(stage, FeedbackStage):
         inputs["prompts"] = run.data_input(stage.prompts)
@@ -167,7 +170,7 @@ def _stage(run: Run, stage: FeedbackStage | TrainStage, *, redo: bool) -> dict[s
             else run_training(run, stage, folder, seed)
         )
         folder.finish(summary)
-    if isinstance(stage, TrainStage) and stage.method != "reward":
+    if isinstance(stage, TrainStage) and objective_of(stage.method).card.head != "reward":
         run.policies.append(stage.name)
     return summary
 

@@ -1,8 +1,9 @@
 """What a recipe may say.
 
 A recipe is YAML: a start model and stages that run in order. A stage either makes preference records with a model
-(`method: feedback`) or learns from records (`sft`, `reward`, `dpo`, `ppo`). `@name` stands for what an earlier stage
-made: its model, or its data. Unknown keys are errors with a suggestion; everything is checked before anything runs.
+(`method: feedback`) or learns from records (any objective or preset of `tightrope methods`). `@name` stands for what
+an earlier stage made: its model, or its data. Unknown keys are errors with a suggestion; everything is checked before
+anything runs, the settings of objectives included.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from tightrope.errors import InputError
+from tightrope.recipes.presets import resolve
 from tightrope.training.loop import LoopSettings
 from tightrope.training.optim import OptimiserSettings
 from tightrope.training.rollouts import RolloutSettings
@@ -91,12 +93,15 @@ class TrainStage(Section):
     """Learn from records, or from the policy's own judged samples."""
 
     name: str = Field(pattern=STAGE_NAME, description="Folder of the stage.")
-    method: Literal["sft", "reward", "dpo", "ppo"] = Field(description="See `tightrope methods`.")
+    method: str = Field(description="An objective or a preset; see `tightrope methods`.")
     model: str | None = Field(None, description="Where to start; default: the newest policy so far.")
     reference: str | None = Field(None, description="Frozen reference; default: where the stage starts.")
-    data: tuple[DataSpec, ...] = Field((), description="Records to learn from (sft, reward, dpo).")
-    prompts: DataSpec | None = Field(None, description="What to ask (ppo).")
-    reward: tuple[RewardTerm, ...] = Field((), description="What a response is worth (ppo).")
+    data: tuple[DataSpec, ...] = Field((), description="Records to learn from (offline methods).")
+    desirable_above: float | None = Field(
+        None, allow_inf_nan=False, description="Ratings given as scores: above this they are desirable."
+    )
+    prompts: DataSpec | None = Field(None, description="What to ask (online methods).")
+    reward: tuple[RewardTerm, ...] = Field((), description="What a response is worth (online methods).")
     objective: dict[str, Any] = Field(default_factory=dict, description="Settings of the objective.")
     optimiser: OptimiserSettings = Field(
         default_factory=lambda: OptimiserSettings(), description="How weights move."
@@ -243,12 +248,15 @@ def _check_stage(stage: FeedbackStage | TrainStage, earlier: Sequence[str], wher
             )
     if isinstance(stage, FeedbackStage):
         return
-    online = stage.method == "ppo"
-    if online and (stage.prompts is None or not stage.reward):
-        raise InputError("ppo needs `prompts` and `reward`", where=where)
-    if not online and not stage.data:
+    objective, _ = resolve(stage.method, stage.objective, where=f"{where}, objective")
+    if objective.card.data == "prompts":
+        if stage.prompts is None or not stage.reward:
+            raise InputError(f"{stage.method} needs `prompts` and `reward`", where=where)
+    elif not stage.data:
         raise InputError(
-            f"{stage.method} needs `data`", where=where, remedy="Name a file or an earlier stage."
+            f"{stage.method} needs `data`: {objective.card.data}",
+            where=where,
+            remedy="Name a file or an earlier stage.",
         )
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from tightrope.data.batch import TokenBatch
 from tightrope.errors import InputError
+from tightrope.models.divergence import token_divergence
 from tightrope.models.heads import ScalarHead
 from tightrope.models.policy import Policy
 from tightrope.models.reward import RewardModel
@@ -24,6 +28,11 @@ class Learner:
         settings: its validated settings.
         value_head: for objectives that learn values beside the policy.
         temperature: logits are divided by it, as in the sampling the objective corrects for.
+        reference: the frozen reference itself, for objectives that read its whole distributions.
+        seed: of the embedding noise.
+
+    Attributes:
+        step_state: what the objective's statistics settled to in the last step; part of a checkpoint.
     """
 
     def __init__(
@@ -34,6 +43,8 @@ class Learner:
         *,
         value_head: ScalarHead | None = None,
         temperature: float = 1.0,
+        reference: Policy | None = None,
+        seed: int = 0,
     ) -> None:
         wants_reward = objective.card.head == "reward"
         if wants_reward != isinstance(model, RewardModel):
@@ -45,6 +56,14 @@ class Learner:
         self.model, self.objective, self.settings = model, objective, settings
         self.value_head = value_head
         self.temperature = temperature
+        self.reference, self.seed = reference, seed
+        if "live_reference" in objective.card.needs and reference is None:
+            raise InputError(
+                f"{objective.card.name} reads the reference's whole distributions, and there is no reference",
+                where=model.name,
+                remedy="Hand in the frozen reference policy.",
+            )
+        self.step_state: dict[str, Tensor] = {}
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Every trained tensor, the value head's last."""
@@ -52,38 +71,90 @@ class Learner:
         if self.value_head is not None:
             yield from self.value_head.parameters()
 
-    def loss(self, batch: TokenBatch, chosen_tokens: float | None = None) -> Loss:
+    def loss(
+        self, batch: TokenBatch, step: Mapping[str, Tensor] | None = None, *, draw: Sequence[int] = (0, 0)
+    ) -> Loss:
         """Returns the objective's unreduced loss on a batch.
 
         Args:
             batch: a micro-batch.
-            chosen_tokens: mean learnt tokens of a chosen response over the whole optimiser step.
+            step: figures of the whole optimiser step that the objective asked for; see `step_statistics`.
+            draw: step and micro-batch, which decide the embedding noise where there is any.
         """
-        logprobs = entropy = values = scores = None
+        alpha = self.objective.embedding_noise(self.settings)
+        inputs = self._inputs(batch, self._noise(batch, alpha, draw) if alpha else None)
+        return self.objective(dataclasses.replace(inputs, step=step or {}), self.settings)
+
+    def measured(self, batch: TokenBatch, *, run_model: bool) -> ObjectiveInputs:
+        """Returns what the objective's statistics read, without gradient; log-probs only if the model is run."""
+        with torch.no_grad():
+            return self._inputs(batch) if run_model else _inputs(batch)
+
+    def _inputs(self, batch: TokenBatch, noise: Tensor | None = None) -> ObjectiveInputs:
         if isinstance(self.model, RewardModel):
-            scores = self.model.scores(batch)
-        else:
-            hidden = self.model.hidden(batch)
-            want_entropy = (
-                bool(getattr(self.settings, "entropy_coefficient", 0.0)) or self.value_head is not None
-            )
-            out = self.model.logprobs_of(hidden, batch, temperature=self.temperature, entropy=want_entropy)
-            logprobs, entropy = out.logprobs, out.entropy
-            if self.value_head is not None:
-                values = self.value_head(hidden.index_select(0, batch.source))
-        inputs = ObjectiveInputs(
-            logprobs=logprobs,
-            response=batch.response,
-            responses=batch.responses,
-            pairs=batch.pairs if len(batch.pairs) else None,
-            margins=batch.margins if len(batch.pairs) else None,
-            labels=batch.labels,
-            bundle=batch.response_bundle,
-            columns=batch.columns,
-            entropy=entropy,
-            values=values,
-            scores=scores,
-            weights=batch.weights,
-            chosen_tokens=chosen_tokens,
+            return self._read(self.model, batch)
+        hidden = self.model.hidden(batch, noise=noise)
+        extras = self.objective.extras(self.settings)
+        out = self.model.logprobs_of(
+            hidden,
+            batch,
+            temperature=self.temperature,
+            entropy="entropy" in extras,
+            collision="collision" in extras,
         )
-        return self.objective(inputs, self.settings)
+        divergence = None
+        if "divergence" in extras:
+            assert self.reference is not None
+            with torch.no_grad():
+                theirs = self.reference.hidden(batch)
+            divergence = token_divergence(hidden, self.model.head, theirs, self.reference.head, batch.source)
+        values = None
+        if self.value_head is not None:
+            values = self.value_head(hidden.index_select(0, batch.source))
+        return _inputs(
+            batch,
+            logprobs=out.logprobs,
+            entropy=out.entropy,
+            collision=out.collision,
+            divergence=divergence,
+            values=values,
+        )
+
+    def _read(self, model: RewardModel, batch: TokenBatch) -> ObjectiveInputs:
+        """What a reward model's head says at the places the objective reads."""
+        hidden, reads = model.hidden(batch), self.objective.card.reads
+        heads = model.read(hidden, batch.response_last)
+        return _inputs(
+            batch,
+            scores=heads[:, 0],
+            heads=heads,
+            head_weight=model.head.weight,
+            token_scores=model.read(hidden, batch.token)[:, 0] if reads == "tokens" else None,
+            step_scores=model.read(hidden, batch.step_end) if reads == "steps" else None,
+        )
+
+    def _noise(self, batch: TokenBatch, alpha: float, draw: Sequence[int]) -> Tensor:
+        """NEFTune's noise [T, D]: uniform in +-alpha / sqrt(L D), L the tokens of each token's own bundle."""
+        device = batch.input_ids.device
+        width = self.model.model.get_input_embeddings().weight.shape[1]
+        lengths = torch.bincount(batch.bundle)[batch.bundle].float()
+        generator = torch.Generator(device)
+        generator.manual_seed(int(np.random.SeedSequence([self.seed, *draw]).generate_state(1)[0]))
+        uniform = torch.rand(len(lengths), width, generator=generator, device=device)
+        return (2 * uniform - 1) * (alpha / (lengths * width).sqrt())[:, None]
+
+
+def _inputs(batch: TokenBatch, **tensors: Tensor | None) -> ObjectiveInputs:
+    return ObjectiveInputs(
+        response=batch.response,
+        responses=batch.responses,
+        pairs=batch.pairs if len(batch.pairs) else None,
+        margins=batch.margins if len(batch.pairs) else None,
+        labels=batch.labels,
+        bundle=batch.response_bundle,
+        columns=batch.columns,
+        step_labels=batch.step_labels,
+        step_response=batch.step_response,
+        weights=batch.weights,
+        **tensors,
+    )

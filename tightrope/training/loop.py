@@ -22,10 +22,12 @@ from torch import Tensor
 
 from tightrope.data.batch import Example, TokenBatch, pack
 from tightrope.errors import WorkError
+from tightrope.objectives.base import Unit
 from tightrope.training.checkpoint import Checkpoints
 from tightrope.training.learner import Learner
 from tightrope.training.optim import Optimiser, OptimiserSettings
 from tightrope.training.sources import Source
+from tightrope.training.statistics import step_statistics
 from tightrope.training.trace import Trace
 
 
@@ -90,6 +92,7 @@ def train(
         first = int(state["step"])
         optimiser.load_state_dict(state["optimiser"])
         source.restore(state["source"])
+        learner.step_state = state["statistics"]
     trace = Trace(
         folder / "trace.jsonl",
         resume_at=first,
@@ -123,7 +126,14 @@ def train(
                 else time.monotonic() - saved_at > 60 * settings.checkpoint_minutes
             )
             if due and done < source.steps and source.may_checkpoint(done):
-                checkpoints.save(done, {"optimiser": optimiser.state_dict(), "source": source.state()})
+                checkpoints.save(
+                    done,
+                    {
+                        "optimiser": optimiser.state_dict(),
+                        "source": source.state(),
+                        "statistics": learner.step_state,
+                    },
+                )
                 saved_at = time.monotonic()
     finally:
         trace.close()
@@ -135,13 +145,16 @@ def _step(
     learner: Learner, optimiser: Optimiser, examples: Sequence[Example], step: int, token_budget: int
 ) -> dict[str, Any]:
     """One optimiser step; returns its row of the trace."""
-    count = _count(examples, learner.objective.card.unit)
-    chosen_tokens = _mean_chosen_tokens(examples)
+    known = step_statistics(learner, examples, token_budget)
+    examples = [e.learnt() for e in examples]
     total, sums = 0.0, _Means()
-    for group in pack([e.tokens for e in examples], token_budget):
+    for n, group in enumerate(pack([e.tokens for e in examples], token_budget)):
         batch = TokenBatch.from_examples([examples[i] for i in group], learner.model.device)
-        loss = learner.loss(batch, chosen_tokens)
-        value = loss.values.sum() / count
+        loss = learner.loss(batch, known, draw=(step, n))
+        terms = {learner.objective.card.unit: loss.values, **loss.others}
+        value = sum(
+            (values.sum() / _count(examples, unit, step) for unit, values in terms.items()), torch.zeros(())
+        )
         if not bool(torch.isfinite(value)):
             raise WorkError(
                 f"the loss is {float(value.detach())}",
@@ -166,6 +179,7 @@ def _step(
         "step": step,
         "loss": total,
         **learner.objective.report(means),
+        **{name: float(value) for name, value in known.items() if value.ndim == 0},
         "grad_norm": norm,
         "learning_rate": rate,
         "examples": len(examples),
@@ -174,19 +188,22 @@ def _step(
     }
 
 
-def _count(examples: Sequence[Example], unit: str) -> int:
-    """The one denominator of a step: all tokens, pairs or responses of all its micro-batches."""
-    if unit == "tokens":
-        return sum(e.learned for e in examples)
-    if unit == "pairs":
-        return sum(len(e.pairs) for e in examples)
-    return sum(len(e.responses) for e in examples)
-
-
-def _mean_chosen_tokens(examples: Sequence[Example]) -> float | None:
-    """Mean learnt tokens of the chosen responses of all pairs of a step, for losses that divide by it."""
-    lengths = [e.responses[chosen].learned for e in examples for chosen, _ in e.pairs]
-    return sum(lengths) / len(lengths) if lengths else None
+def _count(examples: Sequence[Example], unit: Unit, step: int) -> int:
+    """The one denominator of a step: all tokens, pairs, responses, bundles or labelled steps."""
+    count = {
+        "tokens": sum(e.learned for e in examples),
+        "pairs": sum(len(e.pairs) for e in examples),
+        "responses": sum(len(e.responses) for e in examples),
+        "bundles": len(examples),
+        "steps": sum(len(r.step_labels) for e in examples for r in e.responses),
+    }[unit]
+    if not count:
+        raise WorkError(
+            f"the step has no {unit} to learn from",
+            where=f"step {step}, {len(examples)} examples",
+            remedy="Give the objective the kind of records it needs.",
+        )
+    return count
 
 
 def _assert_known_answer(learner: Learner, loss: float, metrics: dict[str, float]) -> None:
@@ -213,11 +230,13 @@ class _Means:
 
     def add(self, metrics: dict[str, Tensor]) -> None:
         for name, values in metrics.items():
+            if not values.numel():
+                continue  # a batch of one class says nothing about the other
             self._sums[name] = self._sums.get(name, 0.0) + float(values.detach().double().sum())
             self._counts[name] = self._counts.get(name, 0) + values.numel()
 
     def means(self) -> dict[str, float]:
-        return {name: total / max(1, self._counts[name]) for name, total in self._sums.items()}
+        return {name: total / self._counts[name] for name, total in self._sums.items()}
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -1,0 +1,41 @@
+"""What an objective must know of the whole optimiser step before its first gradient.
+
+KTO's reference point, BCO's running mean, a sort over the step: each is a function of all examples of the step, and a
+gradient computed from a micro-batch's own share of it would be another one. So the step is walked over once
+without gradient (only when the objective declares a `Statistic`, and only over what it reads), and what comes out is
+handed to every micro-batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tightrope.data.batch import Example, TokenBatch, pack
+from tightrope.training.learner import Learner
+
+
+def step_statistics(learner: Learner, examples: Sequence[Example], token_budget: int) -> dict[str, Tensor]:
+    """Measures what the learner's objective declared and returns the settled figures; also kept in the learner.
+
+    Args:
+        learner: its `step_state` is what was settled in the step before, and becomes what is returned.
+        examples: all of the step, probes included.
+        token_budget: tokens per forward pass.
+    """
+    settled: dict[str, Tensor] = {}
+    for statistic in learner.objective.statistics(learner.settings):
+        probes = statistic.reads == "probes"
+        rows = [e.probing() if probes else e.learnt() for e in examples]
+        values: dict[str, list[Tensor]] = {}
+        for group in pack([e.tokens for e in rows], token_budget):
+            batch = TokenBatch.from_examples([rows[i] for i in group], learner.model.device)
+            inputs = learner.measured(batch, run_model=statistic.reads != "lengths")
+            for name, value in statistic.measure(inputs).items():
+                values.setdefault(name, []).append(value.detach().double().cpu())
+        whole = {name: torch.cat(parts) for name, parts in values.items()}
+        settled |= statistic.settle(whole, learner.step_state)
+    learner.step_state = settled
+    return settled
