@@ -1,8 +1,8 @@
 """How good are yes-or-no predictions: steps right or wrong, solutions right or wrong, responses harmful or safe.
 
 Accuracy stands beside "always say the commoner label", which is what a model that learnt nothing gets; the share of
-wrong ones found and the area under the ROC curve say what accuracy hides when one label is rare. Intervals resample whole
-groups (the steps of one solution are not independent).
+wrong ones found and the area under the ROC curve say what accuracy hides when one label is rare. Intervals resample
+whole groups (the steps of one solution are not independent).
 """
 
 from __future__ import annotations
