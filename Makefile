@@ -23,10 +23,10 @@ KEY := $(shell { cat pyproject.toml constraints.txt; echo '$(TORCH)'; } | cksum 
 STAMP := $(VENV)/set-up-$(KEY)
 TRL_STAMP := .venv-trl/set-up
 
-.PHONY: help setup demo test lint bench docs lock clean
+.PHONY: help setup demo test test-full lint bench docs lock clean
 
 help: ## list the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 setup: $(STAMP) ## create .venv and install everything (TORCH="..." for another build of torch)
 
@@ -46,6 +46,9 @@ demo: $(STAMP) ## the whole story on the embedded model; ends with the report (A
 test: lint ## lint and run the whole test suite (ARGS="tests/models -x")
 	$(BIN)/python -m pytest $(ARGS)
 
+test-full: lint ## the same and what takes long: every method on the real small model
+	$(BIN)/python -m pytest -m "" --timeout=1800 $(ARGS)
+
 lint: $(STAMP) ## ruff, mypy --strict, and the floors of the house
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -61,7 +64,7 @@ $(TRL_STAMP): $(STAMP)
 	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'trl==1.16.*' transformers
 	@touch $@
 
-docs: $(STAMP) ## write docs/commands.md from the program's own help
+docs: $(STAMP) ## write docs/commands.md and docs/methods from the program itself
 	$(BIN)/python scripts/docs.py
 
 lock: ## resolve the newest versions for every Python in PYTHONS and write constraints.txt

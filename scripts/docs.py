@@ -1,4 +1,7 @@
-"""Writes docs/commands.md from the program's own help (`make docs`); a test keeps the page current."""
+"""Writes docs/commands.md from the program's own help and docs/methods from the methods' cards (`make docs`).
+
+Tests keep the pages current.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,11 @@ import os
 from pathlib import Path
 
 from tightrope.cli import main
+from tightrope.objectives import registry
+from tightrope.recipes import pages
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "commands.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGE = DOCS / "commands.md"
 COMMANDS = (
     "demo",
     "train",
@@ -56,6 +62,17 @@ def _section(title: str, arguments: list[str]) -> str:
     return f"## {title}\n\n```text\n{lines}\n```\n"
 
 
+def method_pages() -> dict[str, str]:
+    """The texts of docs/methods by file name."""
+    texts = {f"{card.name}.md": pages.markdown(card.name) for card in registry.cards()}
+    return {"README.md": pages.index(), **texts}
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
     print(PAGE.name)
+    folder = DOCS / "methods"
+    folder.mkdir(exist_ok=True)
+    for name, text in method_pages().items():
+        (folder / name).write_text(text, encoding="utf-8")
+        print(f"methods/{name}")

@@ -300,10 +300,15 @@ def test_methods_table_names_every_registered_one(capsys: pytest.CaptureFixture[
 
     assert main(["methods", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["methods"]
-    assert [row["name"] for row in listed] == [card.name for card in cards()]
+    assert [r["name"] for r in listed if not r["preset_of"] and r["name"] != "sum"] == [c.name for c in cards()]
+    assert {"sft", "reward", "cdpo", "sum"} <= {row["name"] for row in listed}
     for card in cards():
         assert main(["methods", card.name]) == 0
         assert card.formula.split()[0] in capsys.readouterr().out
+    assert main(["methods", "kto"]) == 0
+    out = capsys.readouterr().out
+    assert "runs in: tightrope train contextual-kto, tightrope train kto" in " ".join(out.split())
+    assert "what goes wrong:" in out and "desirable_weight" in out
     assert main(["methods", "dpo", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["settings"]["beta"]["default"] == 0.1
 

@@ -146,6 +146,16 @@ def test_commands_page_is_what_the_program_says() -> None:
     assert (ROOT / "docs/commands.md").read_text() == spelled, "run `make docs`"
 
 
+def test_pages_of_methods_are_what_the_cards_say() -> None:
+    from scripts.docs import method_pages
+
+    texts = method_pages()
+    folder = ROOT / "docs" / "methods"
+    assert {p.name for p in folder.iterdir()} == set(texts), "run `make docs`"
+    for name, text in texts.items():
+        assert (folder / name).read_text() == text, f"{name}: run `make docs`"
+
+
 def test_merged_pins_get_markers_only_where_versions_differ() -> None:
     sys.path.insert(0, str(ROOT / "scripts"))
     try:

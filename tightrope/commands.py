@@ -200,37 +200,17 @@ def judge_command(a: Path, b: Path, *, judge: str) -> dict[str, Any]:
 
 
 def methods_command() -> dict[str, Any]:
-    """The table of methods."""
-    from tightrope.objectives.registry import cards
+    """The table of methods, presets included."""
+    from tightrope.recipes.pages import table
 
-    rows = [
-        {"name": c.name, "title": c.title, "paper": c.paper, "needs": sorted(c.needs), "summary": c.summary}
-        for c in cards()
-    ]
-    return {"methods": rows}
+    return {"methods": table()}
 
 
 def method_command(name: str) -> dict[str, Any]:
-    """One method in full: card and settings with their defaults."""
-    from tightrope.objectives.registry import get
+    """One method in full: card, settings with their defaults, details, and the recipes that run it."""
+    from tightrope.recipes.pages import describe
 
-    objective = get(name)
-    card = objective.card
-    settings = {
-        key: {"default": field.get_default(call_default_factory=True), "description": field.description or ""}
-        for key, field in objective.settings_type.model_fields.items()
-    }
-    return {
-        "name": card.name,
-        "title": card.title,
-        "paper": card.paper,
-        "formula": card.formula,
-        "needs": sorted(card.needs),
-        "summary": card.summary,
-        "when": card.when,
-        "when_not": card.when_not,
-        "settings": settings,
-    }
+    return describe(name)
 
 
 def folder_name(model: str, against: str) -> str:

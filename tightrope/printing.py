@@ -114,27 +114,31 @@ def show_fields(value: Mapping[str, Any], console: Console) -> None:
 
 
 def show_methods(value: Mapping[str, Any], console: Console) -> None:
-    """Prints the table of methods."""
-    table = _table("name", "method", "needs", "what it does", numbers=False)
+    """Prints the table of methods; presets are set in below the objective they run."""
+    table = _table("name", "method", "learns from", "what it does", numbers=False)
     for card in value["methods"]:
-        table.add_row(
-            Text(card["name"], "bold"),
-            Text(card["title"]),
-            Text(", ".join(card["needs"])),
-            Text(card["summary"]),
-        )
+        name = Text(card["name"], "bold") if not card["preset_of"] else Text(f"  {card['name']}")
+        table.add_row(name, Text(card["title"]), Text(card["data"]), Text(card["summary"]))
     console.print(table)
     console.print("[dim]One of them in full: tightrope methods NAME[/]")
 
 
 def show_method(value: Mapping[str, Any], console: Console) -> None:
-    """Prints one method: formula, needs, settings with their defaults, paper."""
+    """Prints one method's page: formula, needs, when, settings, details, and which recipes run it."""
     console.print(Text(value["title"], "bold"), Text(f"({value['name']})", "dim"))
+    if value.get("preset_of"):
+        console.print(Text(f"preset of {value['preset_of']}", "dim"))
     console.print(Text(value["summary"]))
     console.print(Panel(Text(value["formula"]), border_style="dim"))
     console.print("paper:", Text(str(value["paper"])))
     console.print("needs:", Text(", ".join(value["needs"])))
-    for title, key in (("use it when", "when"), ("do not when", "when_not")):
+    for title, key in (
+        ("loss", "counted_in"),
+        ("first value", "known_answer"),
+        ("use it when", "when"),
+        ("do not when", "when_not"),
+        ("what goes wrong", "goes_wrong"),
+    ):
         if value.get(key):
             console.print(Text(f"{title}: {value[key]}"))
     if value["settings"]:
@@ -142,6 +146,12 @@ def show_method(value: Mapping[str, Any], console: Console) -> None:
         for name, setting in value["settings"].items():
             table.add_row(Text(name), Text(str(setting["default"])), Text(setting["description"]))
         console.print(table)
+    console.print()
+    console.print(Text(value["details"]))
+    for preset, summary in value.get("presets", {}).items():
+        console.print(Text(f"preset {preset}: {summary}"))
+    recipes = ", ".join(f"tightrope train {recipe}" for recipe in value["recipes"])
+    console.print(Text(f"runs in: {recipes}" if recipes else f"in a recipe: method: {value['name']}", "dim"))
 
 
 def show_doctor(value: Mapping[str, Any], console: Console) -> None:

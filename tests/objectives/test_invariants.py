@@ -12,86 +12,64 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.objectives.toys import fixture_a, flat, owners, run
+from tests.objectives.toys import fixture_a, flat, run
+from tests.objectives.variants import (
+    IDS,
+    LEAVES,
+    LENGTHS,
+    VARIANTS,
+    figures,
+    micro_batch,
+    parameters,
+    units,
+    whole_step,
+)
 from tightrope.errors import InputError
 from tightrope.objectives import registry
-from tightrope.objectives.base import DATA, Loss, Objective, ObjectiveInputs
+from tightrope.objectives.aot import aot_loss
+from tightrope.objectives.apo import apo_loss
+from tightrope.objectives.base import DATA, Loss
+from tightrope.objectives.bco import bco_loss
 from tightrope.objectives.bradley_terry import bradley_terry_loss
+from tightrope.objectives.cpo import cpo_loss
+from tightrope.objectives.discopop import discopop_loss
+from tightrope.objectives.dno import dno_loss
 from tightrope.objectives.dpo import dpo_loss
+from tightrope.objectives.dpop import dpop_loss
+from tightrope.objectives.exo import exo_loss
+from tightrope.objectives.f_dpo import f_dpo_loss
+from tightrope.objectives.gpo import AT_ZERO, gpo_loss
+from tightrope.objectives.ipo import ipo_loss
 from tightrope.objectives.kl import Estimator, kl_estimate
+from tightrope.objectives.kto import kto_loss
+from tightrope.objectives.ld_dpo import desensitised
+from tightrope.objectives.ln_dpo import ln_dpo_loss
+from tightrope.objectives.nca import nca_loss
 from tightrope.objectives.nll import nll_loss
+from tightrope.objectives.orpo import orpo_loss
 from tightrope.objectives.ppo import ppo_policy_loss, ppo_value_loss
-
-LENGTHS = ((3, 2), (1, 7), (4, 4), (6, 1))  # learnt tokens of chosen and rejected of four bundles
-COLUMNS = ("reference_logprobs", "rollout_logprobs", "rollout_values", "advantages", "returns")
-VARIANTS: list[tuple[str, dict[str, object]]] = [
-    ("nll", {}),
-    ("bradley_terry", {"centring": 0.01}),
-    ("dpo", {"label_smoothing": 0.1, "nll_weight": 0.5}),
-    ("dpo", {"nll_weight": 0.5, "nll_normaliser": "tokens"}),
-    ("ppo", {"entropy_coefficient": 0.01}),
-]
-
-
-def parameters(seed: int = 0, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-    """Leaf tensors of the whole step: what a model would produce."""
-    draw = torch.Generator().manual_seed(seed)
-    tokens = sum(map(sum, LENGTHS))
-
-    def normal(n: int) -> Tensor:
-        return torch.randn(n, generator=draw, dtype=dtype)
-
-    sampled = -3 * torch.rand(tokens, generator=draw, dtype=dtype)
-    names = {
-        "logprobs": sampled + 0.3 * normal(tokens),
-        "values": normal(tokens),
-        "entropy": normal(tokens).abs(),
-        "scores": normal(2 * len(LENGTHS)),
-    }
-    names = {name: leaf.requires_grad_() for name, leaf in names.items()}
-    return names | {name: normal(tokens) for name in COLUMNS} | {"rollout_logprobs": sampled}
-
-
-def micro_batch(data: dict[str, Tensor], bundles: range) -> ObjectiveInputs:
-    """The inputs of some consecutive bundles of the step."""
-    before = sum(map(sum, LENGTHS[: bundles.start]))
-    lengths = [n for bundle in LENGTHS[bundles.start : bundles.stop] for n in bundle]
-    tokens = slice(before, before + sum(lengths))
-    responses = slice(2 * bundles.start, 2 * bundles.stop)
-    return ObjectiveInputs(
-        response=owners([[0] * n for n in lengths]),
-        responses=len(lengths),
-        logprobs=data["logprobs"][tokens],
-        pairs=torch.arange(len(lengths)).reshape(-1, 2),
-        margins=torch.linspace(0, 1, len(LENGTHS), dtype=data["scores"].dtype)[bundles.start : bundles.stop],
-        columns={name: data[name][tokens] for name in COLUMNS},
-        entropy=data["entropy"][tokens],
-        values=data["values"][tokens],
-        scores=data["scores"][responses],
-        weights=torch.linspace(0.5, 2, 2 * len(LENGTHS), dtype=data["scores"].dtype)[responses],
-        step={"chosen_tokens": torch.tensor(sum(chosen for chosen, _ in LENGTHS) / len(LENGTHS))},
-    )
-
-
-def units(objective: Objective) -> int:
-    """The step's global count of the objective's unit."""
-    return {"tokens": sum(map(sum, LENGTHS)), "pairs": len(LENGTHS), "responses": 2 * len(LENGTHS)}[
-        objective.card.unit
-    ]
+from tightrope.objectives.r_dpo import r_dpo_loss
+from tightrope.objectives.simpo import simpo_loss
+from tightrope.objectives.slic import slic_loss
+from tightrope.objectives.sppo import sppo_loss
+from tightrope.objectives.tdpo import tdpo_loss
+from tightrope.objectives.wpo import wpo_loss
 
 
 def gradients(name: str, settings: dict[str, object], size: int) -> tuple[float, dict[str, Tensor]]:
     """Loss and gradients of the step taken in micro-batches of `size` bundles."""
     data, total = parameters(), 0.0
+    objective = registry.get(name)
+    known = figures(objective, objective.settings(settings, where="test"), data, size)
     for start in range(0, len(LENGTHS), size):
-        loss = run(name, micro_batch(data, range(start, start + size)), **settings)
-        value = loss.values.sum() / units(registry.get(name))
+        loss = run(name, micro_batch(data, range(start, start + size), known), **settings)
+        value = loss.values.sum() / units(objective)
         value.backward()
         total += value.item()
     return total, {n: leaf.grad for n, leaf in data.items() if leaf.grad is not None}
 
 
-@pytest.mark.parametrize(("name", "settings"), VARIANTS, ids=lambda x: x if isinstance(x, str) else None)
+@pytest.mark.parametrize(("name", "settings"), VARIANTS, ids=IDS)
 @pytest.mark.parametrize("size", [1, 2])
 def test_micro_batches_do_not_change_loss_or_gradients(
     name: str, settings: dict[str, object], size: int
@@ -111,26 +89,29 @@ def test_a_mean_per_micro_batch_would_be_another_loss() -> None:
     assert abs(sum(means) / len(means) - whole) > 1e-3
 
 
-@pytest.mark.parametrize(("name", "settings"), VARIANTS, ids=lambda x: x if isinstance(x, str) else None)
+@pytest.mark.parametrize(("name", "settings"), VARIANTS, ids=IDS)
 def test_values_have_one_entry_per_unit_and_metrics_no_gradient(
     name: str, settings: dict[str, object]
 ) -> None:
-    loss = run(name, micro_batch(parameters(), range(4)), **settings)
+    loss = whole_step(name, settings, parameters())
     assert loss.values.shape == (units(registry.get(name)),)
     for metric in loss.metrics.values():
         assert metric.ndim == 1
         assert not metric.requires_grad
 
 
-@pytest.mark.parametrize(("name", "settings"), VARIANTS, ids=lambda x: x if isinstance(x, str) else None)
+@pytest.mark.parametrize(("name", "settings"), VARIANTS, ids=IDS)
 def test_weights_multiply_the_loss(name: str, settings: dict[str, object]) -> None:
-    inputs = micro_batch(parameters(), range(4))
+    objective, data = registry.get(name), parameters()
+    inputs = micro_batch(data, range(4), figures(objective, objective.settings(settings, where="test"), data))
     assert inputs.weights is not None
     weighted = run(name, inputs, **settings).values
     plain = run(name, dataclasses.replace(inputs, weights=None), **settings).values
-    by_unit = (
-        inputs.weights[0::2] if registry.get(name).card.unit == "pairs" else inputs.weights[inputs.response]
-    )
+    by_unit = {
+        "pairs": inputs.weights[0::2],
+        "tokens": inputs.weights[inputs.response],
+        "responses": inputs.weights,
+    }[objective.card.unit]
     torch.testing.assert_close(weighted, plain * by_unit)
 
 
@@ -144,8 +125,34 @@ def test_weights_multiply_the_loss(name: str, settings: dict[str, object]) -> No
         (lambda *x: ppo_value_loss(*x, clip_value=0.2), 3),
         (lambda *x: ppo_value_loss(*x, clip_value=None), 3),
         (lambda *x: kl_estimate(*x, "k3"), 2),
+        (lambda *x: dpo_loss(*x, beta=0.3, label_smoothing=0.1, smoothing="robust"), 4),
+        (lambda *x: f_dpo_loss(*x, 0.3, "forward_kl"), 2),
+        (lambda *x: f_dpo_loss(*x, 0.3, "js"), 2),
+        (lambda *x: f_dpo_loss(*x, 0.3, "alpha", 0.4), 2),
+        *((lambda h, name=name: gpo_loss(h, 0.3, name), 1) for name in AT_ZERO),
+        (lambda h: ipo_loss(h, 0.2), 1),
+        (lambda *x: ln_dpo_loss(*x, 5.0), 2),
+        (lambda *x: r_dpo_loss(*x, 0.3, 0.1), 3),
+        (lambda *x: dpop_loss(*x, 0.3, 5.0), 2),
+        (lambda *x: tdpo_loss(*x, 0.3, "tdpo1"), 3),
+        (lambda h, rejected: tdpo_loss(h, torch.ones_like(h), rejected, 0.3), 2),
+        (lambda h: wpo_loss(h, torch.full_like(h, 0.7), torch.full_like(h, 0.4), 0.3), 1),
+        (lambda h: exo_loss(h, 0.3, 0.01), 1),
+        (lambda *x: nca_loss(*x, 0.3), 2),
+        (lambda *x: apo_loss(*x, 0.3, "zero"), 2),
+        (lambda *x: apo_loss(*x, 0.3, "down"), 2),
+        (lambda *x: aot_loss(*x, 0.3), 2),
+        (lambda h: discopop_loss(h, 0.3, 0.05), 1),
+        (lambda *x: sppo_loss(*x, 3.0), 2),
+        (lambda h: dno_loss(h, 0.8, 0.3), 1),
+        (lambda *x: orpo_loss(-(x[0] ** 2) - 0.1, -(x[1] ** 2) - 0.1), 2),
+        (lambda *x: cpo_loss(*x, 0.3), 2),
+        (lambda *x: simpo_loss(*x, 2.0, 0.5), 2),
+        (lambda *x: slic_loss(*x, 1.0), 2),
+        (lambda r: kto_loss(r, r > 0, 0.2, 0.3, 1.0, 1.5), 1),
+        (lambda r: bco_loss(r, r > 0, 0.2), 1),
+        (lambda x: desensitised(x, torch.tensor([0, 0, 0, 1, 1, 2, 2, 3]), torch.tensor([[0, 1], [3, 2]]), 0.3), 1),
     ],
-    ids=["nll", "bradley_terry", "dpo", "ppo-policy", "ppo-value", "ppo-value-unclipped", "k3"],
 )
 def test_gradients_agree_with_finite_differences(function: Callable[..., Tensor], arguments: int) -> None:
     draw = torch.Generator().manual_seed(1)
@@ -155,17 +162,17 @@ def test_gradients_agree_with_finite_differences(function: Callable[..., Tensor]
     assert torch.autograd.gradcheck(function, leaves)
 
 
-@pytest.mark.parametrize(("name", "settings"), VARIANTS, ids=lambda x: x if isinstance(x, str) else None)
+@pytest.mark.parametrize(("name", "settings"), VARIANTS, ids=IDS)
 @pytest.mark.parametrize("size", [1e4, -1e4])
 def test_extreme_numbers_stay_finite(name: str, settings: dict[str, object], size: float) -> None:
     data = parameters(dtype=torch.float32)
-    for leaf in ("logprobs", "values", "scores"):
+    for leaf in ("logprobs", "values", "scores", "divergence"):
         signs = torch.where(torch.arange(len(data[leaf])) % 2 == 0, 1.0, -1.0)
         data[leaf] = (size * signs).requires_grad_()
-    loss = run(name, micro_batch(data, range(4)), **settings)
+    loss = whole_step(name, settings, data)
     loss.values.sum().backward()
     assert loss.values.isfinite().all()
-    for leaf in ("logprobs", "values", "scores"):
+    for leaf in LEAVES:
         gradient = data[leaf].grad
         assert gradient is None or gradient.isfinite().all()
     assert all(metric.isfinite().all() for metric in loss.metrics.values())
@@ -209,12 +216,12 @@ def test_k3_of_a_small_drift_survives_float32() -> None:
 
 def test_known_answers_come_out_when_policy_reference_and_sampler_are_one() -> None:
     data = parameters()
-    start = dict(
-        data, reference_logprobs=data["logprobs"].detach(), rollout_logprobs=data["logprobs"].detach()
-    )
-    for objective in registry.objectives():
-        settings = objective.settings({}, where="test")
-        loss = objective(micro_batch(start, range(4)), settings)
+    logprobs = data["logprobs"].detach()
+    start = dict(data, reference_logprobs=logprobs, rollout_logprobs=logprobs, divergence=0 * logprobs)
+    for method, changed in VARIANTS:
+        objective = registry.get(method)
+        settings = objective.settings(changed, where="test")
+        loss = objective(micro_batch(start, range(4), figures(objective, settings, start)), settings)
         for name, expected in objective.known_answer(settings).items():
             assert loss.metrics[name].tolist() == pytest.approx([expected] * len(loss.metrics[name])), name
     assert registry.get("dpo").known_answer(None)["preference_loss"] == math.log(2)
@@ -241,6 +248,18 @@ def test_a_missing_column_is_named() -> None:
         ("dpo", {"betta": 0.1}, "Did you mean 'beta'"),
         ("nll", {"beta": 0.1}, "Known: neftune_alpha"),
         ("bradley_terry", {"centring": -1}, "greater than or equal to 0"),
+        ("ipo", {"tau": 0}, "greater than 0"),
+        ("ipo", {"ipo_length": "max"}, "'mean' or 'sum'"),
+        ("kto", {"beta": -0.1}, "greater than 0"),
+        ("kto", {"desirable_weight": 0}, "greater than 0"),
+        ("exo", {"label_smoothing": 0}, "greater than 0"),
+        ("exo", {"label_smoothing": 0.5}, "less than 0.5"),
+        ("f_dpo", {"divergence": "chi2"}, "'reverse_kl', 'forward_kl', 'js' or 'alpha'"),
+        ("f_dpo", {"alpha": 1.0}, "less than 1"),
+        ("gpo", {"loss": "l2"}, "'logistic', 'hinge'"),
+        ("ld_dpo", {"alpha": 1.5}, "less than or equal to 1"),
+        ("simpo", {"gamma": -1}, "greater than or equal to 0"),
+        ("bco", {"delta_decay": 0}, "greater than 0"),
         ("ppo", {"clip_ratio": 1.0}, "less than 1"),
         ("ppo", {"clip_value": 0}, "greater than 0"),
     ],
@@ -285,3 +304,27 @@ def test_an_objective_from_outside_is_registered_once(monkeypatch: pytest.Monkey
     assert registry.get("mine") is mine
     with pytest.raises(InputError, match="another name"):
         registry.register(mine)
+
+
+def test_every_objective_is_among_the_variants() -> None:
+    assert {name for name, _ in VARIANTS} >= {o.card.name for o in registry.objectives() if o.card.head != "reward"}
+
+
+@pytest.mark.parametrize(
+    "name", sorted({n for n, _ in VARIANTS if registry.get(n).card.data == "comparisons" and n != "nll_chosen"})
+)
+def test_one_small_step_down_the_gradient_widens_the_margin(name: str) -> None:
+    """The sign of every preference loss: chosen up against rejected."""
+    data = parameters(3)
+    if registry.get(name).card.head != "lm":
+        pytest.skip("scores instead of log-probs")
+    before = whole_step(name, {}, data)
+    before.values.sum().backward()
+    gradient = data["logprobs"].grad
+    assert gradient is not None
+    moved = dict(data, logprobs=(data["logprobs"] - 1e-4 * gradient / gradient.norm()).detach())
+    after = whole_step(name, {}, moved)
+    assert after.values.sum() < before.values.sum()
+    # slic: its likelihood term moves long responses more than its hinge; discopop: a hill around 0, by design
+    if name not in ("slic", "discopop"):
+        assert after.metrics["margin"].sum() > before.metrics["margin"].sum()

@@ -3,9 +3,9 @@
     D_t = sum_v q_v (log q_v - log p_v)        q the reference, p the policy: KL(ref || pi)
 
 Like `token_logprobs` it walks over the learnt tokens in chunks and recomputes the logits in the backward pass, so
-[N x V] is never in memory. What it costs beyond a log-probability: the reference's hidden states of the batch (a forward
-pass of the reference every micro-batch, nothing can be kept from before training) and its logits beside the policy's,
-in both passes.
+[N x V] is never in memory. What it costs beyond a log-probability: the reference's hidden states of the batch (a
+forward pass of the reference every micro-batch, nothing can be kept from before training) and its logits beside the
+policy's, in both passes.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from tightrope.pipeline.folders import StageFolder, locked
 from tightrope.pipeline.learn import run_training
 from tightrope.pipeline.measuring import measure_models
 from tightrope.pipeline.planning import estimate
-from tightrope.recipes.presets import objective_of, resolve
+from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import (
     DataSpec,
     FeedbackStage,
@@ -170,8 +170,10 @@ def _stage(run: Run, stage: FeedbackStage | TrainStage, *, redo: bool) -> dict[s
             else run_training(run, stage, folder, seed)
         )
         folder.finish(summary)
-    if isinstance(stage, TrainStage) and objective_of(stage.method).card.head != "reward":
-        run.policies.append(stage.name)
+    if isinstance(stage, TrainStage):
+        objective, _ = resolve(stage.method, stage.objective, where=stage.name)
+        if objective.card.head != "reward":
+            run.policies.append(stage.name)
     return summary
 
 

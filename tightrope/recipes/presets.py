@@ -7,13 +7,16 @@ preset's. A preset carries what its authors used where it is not the objective's
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tightrope.errors import InputError
 from tightrope.objectives import registry
 from tightrope.objectives.base import Objective, Settings
+from tightrope.objectives.weighted_sum import NAME as SUM
+from tightrope.objectives.weighted_sum import weighted_sum
 
 
 @dataclass(frozen=True)
@@ -112,44 +115,141 @@ PRESETS: dict[str, Preset] = {
             "Llama team 2024, arXiv 2407.21783",
             {"beta": 0.1, "nll_weight": 0.2, "nll_normaliser": "sequence"},
         ),
+        Preset(
+            "zephyr-dpo",
+            "dpo",
+            "DPO with a loose tie, as in the Zephyr recipe.",
+            "Tunstall et al. 2023, arXiv 2310.16944",
+            {"beta": 0.01},
+        ),
+        Preset(
+            "hinge",
+            "gpo",
+            "The DPO margin under a hinge: stops at 1 / beta nats.",
+            "Liu et al. 2023, Statistical rejection sampling, arXiv 2309.06657",
+            {"loss": "hinge"},
+        ),
+        Preset(
+            "ipo-sum",
+            "ipo",
+            "IPO as printed in the paper: the gap is per sequence.",
+            "Azar et al. 2023, arXiv 2310.12036",
+            {"ipo_length": "sum"},
+        ),
+        Preset(
+            "tdpo1",
+            "tdpo",
+            "Token-level DPO with both divergences in full.",
+            "Zeng et al. 2024, arXiv 2404.11999",
+            {"form": "tdpo1"},
+        ),
+        Preset(
+            "apo-zero",
+            "apo",
+            "For chosen responses better than the policy's own.",
+            "D'Oosterlinck et al. 2024, arXiv 2408.06266",
+            {"anchor": "zero"},
+        ),
+        Preset(
+            "apo-down",
+            "apo",
+            "For chosen responses worse than the policy's own: lowers both.",
+            "D'Oosterlinck et al. 2024, arXiv 2408.06266",
+            {"anchor": "down"},
+        ),
+        Preset(
+            "apo-zero-ratings",
+            "kto",
+            "KTO with its reference point at zero: APO for thumbs.",
+            "D'Oosterlinck et al. 2024, arXiv 2408.06266",
+            {"reference_point": "zero"},
+        ),
+        Preset(
+            "aot-unpaired",
+            "aot",
+            "Optimal transport between chosen and rejected log-ratios, pairing ignored.",
+            "Melnyk et al. 2024, arXiv 2406.05882",
+            {"sort": "unpaired"},
+        ),
+        Preset(
+            "slic-hf",
+            "slic",
+            "SLiC-HF with the likelihood term averaged over each response's tokens.",
+            "Zhao et al. 2023, arXiv 2305.10425",
+            {"nll_normaliser": "sequence"},
+        ),
+        Preset(
+            "dno-prct",
+            "dno",
+            "DNO's practical form: certain labels on pairs of large margin.",
+            "Rosset et al. 2024, arXiv 2404.03715",
+            {"target": "hard"},
+        ),
+        Preset(
+            "cpo-simpo",
+            "sum",
+            "SimPO with the likelihood of the chosen response.",
+            "Xu et al. 2024, CPO-SimPO",
+            {
+                "sum": [
+                    {"method": "simpo", "weight": 1.0},
+                    {"method": "nll_chosen", "weight": 0.5, "nll_normaliser": "tokens"},
+                ]
+            },
+        ),
     )
 }
 
 
 def names() -> list[str]:
-    """Every name `method:` may have: presets, then objectives."""
-    return [*PRESETS, *(card.name for card in registry.cards() if card.name not in PRESETS)]
-
-
-def objective_of(method: str, *, where: str = "") -> Objective:
-    """Returns the objective a method runs.
-
-    Raises:
-        InputError: there is no such method.
-    """
-    if method in PRESETS:
-        return registry.get(PRESETS[method].objective)
-    if method not in names():
-        close = difflib.get_close_matches(method, [*names(), "feedback"], 1)
-        raise InputError(
-            f"no method is called {method!r}",
-            where=where,
-            remedy=(f"Did you mean {close[0]!r}? " if close else "") + "See: tightrope methods.",
-        )
-    return registry.get(method)
+    """Every name `method:` may have: presets, objectives, and the sum of some."""
+    return [*PRESETS, *(card.name for card in registry.cards() if card.name not in PRESETS), SUM]
 
 
 def resolve(method: str, given: Mapping[str, Any], *, where: str) -> tuple[Objective, Settings]:
     """Returns what a stage runs: the objective and its checked settings.
 
     Args:
-        method: name of a preset or an objective.
+        method: name of a preset or an objective, or `sum`.
         given: the stage's own settings; they win over the preset's.
         where: recipe and stage, for the error.
 
     Raises:
         InputError: no such method, an unknown setting, or a value out of range.
     """
-    objective = objective_of(method, where=where)
-    settings = dict(PRESETS[method].settings) if method in PRESETS else {}
-    return objective, objective.settings({**settings, **given}, where=where)
+    preset = PRESETS.get(method)
+    name = preset.objective if preset else method
+    merged = {**(preset.settings if preset else {}), **given}
+    if name == SUM:
+        return _sum(merged, where)
+    if name not in {card.name for card in registry.cards()}:
+        close = difflib.get_close_matches(method, [*names(), "feedback"], 1)
+        raise InputError(
+            f"no method is called {method!r}",
+            where=where,
+            remedy=(f"Did you mean {close[0]!r}? " if close else "") + "See: tightrope methods.",
+        )
+    objective = registry.get(name)
+    return objective, objective.settings(merged, where=where)
+
+
+def _sum(given: Mapping[str, Any], where: str) -> tuple[Objective, Settings]:
+    """`sum: [{method: dpo, weight: 1, beta: 0.1}, {method: nll_chosen, weight: 0.2}]`."""
+    rows = given.get("sum")
+    if set(given) != {"sum"} or not isinstance(rows, Sequence) or isinstance(rows, str):
+        raise InputError(
+            "a sum is given by its parts",
+            where=where,
+            remedy="Write objective: {sum: [{method: dpo, weight: 1, beta: 0.1}, {method: nll_chosen, weight: 0.2}]}.",
+        )
+    parts = []
+    for i, row in enumerate(rows, 1):
+        place = f"{where}, part {i} of the sum"
+        if not isinstance(row, Mapping) or not isinstance(row.get("method"), str) or row["method"] == SUM:
+            raise InputError("a part needs `method`, the name of one objective or preset", where=place)
+        weight = row.get("weight", 1.0)
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+            raise InputError(f"weight is {weight!r}", where=place, remedy="Use a number above 0.")
+        own = {key: value for key, value in row.items() if key not in ("method", "weight")}
+        parts.append((*resolve(row["method"], own, where=place), float(weight)))
+    return weighted_sum(parts)

@@ -136,7 +136,7 @@ class Learner:
     def _noise(self, batch: TokenBatch, alpha: float, draw: Sequence[int]) -> Tensor:
         """NEFTune's noise [T, D]: uniform in +-alpha / sqrt(L D), L the tokens of each token's own bundle."""
         device = batch.input_ids.device
-        width = self.model.model.get_input_embeddings().weight.shape[1]
+        width = int(self.model.config.get_text_config().hidden_size)
         lengths = torch.bincount(batch.bundle)[batch.bundle].float()
         generator = torch.Generator(device)
         generator.manual_seed(int(np.random.SeedSequence([self.seed, *draw]).generate_state(1)[0]))
@@ -144,7 +144,7 @@ class Learner:
         return (2 * uniform - 1) * (alpha / (lengths * width).sqrt())[:, None]
 
 
-def _inputs(batch: TokenBatch, **tensors: Tensor | None) -> ObjectiveInputs:
+def _inputs(batch: TokenBatch, **tensors: Any) -> ObjectiveInputs:
     return ObjectiveInputs(
         response=batch.response,
         responses=batch.responses,

@@ -1,0 +1,130 @@
+"""Every recipe that ships: parsed, planned in words, and its learning stages run on a tiny model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.tiny import tiny_folder
+from tightrope.data.encode import RECORDS
+from tightrope.errors import InputError
+from tightrope.files import write_jsonl
+from tightrope.pipeline.run import train
+from tightrope.recipes.pages import describe, recipes_of, table
+from tightrope.recipes.presets import PRESETS, names, resolve
+from tightrope.recipes.schema import TrainStage, load_recipe
+from tightrope.records import (
+    Comparison,
+    Demonstration,
+    Message,
+    Ranking,
+    Rating,
+    Record,
+    Response,
+    to_json,
+    user_prompt,
+)
+
+FOLDER = Path(__file__).parents[2] / "tightrope" / "recipes"
+DIRECT = ("sft", "dpo", "ipo", "kto", "orpo", "cpo", "simpo", "zephyr", "contextual-kto")
+
+
+def made(kind: str, i: int) -> Record:
+    prompt, good, bad = user_prompt(f"say {i}"), Response("yes " * (1 + i % 3)), Response("no " * (1 + i % 4))
+    if kind == "demonstrations":
+        return Demonstration((Message("user", f"say {i}"), Message("assistant", good.text)))
+    if kind == "ratings":
+        return Rating(prompt, good if i % 2 else bad, desirable=bool(i % 2))
+    if kind == "rankings":
+        return Ranking(prompt, (good, bad), (0, 1))
+    return Comparison(prompt, good, bad, margin=0.5)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    tiny_folder(folder / "model")
+    for kind in RECORDS:
+        write_jsonl(folder / f"{kind}.jsonl", (to_json(made(kind, i)) for i in range(6)))
+    return folder
+
+
+def small(stage: dict[str, Any], data: Path, kind: str) -> dict[str, Any]:
+    """The stage with two lines changed and one step to make."""
+    kept = {k: v for k, v in stage.items() if k not in ("loop", "epochs")}
+    return {**kept, "data": [{"path": str(data / f"{kind}.jsonl")}], "max_steps": 1, "max_tokens": 200}
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_recipe_runs_on_any_model_and_data_by_changing_two_lines(name: str, data: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name and recipe.evaluation is not None
+    tree = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    stages = []
+    for stage in tree["stages"]:
+        if stage["method"] != "feedback":
+            objective, _ = resolve(stage["method"], stage.get("objective", {}), where=name)
+            stages.append(small(stage, data, objective.card.data))
+    tree |= {"stages": stages, "model": str(data / "model"), "output": str(tmp_path), "dtype": "float32"}
+    del tree["evaluation"]
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(tree))
+    done = train(tmp_path / "r.yaml")
+    assert all(summary["steps"] == 1 for summary in done["stages"].values())
+    assert (tmp_path / name / stages[-1]["name"] / "model" / "model.safetensors").is_file()
+
+
+OFFLINE = [n for n in names() if n != "sum" and resolve(n, {}, where="")[0].card.data in RECORDS]
+OFFLINE = [n for n in OFFLINE if resolve(n, {}, where="")[0].card.head == "lm"]
+
+
+def test_every_method_takes_a_step_through_the_whole_road(data: Path, tmp_path: Path) -> None:
+    stages = [
+        small({"name": n, "method": n, "model": str(data / "model")}, data, resolve(n, {}, where="")[0].card.data)
+        for n in OFFLINE
+    ]
+    tree = {"name": "all", "model": str(data / "model"), "output": str(tmp_path), "stages": stages}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(tree))
+    done = train(tmp_path / "r.yaml")
+    assert {n: s["steps"] for n, s in done["stages"].items()} == dict.fromkeys(OFFLINE, 1)
+    kept = yaml.safe_load((tmp_path / "all" / "cdpo" / "stage.yaml").read_text())
+    assert kept["config"]["objective"]["label_smoothing"] == 0.1  # a preset is written out
+
+
+def test_data_of_the_wrong_kind_names_the_method_and_the_converter(data: Path, tmp_path: Path) -> None:
+    stage = small({"name": "k", "method": "kto"}, data, "comparisons")
+    tree = {"name": "x", "model": str(data / "model"), "output": str(tmp_path), "stages": [stage]}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(InputError, match=r"stage 'k', kto, record 0: found a comparison.*--to rating"):
+        train(tmp_path / "r.yaml")
+
+
+def test_presets_have_names_of_their_own_and_valid_settings() -> None:
+    assert len(set(names())) == len(names())
+    for preset in PRESETS.values():
+        objective, settings = resolve(preset.name, {}, where=preset.name)
+        dumped = settings.model_dump()
+        if preset.objective != "sum":
+            assert objective.card.name == preset.objective
+            assert {k: dumped[k] for k in preset.settings} == dict(preset.settings)
+        assert preset.summary.endswith(".") and preset.paper
+    assert resolve("cdpo", {"label_smoothing": 0.2}, where="")[1].model_dump()["label_smoothing"] == 0.2
+
+
+def test_the_table_has_every_method_once_and_pages_say_which_recipe_runs_them() -> None:
+    assert sorted(row["name"] for row in table()) == sorted(names())
+    assert {"dpo", "zephyr", "demo"} <= set(recipes_of("dpo")) and recipes_of("zephyr-dpo") == ["zephyr"]
+    assert describe("cdpo")["settings"]["label_smoothing"]["default"] == 0.1
+    assert describe("sum")["formula"] == "L = sum_k w_k L_k"
+    for row in table():
+        assert describe(row["name"])["details"]
+
+
+def test_settings_of_a_stage_reach_the_learner_of_a_sum() -> None:
+    stage = TrainStage.model_validate(
+        {"name": "s", "method": "cpo-simpo", "data": [{"path": "x"}], "objective": {}}
+    )
+    objective, _ = resolve(stage.method, stage.objective, where="s")
+    assert objective.card.title == "1 simpo + 0.5 nll_chosen"
