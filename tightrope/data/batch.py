@@ -16,6 +16,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -27,10 +28,25 @@ from tightrope.errors import InputError
 
 @dataclass(frozen=True)
 class EncodedResponse:
-    """Token ids of one response. `learn` marks the ids that are learnt; None means all of them."""
+    """Token ids of one response.
+
+    Attributes:
+        ids: token ids.
+        learn: marks the ids that are learnt; None means all of them.
+        step_ends: index into `ids` of the last token of each step, in order; empty: not cut into steps.
+        step_labels: -1 bad, 0 neutral, +1 good, one per step; may end before the steps do.
+    """
 
     ids: tuple[int, ...]
     learn: tuple[bool, ...] | None = None
+    step_ends: tuple[int, ...] = ()
+    step_labels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.step_labels) > len(self.step_ends):
+            raise ValueError(f"{len(self.step_labels)} labels for {len(self.step_ends)} steps")
+        if any(b <= a for a, b in pairwise((-1, *self.step_ends, len(self.ids)))):
+            raise ValueError(f"step ends {self.step_ends} do not rise within {len(self.ids)} tokens")
 
     @property
     def learned(self) -> int:
@@ -130,7 +146,7 @@ class TreeLayout:
 class TokenBatch:
     """Packed bundles and the index vectors that say what predicts what.
 
-    T packed tokens, N learnt tokens, R responses, P pairs, B bundles.
+    T packed tokens, N learnt tokens, R responses, P pairs, B bundles, S steps.
     """
 
     input_ids: Tensor  # [T]
@@ -140,12 +156,16 @@ class TokenBatch:
     source: Tensor  # [N] index into T of the hidden state that predicts ...
     target: Tensor  # [N] ... this token id, of ...
     response: Tensor  # [N] ... this response
+    token: Tensor  # [N] index into T of the learnt token itself: where a head that comments on it is read
     response_last: Tensor  # [R] index into T of the response's last token
     response_bundle: Tensor  # [R]
     pairs: Tensor  # [P, 2] (chosen, rejected) indexes into R
     margins: Tensor  # [P]
     labels: Tensor  # [R] NaN where the example has none
     weights: Tensor  # [R]
+    step_end: Tensor  # [S] index into T of the last token of each step of each response
+    step_response: Tensor  # [S]
+    step_labels: Tensor  # [S] -1, 0, +1, NaN where annotation had ended
     columns: Mapping[str, Tensor]  # each [N]
     layout: TreeLayout
     keys: tuple[str, ...]  # [B]
@@ -165,6 +185,10 @@ class TokenBatch:
         source: list[int] = []
         target: list[int] = []
         response: list[int] = []
+        token_at: list[int] = []
+        step_end: list[int] = []
+        step_response: list[int] = []
+        step_labels: list[float] = []
         response_last: list[int] = []
         response_bundle: list[int] = []
         pairs: list[tuple[int, int]] = []
@@ -188,12 +212,17 @@ class TokenBatch:
                         source.append(start + offset - 1 if offset else prompt_last)
                         target.append(token)
                         response.append(r)
+                        token_at.append(start + offset)
                 ids += one.ids
                 positions += range(prompt, prompt + len(one.ids))
                 branch += [k] * len(one.ids)
                 response_last.append(len(ids) - 1)
                 response_bundle.append(b)
                 weights.append(example.weight)
+                step_end += [start + end for end in one.step_ends]
+                step_response += [r] * len(one.step_ends)
+                unlabelled = len(one.step_ends) - len(one.step_labels)
+                step_labels += [*map(float, one.step_labels), *[math.nan] * unlabelled]
             bundle += [b] * example.tokens
             pairs += [(first_response + c, first_response + r) for c, r in example.pairs]
             margins += example.margins or (0.0,) * len(example.pairs)
@@ -213,12 +242,16 @@ class TokenBatch:
             source=long(source),
             target=long(target),
             response=long(response),
+            token=long(token_at),
             response_last=long(response_last),
             response_bundle=long(response_bundle),
             pairs=torch.tensor(pairs, dtype=torch.long, device=device).reshape(-1, 2),
             margins=torch.tensor(margins, dtype=torch.float32, device=device),
             labels=torch.tensor(labels, dtype=torch.float32, device=device),
             weights=torch.tensor(weights, dtype=torch.float32, device=device),
+            step_end=long(step_end),
+            step_response=long(step_response),
+            step_labels=torch.tensor(step_labels, dtype=torch.float32, device=device),
             columns={
                 name: torch.from_numpy(
                     np.concatenate([np.asarray(e.columns[name], np.float32) for e in examples])

@@ -10,6 +10,8 @@ from typing import Any
 
 from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.chat import ChatFormat
+from tightrope.data.joint import joint_example
+from tightrope.data.steps import step_example
 from tightrope.errors import InputError
 from tightrope.records import (
     KINDS,
@@ -19,6 +21,8 @@ from tightrope.records import (
     Rating,
     Record,
     Response,
+    SafetyComparison,
+    StepLabels,
     content_hash,
     prompt_id,
 )
@@ -33,12 +37,18 @@ class Encoding:
         dropped: reason to number of rows.
         unended: responses that were cut when they were sampled: trained without an end of turn.
         desirable_above: what makes a rating given as a score desirable; None accepts thumbs only.
+        contradicting: safety comparisons whose safer response is called harmful while the other is called safe.
+        helpfulness: safety comparisons that were read as comparisons on helpfulness.
+        labels: how often each label occurs, for records that have them.
     """
 
     examples: list[Example] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     unended: int = 0
     desirable_above: float | None = None
+    contradicting: int = 0
+    helpfulness: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
 
     def account(self) -> dict[str, object]:
         """Returns the accounting as it is written into the run."""
@@ -48,6 +58,9 @@ class Encoding:
             "learned_tokens": sum(e.learned for e in self.examples),
             "dropped": dict(self.dropped),
             "responses_without_end": self.unended,
+            **({"contradicting_safety_labels": self.contradicting} if self.contradicting else {}),
+            **({"read_as_helpfulness": self.helpfulness} if self.helpfulness else {}),
+            **({"labels": dict(self.labels)} if self.labels else {}),
         }
 
 
@@ -57,6 +70,7 @@ def encode(
     *,
     kind: type[Any],
     max_tokens: int,
+    joint: bool = False,
     needed_by: str = "",
     desirable_above: float | None = None,
     progress: Callable[[int], None] | None = None,
@@ -71,6 +85,7 @@ def encode(
         chat: template and tokenizer.
         kind: what the objective needs; other records are refused.
         max_tokens: longest bundle, prompt and all responses.
+        joint: lay a comparison out as one text in both orders, see `joint`.
         needed_by: the method, for the error.
         desirable_above: ratings given as scores: above this they are desirable, otherwise not.
         progress: called with 1 after each record.
@@ -78,9 +93,12 @@ def encode(
     Raises:
         InputError: a record of another kind, scores without a threshold, all rows dropped, or ratings of one class.
     """
-    encoder = ENCODERS[kind]
+    encoder = _joint if joint else ENCODERS[kind]
     out = Encoding(desirable_above=desirable_above)
     for i, record in enumerate(records):
+        if kind is Comparison and isinstance(record, SafetyComparison):
+            record = _helpfulness(record)
+            out.helpfulness += 1
         if not isinstance(record, kind):
             raise _wrong_kind(record, kind, f"{needed_by}, record {i}" if needed_by else f"record {i}")
         example = encoder(record, chat, out)
@@ -100,6 +118,11 @@ def encode(
         )
     if kind is Rating:
         _refuse_one_class(out)
+    if kind is SafetyComparison and len(out.labels) == 1:
+        raise InputError(
+            f"all responses are called {next(iter(out.labels))}",
+            remedy="A cost needs harmful and safe responses to have a zero; without them use bradley_terry.",
+        )
     return out
 
 
@@ -200,6 +223,51 @@ def _ranking(record: Ranking, chat: ChatFormat, out: Encoding) -> Example | None
     )
 
 
+def _joint(record: Comparison, chat: ChatFormat, out: Encoding) -> Example | None:
+    """Both responses in one text, in both orders."""
+    if record.chosen.text == record.rejected.text:
+        out.dropped["chosen and rejected are the same text"] += 1
+        return None
+    out.unended += sum(_unended(r) for r in (record.chosen, record.rejected))
+    return joint_example(chat, record.prompt, record.chosen, record.rejected)
+
+
+def _helpfulness(record: SafetyComparison) -> Comparison:
+    """What a safety comparison says about helpfulness."""
+    chosen, rejected = record.responses[record.better], record.responses[1 - record.better]
+    return Comparison(record.prompt, chosen, rejected, judge=record.judge, provenance=record.provenance)
+
+
+def _safety(record: SafetyComparison, chat: ChatFormat, out: Encoding) -> Example | None:
+    """The pair (more harmful, less harmful) with a sign per response: +1 harmful, -1 safe."""
+    prompt_ids, first = chat.encode(record.prompt, record.responses[0])
+    _, second = chat.encode(record.prompt, record.responses[1])
+    if first == second:
+        out.dropped["both responses are the same tokens"] += 1
+        return None
+    harmful = 1 - record.safer
+    out.contradicting += record.safe[harmful] and not record.safe[record.safer]
+    out.unended += sum(map(_unended, record.responses))
+    out.labels.update("safe" if safe else "harmful" for safe in record.safe)
+    return Example(
+        key=content_hash(prompt_id(record.prompt), first, second, record.safer, record.safe),
+        prompt_ids=tuple(prompt_ids),
+        responses=(EncodedResponse(tuple(first)), EncodedResponse(tuple(second))),
+        pairs=((harmful, record.safer),),
+        labels=tuple(-1.0 if safe else 1.0 for safe in record.safe),
+    )
+
+
+def _steps(record: StepLabels, chat: ChatFormat, out: Encoding) -> Example | None:
+    """One response with the ends and labels of its steps."""
+    if not record.labels:
+        out.dropped["no step is labelled"] += 1
+        return None
+    example = step_example(record, chat)
+    out.labels.update({-1: "bad", 0: "neutral", 1: "good"}[label] for label in record.labels)
+    return example
+
+
 def _unended(response: Response) -> bool:
     return response.finish_reason == "length"
 
@@ -210,10 +278,14 @@ RECORDS: dict[str, type[Any]] = {
     "comparisons": Comparison,
     "ratings": Rating,
     "rankings": Ranking,
+    "safety": SafetyComparison,
+    "steps": StepLabels,
 }
 ENCODERS: dict[type[Any], Callable[[Any, ChatFormat, Encoding], Example | None]] = {
     Demonstration: _demonstration,
     Comparison: _comparison,
     Rating: _rating,
     Ranking: _ranking,
+    SafetyComparison: _safety,
+    StepLabels: _steps,
 }

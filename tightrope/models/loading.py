@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from tightrope.errors import InputError, WorkError
 from tightrope.models.embedded import embedded_model_folder
@@ -94,6 +94,13 @@ def load_model(
     turn_dropout_off(model)
     torch.nn.Module.to(model, device)  # transformers types its own `to` as a wrapper
     return model
+
+
+def load_config(spec: str) -> PretrainedConfig:
+    """Loads the config that belongs to a model spec."""
+    path = resolve(spec)
+    with _readable(spec, path):
+        return cast(PretrainedConfig, AutoConfig.from_pretrained(path))
 
 
 def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from tightrope.errors import InputError
 
-Unit = Literal["tokens", "pairs", "responses", "bundles"]
-Reads = Literal["lengths", "logprobs", "probes"]
+Unit = Literal["tokens", "pairs", "responses", "bundles", "steps"]
+Reads = Literal["lengths", "logprobs", "scores", "probes"]
 Extra = Literal["entropy", "collision", "divergence"]
 
 # What a record can be; an objective's card names one of them among its needs.
@@ -37,7 +37,7 @@ class Settings(BaseModel):
 class ObjectiveInputs:
     """Everything an objective may be a function of; what it does not need is None.
 
-    N learnt tokens, R responses, P pairs.
+    N learnt tokens, R responses, P pairs, S step ends, H outputs of a reward model's head.
     """
 
     response: Tensor  # [N] which response each learnt token belongs to, 0..R-1
@@ -53,6 +53,12 @@ class ObjectiveInputs:
     divergence: Tensor | None = None  # [N] nats, KL(ref || pi) over the whole vocabulary
     values: Tensor | None = None  # [N]
     scores: Tensor | None = None  # [R]
+    heads: Tensor | None = None  # [R, H] all outputs at the last token; `scores` is the first
+    head_weight: Tensor | None = None  # [H, D]
+    token_scores: Tensor | None = None  # [N] read AT each learnt token
+    step_scores: Tensor | None = None  # [S, H] read at the last token of each step
+    step_labels: Tensor | None = None  # [S] -1 bad, 0 neutral, +1 good, NaN where nobody labelled
+    step_response: Tensor | None = None  # [S] 0..R-1
     weights: Tensor | None = None  # [R] multiplies the loss of what belongs to the response
     step: Mapping[str, Tensor] = field(default_factory=dict)  # of the WHOLE optimiser step; see `Statistic`
 
@@ -127,8 +133,8 @@ class Statistic:
     micro-batches. What `settle` returned for the step before comes back to it, and is part of a checkpoint.
 
     Attributes:
-        reads: what is measured: `lengths` (no model runs), `logprobs` of the responses that are learnt, or of the
-            `probes` (see `Example.probes`).
+        reads: what is measured: `lengths` (no model runs), `logprobs` or `scores` of the responses that are learnt,
+            or log-probs of the `probes` (see `Example.probes`).
         measure: unreduced figures, each a vector.
         settle: (values of the whole step in float64, what it returned before) to figures.
     """
@@ -155,6 +161,8 @@ class Card:
     known_answer: str  # what must come out before the first update, in words
     when: str
     when_not: str
+    reads: Literal["last", "tokens", "steps"] = "last"  # where a reward model's head is read
+    layout: Literal["apart", "joint"] = "apart"  # `joint`: a pair is one text, in both orders
     goes_wrong: str = ""  # what people see when it does not work, and why
 
     @property
@@ -177,6 +185,8 @@ class Objective:
         statistics: what it must know of the whole step before its first gradient.
         extras: further per-token figures it reads.
         embedding_noise: NEFTune's alpha; noise is added while learning and never while measuring.
+        reading: how a reward model trained this way is to be read (`models.reading.Reading`), kept beside its
+            weights.
     """
 
     card: Card
@@ -187,6 +197,7 @@ class Objective:
     statistics: Callable[[Any], tuple[Statistic, ...]] = lambda settings: ()
     extras: Callable[[Any], frozenset[Extra]] = lambda settings: frozenset()
     embedding_noise: Callable[[Any], float] = lambda settings: 0.0
+    reading: Callable[[Any], dict[str, Any]] = lambda settings: {}
 
     def __call__(self, inputs: ObjectiveInputs, settings: Any) -> Loss:
         """Returns the unreduced loss."""

@@ -6,10 +6,12 @@ import difflib
 
 from tightrope.errors import InputError
 from tightrope.objectives import (
+    all_pairs,
     aot,
     apo,
     bco,
     bradley_terry,
+    cost,
     cpo,
     discopop,
     dno,
@@ -25,8 +27,13 @@ from tightrope.objectives import (
     nca,
     nll,
     nll_chosen,
+    odin,
     orpo,
+    outcome,
+    pairwise,
+    plackett_luce,
     ppo,
+    process,
     r_dpo,
     simpo,
     slic,
@@ -65,6 +72,13 @@ _OBJECTIVES: dict[str, Objective] = {
         kto.OBJECTIVE,
         bco.OBJECTIVE,
         bradley_terry.OBJECTIVE,
+        plackett_luce.OBJECTIVE,
+        all_pairs.OBJECTIVE,
+        cost.OBJECTIVE,
+        outcome.OBJECTIVE,
+        process.OBJECTIVE,
+        pairwise.OBJECTIVE,
+        odin.OBJECTIVE,
         ppo.OBJECTIVE,
     )
 }

@@ -23,9 +23,11 @@ from tightrope.data.mismatch import with_mismatched
 from tightrope.files import write_jsonl
 from tightrope.models.heads import ScalarHead
 from tightrope.models.policy import LoraSettings, Policy
+from tightrope.models.reading import Reading
 from tightrope.models.reward import RewardModel
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.folders import StageFolder
+from tightrope.pipeline.holdout import measure_held_out, split_prompts
 from tightrope.pipeline.rewarding import reward_function
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import TrainStage
@@ -53,6 +55,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         model = RewardModel.load(
             spec,
             dtype=run.dtype,
+            reading=Reading(**objective.reading(settings)),
             seed=seed,
             gradient_checkpointing=stage.gradient_checkpointing,
             device=run.device,
@@ -71,6 +74,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     value_head: ScalarHead | None = None
     source: Source
     prompts: list[Prompt] = []
+    held_out: list[Record] = []
     reference: Policy | None = None
     if card.data == "prompts":
         assert isinstance(model, Policy) and stage.prompts is not None
@@ -92,11 +96,15 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     else:
         kind = RECORDS[card.data]
         records, account = _records(run, stage, kind_name(kind), seed)
+        if card.head == "reward":
+            records, held_out = split_prompts(records, stage.holdout, seed)
+            account["held_out_records"] = len(held_out)
         encoding = encode(
             records,
             model.chat,
             kind=kind,
             max_tokens=stage.max_tokens,
+            joint=card.layout == "joint",
             needed_by=f"stage {stage.name!r}, {stage.method}",
             desirable_above=stage.desirable_above,
         )
@@ -105,7 +113,8 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
             examples, left_out = with_mismatched(examples, seed=seed, max_tokens=stage.max_tokens)
             encoding.dropped["no response of another prompt fits behind this one"] += left_out
         account |= replace(encoding, examples=examples, dropped=+encoding.dropped).account()
-        prompts = [r for r in convert(records, "prompt")[0] if isinstance(r, Prompt)]
+        if isinstance(model, Policy):  # it will be asked some of them
+            prompts = [r for r in convert(records, "prompt")[0] if isinstance(r, Prompt)]
         _show(run, model, examples)
         if "reference" in card.needs:
             assert isinstance(model, Policy)
@@ -142,6 +151,8 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     model.save(folder.model)
     if value_head is not None:
         value_head.save(folder.model / "value_head.safetensors")
+    if isinstance(model, RewardModel):
+        summary |= measure_held_out(model, held_out, desirable_above=stage.desirable_above, seed=seed)
     return {**summary, "account": account}
 
 

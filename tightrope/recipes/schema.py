@@ -101,6 +101,9 @@ class TrainStage(Section):
     desirable_above: float | None = Field(
         None, allow_inf_nan=False, description="Ratings given as scores: above this they are desirable."
     )
+    holdout: float = Field(
+        0.1, ge=0, lt=1, description="Share of the prompts a reward model is measured on and does not learn."
+    )
     prompts: DataSpec | None = Field(None, description="What to ask (online methods).")
     reward: tuple[RewardTerm, ...] = Field((), description="What a response is worth (online methods).")
     objective: dict[str, Any] = Field(default_factory=dict, description="Settings of the objective.")

@@ -92,7 +92,7 @@ class Learner:
 
     def _inputs(self, batch: TokenBatch, noise: Tensor | None = None) -> ObjectiveInputs:
         if isinstance(self.model, RewardModel):
-            return _inputs(batch, scores=self.model.scores(batch))
+            return self._read(self.model, batch)
         hidden = self.model.hidden(batch, noise=noise)
         extras = self.objective.extras(self.settings)
         out = self.model.logprobs_of(
@@ -120,6 +120,19 @@ class Learner:
             values=values,
         )
 
+    def _read(self, model: RewardModel, batch: TokenBatch) -> ObjectiveInputs:
+        """What a reward model's head says at the places the objective reads."""
+        hidden, reads = model.hidden(batch), self.objective.card.reads
+        heads = model.read(hidden, batch.response_last)
+        return _inputs(
+            batch,
+            scores=heads[:, 0],
+            heads=heads,
+            head_weight=model.head.weight,
+            token_scores=model.read(hidden, batch.token)[:, 0] if reads == "tokens" else None,
+            step_scores=model.read(hidden, batch.step_end) if reads == "steps" else None,
+        )
+
     def _noise(self, batch: TokenBatch, alpha: float, draw: Sequence[int]) -> Tensor:
         """NEFTune's noise [T, D]: uniform in +-alpha / sqrt(L D), L the tokens of each token's own bundle."""
         device = batch.input_ids.device
@@ -140,6 +153,8 @@ def _inputs(batch: TokenBatch, **tensors: Any) -> ObjectiveInputs:
         labels=batch.labels,
         bundle=batch.response_bundle,
         columns=batch.columns,
+        step_labels=batch.step_labels,
+        step_response=batch.step_response,
         weights=batch.weights,
         **tensors,
     )

@@ -189,12 +189,13 @@ def _step(
 
 
 def _count(examples: Sequence[Example], unit: Unit, step: int) -> int:
-    """The one denominator of a step: all tokens, pairs, responses or bundles of all its micro-batches."""
+    """The one denominator of a step: all tokens, pairs, responses, bundles or labelled steps."""
     count = {
         "tokens": sum(e.learned for e in examples),
         "pairs": sum(len(e.pairs) for e in examples),
         "responses": sum(len(e.responses) for e in examples),
         "bundles": len(examples),
+        "steps": sum(len(r.step_labels) for e in examples for r in e.responses),
     }[unit]
     if not count:
         raise WorkError(

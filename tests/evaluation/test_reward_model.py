@@ -1,0 +1,110 @@
+"""Accuracy beside the longer-wins rule, by length and author, calibration: on pairs whose answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from tightrope.errors import InputError, WorkError
+from tightrope.evaluation.label_accuracy import auc, measure_labels
+from tightrope.evaluation.reward_model import JudgedPairs, calibration, measure_pairs
+from tightrope.evaluation.reward_records import judged_pairs, measure_reward_model
+from tightrope.records import Comparison, Prompt, Ranking, Response, SafetyComparison, user_prompt
+from tightrope.rewards.types import Scores
+
+
+def pairs(gaps: Sequence[float], lengths: Sequence[tuple[int, int]], **fields: object) -> JudgedPairs:
+    """Pairs whose model gaps and lengths are given, one prompt each."""
+    rows = [
+        Comparison(user_prompt(f"q{i}"), Response("a" * a, author="big"), Response("b" * b, author="small"))
+        for i, (a, b) in enumerate(lengths)
+    ]
+    return JudgedPairs.of(rows, lambda asked: np.array(gaps, float))
+
+
+class ByLength:
+    """The model that learnt length alone."""
+
+    name = "by length"
+
+    def score_texts(self, answers: Sequence[tuple[Prompt, Response]]) -> Scores:
+        return np.array([0.01 * len(r.text) for _, r in answers], np.float32)
+
+
+def test_a_model_of_length_gains_nothing_over_the_rule_and_is_undecided_without_length() -> None:
+    draw = np.random.default_rng(1)
+    lengths = [(int(a), int(b)) for a, b in draw.integers(1, 100, (300, 2))]
+    rows = [
+        Comparison(user_prompt(f"q{i}"), Response("a" * a), Response("b" * b)) for i, (a, b) in enumerate(lengths)
+    ]
+    found = measure_reward_model(ByLength(), rows)["pairs"]
+    assert found["accuracy"]["value"] == found["always_the_longer"]["value"]
+    assert found["gain"]["value"] == 0 and found["gain"]["lower"] <= 0 <= found["gain"]["upper"]
+    assert found["length_correlation"] == pytest.approx(1, abs=1e-6)
+    assert found["chosen_longer"]["value"] == 100 and found["chosen_shorter"]["value"] == 0
+
+
+def test_accuracy_of_ties_bins_and_authors() -> None:
+    lengths = [(10, 30), (10, 12), (10, 10), (30, 10), (40, 30), (100, 95)]
+    found = measure_pairs(pairs([1.0, -1.0, 0.0, 2.0, 0.5, -0.5], lengths))
+    assert found["accuracy"]["value"] == pytest.approx(100 * 3.5 / 6) and found["ties"] == 1
+    assert found["always_the_longer"]["value"] == pytest.approx(100 * 3.5 / 6)
+    assert [row["n"] for row in found["by_length"]] == [1, 1, 2, 1, 1]
+    for row, expected in zip(found["by_length"], (100.0, 0.0, 25.0, 100.0, 100.0), strict=True):
+        assert row["value"] == expected or "too few" in row["withheld"]  # one pair is no figure
+    assert [row["always_the_longer"] for row in found["by_length"]] == [0.0, 0.0, 75.0, 100.0, 100.0]
+    big, small = found["by_author"]
+    assert (big["label"], big["preferred_by_labels"]) == ("big", 100.0)
+    assert small["preferred_by_model"] == pytest.approx(100 - big["preferred_by_model"])
+    assert big["value"] == small["value"] == found["accuracy"]["value"]
+
+
+def test_the_interval_counts_prompts_not_pairs() -> None:
+    rows = [Comparison(user_prompt(f"q{i % 10}"), Response("yes"), Response("no")) for i in range(400)]
+    gaps = [1.0 if (i % 10) < 6 else -1.0 for i in range(400)]
+    many = measure_pairs(JudgedPairs.of(rows, lambda asked: np.array(gaps)))["accuracy"]
+    few = measure_pairs(JudgedPairs.of(rows[:10], lambda asked: np.array(gaps[:10])))["accuracy"]
+    assert many["value"] == few["value"] == 60
+    assert many["upper"] - many["lower"] > 0.8 * (few["upper"] - few["lower"])
+
+
+def test_honest_confidence_is_calibrated_and_doubled_confidence_is_not() -> None:
+    draw = np.random.default_rng(0)
+    gaps = draw.normal(size=20_000)
+    right = (draw.random(20_000) < expit(np.abs(gaps))).astype(float)
+    honest = calibration(expit(np.abs(gaps)), right)
+    loud = calibration(expit(np.abs(3 * gaps)), right)
+    assert honest["ece"] < 0.015 < 0.1 < loud["ece"]
+    assert honest["nll"] < loud["nll"] and honest["brier"] < loud["brier"]
+    assert len(honest["bins"]) == 10 and sum(b["n"] for b in honest["bins"]) == 20_000
+    assert len(calibration(expit(np.abs(gaps[:30])), right[:30])["bins"]) == 1
+
+
+def test_labels_beside_the_commoner_one() -> None:
+    found = measure_labels(np.array([0.9, 0.8, 0.2, 0.6]), [True, True, False, False], ["a", "a", "b", "c"])
+    assert found["accuracy"]["value"] == 75 and found["always_the_commoner"] == 50
+    assert found["found_false"]["value"] == 50 and found["found_true"]["value"] == 100
+    assert found["auc"] == 1.0 and found["groups"] == 3
+    assert auc(np.array([0.1, 0.1]), np.array([True, False])) == 0.5
+    assert auc(np.array([0.1, 0.1]), np.array([True, True])) is None
+
+
+def test_rankings_and_safety_comparisons_give_their_pairs() -> None:
+    prompt, texts = user_prompt("q"), tuple(Response(x) for x in "abcd")
+    ranked = judged_pairs([Ranking(prompt, texts, (1, 0, 1, 2))])
+    assert {(c.chosen.text, c.rejected.text) for c in ranked} == {
+        ("b", "a"), ("b", "c"), ("b", "d"), ("a", "d"), ("c", "d")
+    }  # fmt: skip
+    dual = SafetyComparison(prompt, texts[:2], better=0, safer=1, safe=(False, True))
+    assert judged_pairs([dual])[0].chosen.text == "a" and judged_pairs([dual], harm=True)[0].chosen.text == "b"
+    assert judged_pairs([Comparison(prompt, texts[0], texts[0])]) == []
+
+
+def test_nothing_to_measure_and_broken_scores_are_errors() -> None:
+    with pytest.raises(InputError, match="cannot be measured on Prompt"):
+        measure_reward_model(ByLength(), [user_prompt("q")])
+    with pytest.raises(WorkError, match="1 of 1 scores"):
+        pairs([np.nan], [(1, 2)])

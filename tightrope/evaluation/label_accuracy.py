@@ -1,0 +1,65 @@
+"""How good are yes-or-no predictions: steps right or wrong, solutions right or wrong, responses harmful or safe.
+
+Accuracy stands beside "always say the commoner label", which is what a model that learnt nothing gets; the share of
+wrong ones found and the area under the ROC curve say what accuracy hides when one label is rare. Intervals resample
+whole groups (the steps of one solution are not independent).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+from tightrope.errors import InputError
+from tightrope.evaluation.reward_model import calibration, half_right, share
+from tightrope.evaluation.stats import Bootstrap, Floats
+
+
+def measure_labels(
+    probabilities: Floats, labels: Sequence[bool], groups: Sequence[object], *, seed: int = 0
+) -> dict[str, Any]:
+    """Returns accuracy, its baseline, recall of the wrong ones, AUC and calibration, as one JSON object.
+
+    Args:
+        probabilities: [n] of the label being true.
+        labels: [n].
+        groups: [n] what is resampled together.
+        seed: of the resamples.
+
+    Raises:
+        InputError: there is no label.
+    """
+    true = np.asarray(labels, np.bool_)
+    if not len(true):
+        raise InputError("there is no label to measure a reward model on", remedy="Give labelled records.")
+    _, group = np.unique(np.array([str(g) for g in groups]), return_inverse=True)
+    boot = Bootstrap(int(group.max()) + 1, seed=seed)
+    right = half_right(np.where(true, 1, -1) * (probabilities - 0.5))
+    everywhere = np.ones(len(true), np.bool_)
+
+    def accuracy(where: np.ndarray[Any, np.dtype[np.bool_]], label: str) -> dict[str, Any]:
+        return share(boot, right, group, where, label=label).as_dict()
+
+    return {
+        "labels": len(true),
+        "groups": boot.n,
+        "share_true": float(true.mean()),
+        "accuracy": accuracy(everywhere, "Accuracy"),
+        "always_the_commoner": 100 * max(float(true.mean()), 1 - float(true.mean())),
+        "found_false": accuracy(~true, "Wrong ones found"),
+        "found_true": accuracy(true, "Right ones found"),
+        "auc": auc(probabilities, true),
+        "calibration": calibration(np.maximum(probabilities, 1 - probabilities), right),
+    }
+
+
+def auc(scores: Floats, labels: np.ndarray[Any, np.dtype[np.bool_]]) -> float | None:
+    """Probability that a true one scores above a false one, ties half (Mann-Whitney); None with one class only."""
+    positive, negative = int(labels.sum()), int((~labels).sum())
+    if not positive or not negative:
+        return None
+    ranks = rankdata(scores)
+    return float((ranks[labels].sum() - positive * (positive + 1) / 2) / (positive * negative))

@@ -1,0 +1,24 @@
+"""What scores: one number per (prompt, response), higher is better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tightrope.records import Prompt, Response
+
+Answers = Sequence[tuple[Prompt, Response]]
+Scores = NDArray[np.float32]
+
+
+class Scorer(Protocol):
+    """Anything that scores texts; `models.reward.RewardModel` does."""
+
+    name: str
+
+    def score_texts(self, answers: Answers) -> Scores:
+        """Returns one score per (prompt, response), [len(answers)]."""
+        ...
