@@ -79,7 +79,7 @@ def load_judge(spec: str, *, cache: Path | None = None) -> Judge:
             name,
             cache=cache,
             temperature=_number(options, "temperature", 0.0, spec),
-            concurrency=int(_number(options, "concurrency", 4, spec, least=1)),
+            concurrency=_count(options, "concurrency", 4, spec),
             per_minute=_number(options, "per_minute", 0.0, spec) or None,
             prices=_prices(options.get("price"), spec),
         )
@@ -106,8 +106,8 @@ def _rule(name: str, spec: str) -> Judge:
 
 
 def _llm(model: Endpoint | LocalModel, options: Mapping[str, str], spec: str) -> LlmJudge:
-    repeats = int(_number(options, "repeats", 1, spec, least=1))
-    return LlmJudge(model, wording=wording(options.get("prompt", "pairwise")), repeats=repeats)
+    asked = wording(options.get("prompt", "pairwise"))
+    return LlmJudge(model, wording=asked, repeats=_count(options, "repeats", 1, spec))
 
 
 def _options(text: str, known: Sequence[str], spec: str) -> tuple[str, dict[str, str]]:
@@ -134,6 +134,13 @@ def _number(options: Mapping[str, str], key: str, default: float, spec: str, *, 
             f"{key} is {options[key]!r}", where=spec, remedy=f"Give a number of at least {least:g}."
         )
     return value
+
+
+def _count(options: Mapping[str, str], key: str, default: int, spec: str) -> int:
+    value = _number(options, key, default, spec, least=1)
+    if value != int(value):
+        raise InputError(f"{key} is {options[key]!r}", where=spec, remedy="Give a whole number.")
+    return int(value)
 
 
 def _prices(text: str | None, spec: str) -> tuple[float, float] | None:
