@@ -54,6 +54,11 @@ class LlmJudge:
         return f"llm:{short}/{self._wording.name}@{settings}"
 
     @property
+    def author(self) -> str:
+        """Name under which the model's own answers go."""
+        return self._model.name
+
+    @property
     def unparsed(self) -> int:
         """Answers nobody could read so far."""
         return self._rater.unparsed

@@ -1,8 +1,8 @@
 """Contests to audit a judge on: from files, or the built-in ones whose truth is known.
 
-A built-in prompt has a right and a wrong answer, each in a short and a long form, and gives the four pairs of them: two
-of matched length, one in which the right answer is the longer one, and one in which the wrong one is. What a judge makes
-of length and what it makes of truth are therefore told apart.
+A built-in prompt has a right and a wrong answer, each in a short and a long form, and gives the four pairs of them:
+two of matched length, one in which the right answer is the longer one, and one in which the wrong one is. What a judge
+makes of length and what it makes of truth are therefore told apart.
 """
 
 from __future__ import annotations
