@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,14 +22,32 @@ def contest(a: str, b: str, prompt: Prompt = OPEN) -> Contest:
     return Contest(prompt, Response(a), Response(b))
 
 
+def said(
+    text: Any, *, first: dict[str, float] | None = None, tokens: tuple[int, int] | None = None
+) -> dict[str, Any]:
+    """A chat completion; with the log-probabilities of its first token, and what it says it used."""
+    choice: dict[str, Any] = {"message": {"content": text}}
+    if first is not None:
+        likeliest = [{"token": token, "logprob": value} for token, value in first.items()]
+        choice["logprobs"] = {"content": [{"token": likeliest[0]["token"], "top_logprobs": likeliest}]}
+    usage = {} if tokens is None else {"usage": {"prompt_tokens": tokens[0], "completion_tokens": tokens[1]}}
+    return {"choices": [choice], **usage}
+
+
 @contextmanager
 def server(
-    script: Script, *, headers: dict[str, str] | None = None, drip: float = 0.0
+    script: Script,
+    *,
+    headers: dict[str, str] | None = None,
+    limited: float = math.inf,
+    drip: float = 0.0,
+    bodies: list[dict[str, Any]] | None = None,
 ) -> Iterator[tuple[str, list[str]]]:
     """A chat endpoint that answers (status, content) by script(call number, prompt).
 
-    Bytes are sent as they are, None as a completion without text; `drip` sends a byte every so many seconds.
-    Yields the base URL and the prompts asked so far.
+    Bytes are sent as they are, an object as the whole reply, None as a completion without text; `headers` go with
+    every answer, or with the first `limited` ones. `drip` sends a byte every so many seconds. Yields the base URL and
+    the prompts asked so far; `bodies` collects the requests.
     """
     asked: list[str] = []
     lock, closing = threading.Lock(), threading.Event()
@@ -38,15 +57,18 @@ def server(
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             with lock:
                 asked.append(body["messages"][0]["content"])
-                status, content = script(len(asked), asked[-1])
+                if bodies is not None:
+                    bodies.append(body)
+                call = len(asked)
+            status, content = script(call, body["messages"][0]["content"])
             text: bytes = (
                 content
                 if isinstance(content, bytes)
-                else json.dumps({"choices": [{"message": {"content": content}}]}).encode()
+                else json.dumps(content if isinstance(content, dict) else said(content)).encode()
             )
             self.send_response(status)
             self.send_header("content-length", str(len(text)))
-            for name, value in (headers or {}).items():
+            for name, value in (headers or {}).items() if call <= limited else ():
                 self.send_header(name, value)
             self.end_headers()
             try:

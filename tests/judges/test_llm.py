@@ -1,211 +1,155 @@
-"""A language-model judge against a real server that misbehaves."""
+"""Wordings turned into verdicts: grades, repeats, log-probabilities, accounting."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import threading
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+import math
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.judges.server import contest, server
-from tightrope.errors import InputError, WorkError
+from tests.judges.server import OPEN, contest, said, server
+from tightrope.errors import InputError
+from tightrope.judges.asking import Answer, Question, Usage
+from tightrope.judges.endpoint import Endpoint
 from tightrope.judges.llm import LlmJudge
 from tightrope.judges.order import both_orders
+from tightrope.judges.prompts import WORDINGS, wording
+from tightrope.judges.rating import Rater, weighted
+from tightrope.records import Response, user_prompt
 
 
-def longer_wins(call: int, prompt: str) -> tuple[int, str]:
-    a, b = prompt.split("[Answer A]\n")[1].split("\n\n[Answer B]\n")
-    return 200, "[[A>>B]]" if len(a) > len(b.split("\n\nReply")[0]) else "[[B>>A]]"
+class Scripted:
+    """A model that answers by a function of the question."""
+
+    def __init__(self, script: Callable[[Question], Answer | str], name: str = "models/scripted/") -> None:
+        self.script, self.name, self.fingerprint, self.usage = script, name, "f" * 16, Usage()
+        self.asked: list[Question] = []
+
+    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        self.asked += questions
+        said = [self.script(q) for q in questions]
+        return [Answer(a) if isinstance(a, str) else a for a in said]
 
 
-def test_endpoint_is_asked_both_ways_and_answers_are_kept(tmp_path: Path) -> None:
-    with server(longer_wins) as (url, asked):
-        judge = LlmJudge(url, "m", cache=tmp_path, backoff=0.01)
-        (verdict,) = both_orders(judge, [contest("a much longer answer", "short")])
-        assert verdict.preference == 1.0 and verdict.consistent and len(asked) == 2
-        both_orders(LlmJudge(url, "m", cache=tmp_path), [contest("a much longer answer", "short")])
-        assert len(asked) == 2, "the second run reads the kept answers"
-        both_orders(LlmJudge(url, "other", cache=tmp_path), [contest("a much longer answer", "short")])
-        assert len(asked) == 4, "another model is another judge"
+def by_length(question: Question) -> str:
+    return f"Rating: [[{min(10, len(question.text.split('[Answer to grade]')[1].split('Reply')[0].split()))}]]"
 
 
-def test_passing_failures_are_retried(tmp_path: Path) -> None:
-    with server(lambda n, p: (500, "x") if n < 3 else (200, "[[A=B]]")) as (url, asked):
-        judge = LlmJudge(url, "m", cache=tmp_path, backoff=0.01, concurrency=1)
-        assert judge.judge([contest("a", "b")])[0].preference == 0.5 and len(asked) == 3
+def test_better_grade_wins_and_near_grades_tie() -> None:
+    judge = LlmJudge(Scripted(by_length), wording=wording("grade"))
+    won, tied = both_orders(judge, [contest("one two three", "one"), contest("one two", "two one")])
+    assert (won.preference, won.consistent, tied.preference) == (1.0, True, 0.5)
+    grades = iter(["Rating: [[7.0]]", "Rating: [[7.1]]", "Rating: [[7.0]]", "Rating: [[7.2]]"])
+    near = LlmJudge(Scripted(lambda q: next(grades)), wording=wording("grade"))
+    assert [v.preference for v in near.judge([contest("a", "b")] * 2)] == [0.5, 0.0]
 
 
-def test_unreadable_verdicts_are_counted_and_never_answers(tmp_path: Path) -> None:
-    with server(lambda n, p: (200, "Both are lovely!")) as (url, _):
-        judge = LlmJudge(url, "m", cache=tmp_path)
-        (verdict,) = both_orders(judge, [contest("a", "b")])
-        assert verdict.preference is None and verdict.consistent is None and judge.unparsed == 2
+def test_one_unreadable_grade_leaves_no_verdict() -> None:
+    judge = LlmJudge(Scripted(lambda q: "nice" if "bad" in q.text else "Rating: [[5]]"), wording=wording("grade"))
+    (verdict,) = judge.judge([contest("good", "bad")])
+    assert verdict.preference is None and verdict.reason == "unparsed" and judge.unparsed == 1
 
 
-@pytest.mark.parametrize(
-    ("answer", "error", "message"),
-    [
-        ((500, "x"), WorkError, r"did not answer after 2 attempts \(status 500\).*run the same command again"),
-        ((200, b"<html>"), WorkError, r"after 2 attempts \(the reply is no chat completion: '<html>'\).*ends in /v1"),
-        ((200, b'{"choices": []}'), WorkError, "no chat completion"),
-        ((200, ["[[A=B]]"]), WorkError, "no chat completion"),
-        ((200, b"x" * (2 << 20)), WorkError, "no chat completion"),
-        ((401, "x"), InputError, "TIGHTROPE_JUDGE_API_KEY"),
-        ((404, "x"), WorkError, "status 404"),
-    ],
-)
-def test_endpoints_that_fail_are_one_clear_error(tmp_path: Path, answer: Any, error: type, message: str) -> None:
-    with server(lambda n, p: answer) as (url, _), pytest.raises(error, match=message):
-        LlmJudge(url, "m", cache=tmp_path, backoff=0.01, attempts=2).judge([contest("a", "b")])
-    assert not list(tmp_path.glob("*.json"))
+def test_all_repeats_must_be_readable() -> None:
+    judge = LlmJudge(Scripted(lambda q: "[[A>>B]]" if q.repeat != 1 else "hm"), repeats=3)
+    (verdict,) = judge.judge([contest("a", "b")])
+    assert verdict.preference is None and verdict.reason == "1 of 3 repeats unparsed"
+    assert verdict.repeats == (1.0, None, 1.0) and judge.unparsed == 1
 
 
-def test_endpoint_that_is_down_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WorkError, match=r"127\.0\.0\.1:9/v1: the judge did not answer after 2 attempts"):
-        LlmJudge("http://127.0.0.1:9/v1", "m", cache=tmp_path, backoff=0.01, attempts=2).judge([contest("a", "b")])
+def test_repetitions_ask_questions_nobody_asked_before() -> None:
+    model = Scripted(lambda q: "[[A=B]]")
+    judge = LlmJudge(model, repeats=2)
+    for index in range(3):
+        judge.repetition(index).judge([contest("a", "b")])
+    assert [q.repeat for q in model.asked] == [0, 1, 2, 3, 4, 5]
+    assert judge.repetition(2).identity == judge.identity, "asked again it is still the same judge"
 
 
-@pytest.mark.parametrize("drip", [0.05, 10.0])
-def test_endpoint_that_is_slow_is_named_even_if_every_byte_comes_in_time(tmp_path: Path, drip: float) -> None:
-    with (
-        server(lambda n, p: (200, "[[A=B]]"), drip=drip) as (url, asked),
-        pytest.raises(WorkError, match=r"did not answer after 2 attempts \(no answer within 0\.2 s\)"),
-    ):
-        judge = LlmJudge(url, "m", cache=tmp_path, backoff=0.01, attempts=2, timeout=0.2)
-        judge.judge([contest("a", "b")])
+def test_identity_changes_with_model_wording_and_repeats() -> None:
+    model, other = Scripted(by_length), Scripted(by_length)
+    other.fingerprint = "e" * 16
+    judges = [
+        LlmJudge(model),
+        LlmJudge(other),
+        LlmJudge(model, repeats=2),
+        LlmJudge(model, wording=wording("letter")),
+        LlmJudge(model, wording=wording("grade")),
+    ]
+    assert len({j.identity for j in judges}) == 5
+    assert re.fullmatch(r"llm:scripted/pairwise@[0-9a-f]{8}", judges[0].identity)
+
+
+@pytest.mark.parametrize("name", sorted(n for n, w in WORDINGS.items() if w.worth is None and not w.pair))
+def test_classes_cannot_compare_but_can_be_read(name: str) -> None:
+    with pytest.raises(InputError, match="gives classes, not grades"):
+        LlmJudge(Scripted(by_length), wording=wording(name))
+    label = {"refusal": "full_refusal", "safety": "unsafe"}[name]
+    (read, unread) = Rater(Scripted(lambda q: label if "poison" in q.text else "?"), wording(name)).rate(
+        [(OPEN, (Response("poison"),)), (OPEN, (Response("bread"),))]
+    )
+    assert (read.said, read.value, read.reason) == (label, None, "")
+    assert (unread.said, unread.value, unread.reason) == (None, None, "unparsed")
+
+
+def test_aspects_and_checklists_are_worth_their_mean() -> None:
+    four = "instruction_following: 4\ntruthfulness: 5\nhonesty: 1\nhelpfulness: 2"
+    (aspects,) = Rater(Scripted(lambda q: four), wording("aspects")).rate([(OPEN, (Response("x"),))])
+    assert aspects.value == 3.0 and aspects.said is not None and aspects.said["honesty"] == 1
+    listed = user_prompt("q", reference={"checklist": ["a", "b", "c", "d"]})
+    lines = "1: yes\n2: yes\n3: yes\n4: no"
+    (checked,) = Rater(Scripted(lambda q: lines), wording("checklist")).rate([(listed, (Response("x"),))])
+    assert checked.value == 0.75 and checked.said == (True, True, True, False)
+
+
+@given(st.floats(0.01, 0.98), st.floats(0.01, 1))
+def test_letter_is_weighted_by_its_probability(p: float, share: float) -> None:
+    mass = 0.5 + 0.5 * share
+    logprobs = {"A": math.log(p * mass), "B": math.log((1 - p) * mass)}
+    assert weighted(logprobs, {"A": 1.0, "B": 0.0}) == pytest.approx(p)
+    assert weighted({k: v - 0.7 for k, v in logprobs.items()}, {"A": 1.0, "B": 0.0}) is None
+
+
+def test_digits_are_an_expected_score() -> None:
+    logprobs = {"1": math.log(0.2), "4": math.log(0.3), "5": math.log(0.3), "the": math.log(0.2)}
+    assert weighted(logprobs, wording("digit").choices) == pytest.approx((0.2 + 1.2 + 1.5) / 0.8)
+
+
+def test_probabilities_come_from_the_endpoint_and_its_text_counts_without_them(tmp_path: Path) -> None:
+    first = {"A": math.log(0.6), " A": math.log(0.2), "B": math.log(0.1), "Both": math.log(0.1)}
+    bodies: list[dict[str, object]] = []
+
+    def script(call: int, prompt: str) -> tuple[int, object]:
+        return 200, said("A", first=first) if "[Answer A]\ngood" in prompt else said("B")
+
+    with server(script, bodies=bodies) as (url, asked):
+        judge = LlmJudge(Endpoint(url, "m", cache=tmp_path), wording=wording("letter"))
+        weighed, plain = judge.judge([contest("good", "bad"), contest("bad", "good")])
+        assert weighed.preference == pytest.approx(0.8 / 0.9) and plain.preference == 0.0
+        assert judge.account()["without_logprobs"] == 1
+        again = LlmJudge(Endpoint(url, "m", cache=tmp_path), wording=wording("letter"))
+        assert again.judge([contest("good", "bad")])[0].preference == weighed.preference, "kept with its probabilities"
     assert len(asked) == 2
+    assert all(b["logprobs"] is True and b["top_logprobs"] == 20 and b["max_tokens"] == 1 for b in bodies)
 
 
-@pytest.mark.parametrize("as_date", [False, True])
-def test_retry_after_is_honoured_in_seconds_and_as_a_date(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_date: bool
-) -> None:
-    then = datetime.now(UTC) + timedelta(seconds=60)
-    headers = {"Retry-After": format_datetime(then, usegmt=True) if as_date else "60"}
-    slept: list[float] = []
-    monkeypatch.setattr("tightrope.judges.llm.time.sleep", slept.append)
-    with server(lambda n, p: (429, "x") if n == 1 else (200, "[[A=B]]"), headers=headers) as (url, _):
-        judge = LlmJudge(url, "m", cache=tmp_path, backoff=0.001)
-        assert judge.judge([contest("a", "b")])[0].preference == 0.5
-    assert len(slept) == 1 and 45 < slept[0] <= 60
+def test_model_about_to_say_something_else_is_unparsed(tmp_path: Path) -> None:
+    first = {"Both": math.log(0.7), "A": math.log(0.25), "B": math.log(0.05)}
+    with server(lambda n, p: (200, said("A", first=first))) as (url, _):
+        (verdict,) = LlmJudge(Endpoint(url, "m", cache=tmp_path), wording=wording("letter")).judge([contest("a", "b")])
+    assert verdict.preference is None and verdict.reason == "unparsed"
 
 
-def test_endpoint_that_wants_hours_of_rest_is_an_error_not_a_sleep(tmp_path: Path) -> None:
-    with (
-        server(lambda n, p: (429, "x"), headers={"Retry-After": "7200"}) as (url, asked),
-        pytest.raises(WorkError, match="left alone for 7200 s"),
-    ):
-        LlmJudge(url, "m", cache=tmp_path).judge([contest("a", "b")])
-    assert len(asked) == 1
-
-
-def test_waits_double_between_attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr("tightrope.judges.llm.time.sleep", slept.append)
-    with server(lambda n, p: (503, "x")) as (url, _), pytest.raises(WorkError):
-        LlmJudge(url, "m", cache=tmp_path, backoff=1.0, attempts=4).judge([contest("a", "b")])
-    assert [0.75 * 2**i <= s <= 1.25 * 2**i for i, s in enumerate(slept)] == [True] * 3
-
-
-def test_position_bias_comes_out_as_half_and_flips(tmp_path: Path) -> None:
-    with server(lambda n, p: (200, "[[A>B]]")) as (url, _):
-        verdicts = both_orders(LlmJudge(url, "m", cache=tmp_path), [contest("a", "b"), contest("c", "d")])
-    assert [(v.preference, v.consistent) for v in verdicts] == [(0.5, False)] * 2
-
-
-def test_completion_without_text_is_unparsed(tmp_path: Path) -> None:
-    with server(lambda n, p: (200, None)) as (url, _):
-        (verdict,) = LlmJudge(url, "m", cache=tmp_path).judge([contest("a", "b")])
-    assert verdict.preference is None and verdict.raw == ""
-
-
-def test_text_no_encoding_carries_is_judged_and_kept(tmp_path: Path) -> None:
-    with server(lambda n, p: (200, "[[A=B]]\ud800")) as (url, asked):
-        for _ in range(2):
-            (verdict,) = LlmJudge(url, "m", cache=tmp_path).judge([contest("broken \ud800", "{b} {request}")])
-            assert verdict.preference is None
-    assert len(asked) == 1 and "{b} {request}" in asked[0]
-
-
-RUN = """
-import sys
-from pathlib import Path
-from tests.judges.server import contest
-from tightrope.judges.llm import LlmJudge
-judge = LlmJudge(sys.argv[1], "m", cache=Path(sys.argv[2]), concurrency=int(sys.argv[3]), backoff=0.01)
-print([v.preference for v in judge.judge([contest(str(i), "b") for i in range(12)])])
-"""
-
-
-def start(url: str, cache: Path, concurrency: int) -> subprocess.Popen[str]:
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", RUN, url, str(cache), str(concurrency)]
-    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
-
-
-def test_killed_run_continues_with_what_it_had_asked(tmp_path: Path) -> None:
-    killed: list[subprocess.Popen[str]] = []
-    ready = threading.Event()
-
-    def script(call: int, prompt: str) -> tuple[int, str]:
-        if call == 6:  # five answers are out, the sixth never leaves
-            ready.wait(30)
-            killed[0].kill()
-            killed[0].wait()
-        return 200, "[[A=B]]"
-
-    with server(script) as (url, asked):
-        killed.append(start(url, tmp_path, 1))
-        ready.set()
-        assert killed[0].wait(60) != 0
-        kept = len(list(tmp_path.glob("*.json")))
-        assert kept == 5
-        LlmJudge(url, "m", cache=tmp_path).judge([contest(str(i), "b") for i in range(12)])
-        assert len(asked) == 6 + 12 - kept
-
-
-def test_processes_share_one_cache(tmp_path: Path) -> None:
-    with server(lambda n, p: (200, "[[A>B]]")) as (url, asked):
-        both = [start(url, tmp_path, 4) for _ in range(2)]
-        said = [process.communicate(timeout=60)[0] for process in both]
-        assert said == [f"{[0.75] * 12}\n"] * 2 and 12 <= len(asked) <= 24
-    assert len(list(tmp_path.glob("*.json"))) == 12 == len(list(tmp_path.iterdir()))
-
-
-def test_kept_answer_that_is_damaged_is_named(tmp_path: Path) -> None:
-    with server(lambda n, p: (200, "[[A=B]]")) as (url, _):
-        LlmJudge(url, "m", cache=tmp_path).judge([contest("a", "b")])
-        (file,) = tmp_path.glob("*.json")
-        file.write_text("[]")
-        with pytest.raises(InputError, match="not an answer this judge kept"):
-            LlmJudge(url, "m", cache=tmp_path).judge([contest("a", "b")])
-
-
-def test_key_is_sent_and_kept_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TIGHTROPE_JUDGE_API_KEY", "very-secret")
-    with server(longer_wins) as (url, _):
-        LlmJudge(url, "m", cache=tmp_path).judge([contest("a", "b")])
-    assert [f for f in tmp_path.glob("*.json") if "very-secret" not in f.read_text()] == list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("key", ["very-secret\nx", "very-secret-é"])
-def test_key_that_fits_no_header_is_refused_unquoted(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TIGHTROPE_JUDGE_API_KEY", key)
-    with pytest.raises(InputError, match="TIGHTROPE_JUDGE_API_KEY") as error:
-        LlmJudge("http://127.0.0.1:9/v1", "m")
-    assert "very-secret" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [("http://host:port/v1", "not a URL"), ("http://me:very-secret@host/v1", "user name or password")],
-)
-def test_urls_that_cannot_be_or_tell_secrets_are_refused(url: str, message: str) -> None:
-    with pytest.raises(InputError, match=message) as error:
-        LlmJudge(url, "m")
-    assert "very-secret" not in str(error.value)
+@pytest.mark.parametrize("broken", [{"A": float("nan")}, {"A": 2.0}, {"A": "high"}, {}])
+def test_log_probabilities_that_are_none_are_not_used(tmp_path: Path, broken: dict[str, float]) -> None:
+    reply = said("A")
+    reply["choices"][0]["logprobs"] = {
+        "content": [{"token": "A", "top_logprobs": [{"token": t, "logprob": v} for t, v in broken.items()]}]
+    }
+    with server(lambda n, p: (200, reply)) as (url, _):
+        judge = LlmJudge(Endpoint(url, "m", cache=tmp_path), wording=wording("letter"))
+        assert judge.judge([contest("a", "b")])[0].preference == 1.0 and judge.account()["without_logprobs"] == 1

@@ -7,21 +7,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.judges.server import contest
 from tests.tiny import tiny_folder, tiny_model, tiny_tokenizer
 from tightrope.errors import InputError
-from tightrope.judges.local import LocalLlmJudge
+from tightrope.judges.llm import LlmJudge
+from tightrope.judges.local import LocalModel
 from tightrope.judges.order import both_orders
-from tightrope.judges.question import parse_verdict
 from tightrope.judges.spec import load_judge
-from tightrope.records import Prompt, Response
+from tightrope.judges.weighing import weigh_choices
+from tightrope.models.policy import Policy
+from tightrope.records import Prompt, Response, user_prompt
 
 
 def test_specs_name_judges_or_say_what_there_is() -> None:
     assert load_judge("rule:useful").identity.startswith("rule:useful@")
     assert load_judge("rule:first").identity.startswith("rule:first@")
-    assert re.fullmatch(r"llm:m@[0-9a-f]{8}", load_judge("openai:http://127.0.0.1:9/v1#m").identity)
+    judge = load_judge("openai:http://127.0.0.1:9/v1#m")
+    assert re.fullmatch(r"llm:m/pairwise@[0-9a-f]{8}", judge.identity)
+    other = load_judge("openai:http://127.0.0.1:9/v1#org/m?prompt=letter&repeats=3&price=1/2.5&per_minute=60&concurrency=9")
+    assert re.fullmatch(r"llm:m/letter@[0-9a-f]{8}", other.identity)
+    warm = load_judge("openai:http://127.0.0.1:9/v1#m?temperature=0.7")
+    assert warm.identity != judge.identity
     for spec, message in {
         "rule:usefull": "Did you mean rule:useful",
         "rule:firts": "Did you mean rule:first",
@@ -30,32 +38,34 @@ def test_specs_name_judges_or_say_what_there_is() -> None:
         "openai:localhost": "not an endpoint",
         "openai:http://127.0.0.1:9/v1": "not an endpoint",
         "magic": "no judge is called",
-        "llm:": "Use rule:NAME",
+        "llm:": "Use one of: rule:NAME",
+        "openai:http://127.0.0.1:9/v1#m?promt=grade": "unknown option 'promt' Did you mean prompt",
+        "openai:http://127.0.0.1:9/v1#m?prompt=refusal": "gives classes, not grades",
+        "openai:http://127.0.0.1:9/v1#m?prompt=pairwize": "Did you mean pairwise",
+        "openai:http://127.0.0.1:9/v1#m?repeats=0": "repeats is '0'",
+        "openai:http://127.0.0.1:9/v1#m?repeats=1.5": "repeats is '1.5'",
+        "openai:http://127.0.0.1:9/v1#m?price=3": "price is '3'",
+        "openai:http://127.0.0.1:9/v1#m?temperature=hot": "temperature is 'hot'",
+        "openai:http://127.0.0.1:9/v1#m?": "options are missing",
     }.items():
         with pytest.raises(InputError, match=message):
             load_judge(spec)
 
 
-def test_verdicts_are_parsed_strictly() -> None:
-    assert [parse_verdict(t).preference for t in ("[[A>>B]]", " [[B>A]]\n", "[[A=B]]")] == [1.0, 0.25, 0.5]
-    for text in ("A is better", "[[A>B]] because", "[[A>B]] [[B>A]]", "", "[[C]]"):
-        assert parse_verdict(text).preference is None
-
-
 def test_model_in_process_is_asked_both_ways_and_each_question_once() -> None:
     asked: list[str] = []
 
-    def generate(prompts: Sequence[Prompt]) -> list[Response]:
+    def generate(prompts: Sequence[Prompt], max_tokens: int) -> list[Response]:
         texts = [p.messages[0].content for p in prompts]
         asked.extend(texts)
         return [Response("[[A>B]]" if "[Answer A]\ngood" in t else "[[B>A]]" if "good" in t else "well") for t in texts]
 
-    judge = LocalLlmJudge(generate, "models/mine/", "f" * 16)
+    judge = LlmJudge(LocalModel(generate, "models/mine/", "f" * 16))
     better, same, unread = both_orders(judge, [contest("good", "bad"), contest("good", "bad"), contest("x", "y")])
     assert (better.preference, better.consistent, same) == (0.75, True, better)
     assert unread.preference is None and judge.unparsed == 2 and len(asked) == 4
-    assert re.fullmatch(r"llm:mine@[0-9a-f]{8}", judge.identity)
-    assert judge.identity != LocalLlmJudge(generate, "models/mine/", "e" * 16).identity
+    assert re.fullmatch(r"llm:mine/pairwise@[0-9a-f]{8}", judge.identity)
+    assert judge.identity != LlmJudge(LocalModel(generate, "models/mine/", "e" * 16)).identity
 
 
 def test_folder_becomes_a_judge_whose_babble_is_unparsed(tmp_path: Path) -> None:
@@ -64,10 +74,27 @@ def test_folder_becomes_a_judge_whose_babble_is_unparsed(tmp_path: Path) -> None
     model.save_pretrained(tmp_path / "roomy")
     tiny_tokenizer().save_pretrained(tmp_path / "roomy")
     judge = load_judge(f"llm:{tmp_path / 'roomy'}")
-    assert isinstance(judge, LocalLlmJudge)
+    assert isinstance(judge, LlmJudge)
     (verdict,) = both_orders(judge, [contest("a", "b")])
     assert verdict.preference is None and judge.unparsed == 2
-    assert re.fullmatch(r"llm:roomy@[0-9a-f]{8}", judge.identity)
+    assert re.fullmatch(r"llm:roomy/pairwise@[0-9a-f]{8}", judge.identity)
+
+
+def test_folder_judges_by_the_probabilities_of_its_letters(tmp_path: Path) -> None:
+    model = tiny_model()
+    model.config.max_position_embeddings = 2048
+    model.save_pretrained(tmp_path / "roomy")
+    tokenizer = tiny_tokenizer()
+    tokenizer.save_pretrained(tmp_path / "roomy")
+    policy = Policy.load(str(tmp_path / "roomy"))
+    (weights,) = weigh_choices(policy, [user_prompt("q")], ("A", "B"))
+    ids = torch.tensor([policy.chat.prompt_ids(user_prompt("q").messages)])
+    logprobs = policy.model(ids).logits[0, -1].detach().log_softmax(-1)
+    for letter in "AB":
+        (token,) = tokenizer.encode(letter, add_special_tokens=False)
+        assert weights[letter] == pytest.approx(float(logprobs[token]), abs=1e-4)
+    with pytest.raises(InputError, match="tokens for this model, not one"):
+        weigh_choices(policy, [user_prompt("q")], ("Abracadabra!",))
 
 
 def test_question_that_does_not_fit_the_judge_is_an_error(tmp_path: Path) -> None:

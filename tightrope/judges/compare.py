@@ -9,6 +9,7 @@ from typing import Any
 from tightrope.data.audit import wilson
 from tightrope.data.readers import read
 from tightrope.errors import InputError
+from tightrope.judges.llm import usage_of
 from tightrope.judges.order import both_orders
 from tightrope.judges.types import Contest, Judge
 from tightrope.records import Sampled, prompt_id
@@ -76,6 +77,7 @@ def compare_files(a_path: Path, b_path: Path, judge: Judge) -> dict[str, Any]:
         "longer_wins": 100 * sum(longer) / len(longer) if longer else None,
         "mean_words_a": _mean([len(c.a.text.split()) for c in contests]),
         "mean_words_b": _mean([len(c.b.text.split()) for c in contests]),
+        "usage": dict(usage_of(judge)),
     }
 
 

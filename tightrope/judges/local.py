@@ -1,41 +1,44 @@
-"""A language model in this process as judge: the same strict question as over an endpoint."""
+"""A language model in this process, asked the same questions as one behind an endpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from tightrope.judges.question import PROMPT, VERDICT_TOKENS, parse_verdict, question
-from tightrope.judges.types import Contest, Verdict
-from tightrope.records import Prompt, Response, content_hash, user_prompt
+from tightrope.judges.asking import Answer, Question, Usage
+from tightrope.records import Prompt, Response, user_prompt
 
-Generate = Callable[[Sequence[Prompt]], Sequence[Response]]
+Generate = Callable[[Sequence[Prompt], int], Sequence[Response]]
+Weigh = Callable[[Sequence[Prompt], Sequence[str]], Sequence[Mapping[str, float]]]
 
 
-class LocalLlmJudge:
-    """Asks a model it can call; small models follow the format rarely, which `unparsed` shows.
+class LocalModel:
+    """Answers greedily, so repeats are equal; small models follow the form rarely, which `unparsed` shows.
 
     Args:
-        generate: answers prompts in order, the same way every time (greedily), in `VERDICT_TOKENS` tokens.
+        generate: from prompts and a token limit to responses, in order, the same way every time (greedily).
         name: what to call the model.
         fingerprint: hash of its weights, or whatever else says which model it is.
+        weigh: log-probabilities of choices of one token as the first token; None where the model gives none.
     """
 
-    def __init__(self, generate: Generate, name: str, fingerprint: str) -> None:
-        self._generate, self._name, self._fingerprint = generate, name, fingerprint
-        self.unparsed = 0
+    def __init__(self, generate: Generate, name: str, fingerprint: str, weigh: Weigh | None = None) -> None:
+        self._generate, self.name, self.fingerprint, self._weigh = generate, name, fingerprint, weigh
+        self.usage = Usage()
 
-    @property
-    def identity(self) -> str:
-        """Name and hash of model, question and settings."""
-        short = self._name.rstrip("/").split("/")[-1]
-        return f"llm:{short}@{content_hash(self._fingerprint, PROMPT, VERDICT_TOKENS)[:8]}"
-
-    def judge(self, contests: Sequence[Contest]) -> list[Verdict]:
-        """Returns one verdict per contest; every distinct question is asked once."""
-        texts = [question(c) for c in contests]
-        asked = list(dict.fromkeys(texts))
-        answers = self._generate([user_prompt(text) for text in asked])
-        said = {text: parse_verdict(r.text) for text, r in zip(asked, answers, strict=True)}
-        verdicts = [said[text] for text in texts]
-        self.unparsed += sum(v.preference is None for v in verdicts)
-        return verdicts
+    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        """Returns one answer per question; every distinct text is asked once."""
+        answers: dict[tuple[str, int, tuple[str, ...]], Answer] = {}
+        kinds = dict.fromkeys((q.max_tokens, q.choices) for q in questions)
+        for limit, choices in kinds:
+            texts = list(dict.fromkeys(q.text for q in questions if (q.max_tokens, q.choices) == (limit, choices)))
+            prompts = [user_prompt(text) for text in texts]
+            said = self._generate(prompts, limit)
+            if choices and self._weigh is not None:
+                weights: list[Mapping[str, float] | None] = [*self._weigh(prompts, choices)]
+            else:
+                weights = [None] * len(texts)
+            for text, response, logprobs in zip(texts, said, weights, strict=True):
+                answers[text, limit, choices] = Answer(response.text, logprobs, 0, len(response.token_ids))
+                self.usage.completion_tokens += len(response.token_ids)
+            self.usage.asked += len(texts)
+        return [answers[q.text, q.max_tokens, q.choices] for q in questions]

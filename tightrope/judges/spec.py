@@ -1,81 +1,173 @@
-"""From a judge spec to a judge."""
+"""From a judge spec to a judge.
+
+    rule:NAME                                a rule
+    reward:FOLDER                            a reward model
+    ranker:FOLDER                            a pairwise ranker
+    llm:MODEL[?options]                      a language model in this process, greedily
+    openai:http://host:port/v1#MODEL[?options]   a language model behind an endpoint
+    votes:FILE                               people
+
+Options are written like those of a URL: `?prompt=letter&repeats=3`. Both kinds of language model take `prompt` and
+`repeats`; an endpoint also takes `temperature`, `concurrency`, `per_minute` and `price` (of a million prompt and
+completion tokens, `0.15/0.60`).
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 from tightrope.errors import InputError
 from tightrope.files import file_hash
+from tightrope.judges.endpoint import Endpoint
 from tightrope.judges.llm import LlmJudge
-from tightrope.judges.local import LocalLlmJudge
-from tightrope.judges.question import VERDICT_TOKENS
+from tightrope.judges.local import LocalModel
+from tightrope.judges.prompts import wording
 from tightrope.judges.reward import RewardJudge
 from tightrope.judges.rules import RULES, FirstJudge, RuleJudge
 from tightrope.judges.types import Judge
+from tightrope.judges.votes import VotesJudge
 from tightrope.records import Prompt, Response, content_hash
 
-KINDS = ("rule", "reward", "llm", "openai")
+FORMS = {
+    "rule": "rule:NAME",
+    "reward": "reward:FOLDER",
+    "llm": "llm:MODEL",
+    "openai": "openai:http://host:port/v1#model",
+    "votes": "votes:FILE",
+}
+LLM_OPTIONS = ("prompt", "repeats")
+ENDPOINT_OPTIONS = (*LLM_OPTIONS, "temperature", "concurrency", "per_minute", "price")
+
+
+def is_spec(text: str) -> bool:
+    """Whether a text names a judge rather than a file."""
+    return text.partition(":")[0] in FORMS and ":" in text
 
 
 def load_judge(spec: str, *, cache: Path | None = None) -> Judge:
-    """Returns the judge a spec names.
+    """Returns the judge a spec names; see the module's docstring.
 
     Args:
-        spec: `rule:NAME`, `reward:FOLDER`, `llm:MODEL` (in this process, greedily), or
-            `openai:http://host:port/v1#model`.
+        spec: kind, name and options.
         cache: folder of a language-model judge's answers; default: the user's cache.
 
     Raises:
-        InputError: unknown kind or name.
+        InputError: unknown kind, name or option.
     """
     kind, _, rest = spec.partition(":")
     if kind == "rule":
-        if rest == "first":
-            return FirstJudge()
-        if rest in RULES:
-            return RuleJudge(rest)
-        close = difflib.get_close_matches(rest, [*RULES, "first"], 1)
-        raise InputError(
-            f"no rule is called {rest!r}",
-            where=spec,
-            remedy=f"Did you mean rule:{close[0]}?"
-            if close
-            else f"There are: {', '.join([*RULES, 'first'])}.",
-        )
+        return _rule(rest, spec)
     if kind == "reward" and rest:
         from tightrope.models.reward import RewardModel
 
-        model = RewardModel.load(rest)
-        return RewardJudge(model, _fingerprint(rest))
+        return RewardJudge(RewardModel.load(rest), _fingerprint(rest))
+    if kind == "votes" and rest:
+        return VotesJudge(Path(rest))
     if kind == "llm" and rest:
-        return _local(rest)
+        name, options = _options(rest, LLM_OPTIONS, spec)
+        return _llm(_local(name), options, spec)
     if kind == "openai" and rest:
-        url, _, model_name = rest.partition("#")
-        if not model_name or not url.startswith(("http://", "https://")):
+        url, _, named = rest.partition("#")
+        name, options = _options(named, ENDPOINT_OPTIONS, spec)
+        if not name or not url.startswith(("http://", "https://")):
             raise InputError("not an endpoint", where=spec, remedy="Write openai:http://host:port/v1#model.")
-        return LlmJudge(url, model_name, cache=cache)
-    near = difflib.get_close_matches(kind, KINDS, 1)
+        endpoint = Endpoint(
+            url,
+            name,
+            cache=cache,
+            temperature=_number(options, "temperature", 0.0, spec),
+            concurrency=_count(options, "concurrency", 4, spec),
+            per_minute=_number(options, "per_minute", 0.0, spec) or None,
+            prices=_prices(options.get("price"), spec),
+        )
+        return _llm(endpoint, options, spec)
+    near = difflib.get_close_matches(kind, FORMS, 1)
     raise InputError(
         f"no judge is called {spec!r}",
         remedy=(f"Did you mean {near[0]}:...? " if near and near[0] != kind else "")
-        + "Use rule:NAME, reward:FOLDER, llm:MODEL or openai:http://host:port/v1#model.",
+        + f"Use one of: {', '.join(FORMS.values())}.",
     )
 
 
-def _local(spec: str) -> LocalLlmJudge:
+def _rule(name: str, spec: str) -> Judge:
+    if name == "first":
+        return FirstJudge()
+    if name in RULES:
+        return RuleJudge(name)
+    close = difflib.get_close_matches(name, [*RULES, "first"], 1)
+    raise InputError(
+        f"no rule is called {name!r}",
+        where=spec,
+        remedy=f"Did you mean rule:{close[0]}?" if close else f"There are: {', '.join([*RULES, 'first'])}.",
+    )
+
+
+def _llm(model: Endpoint | LocalModel, options: Mapping[str, str], spec: str) -> LlmJudge:
+    asked = wording(options.get("prompt", "pairwise"))
+    return LlmJudge(model, wording=asked, repeats=_count(options, "repeats", 1, spec))
+
+
+def _options(text: str, known: Sequence[str], spec: str) -> tuple[str, dict[str, str]]:
+    name, mark, rest = text.partition("?")
+    options = dict(parse_qsl(rest, keep_blank_values=True))
+    unknown = next((key for key in options if key not in known), None)
+    if unknown is not None or (mark and not options):
+        close = difflib.get_close_matches(unknown or "", known, 1)
+        raise InputError(
+            f"unknown option {unknown!r}" if unknown else "options are missing after '?'",
+            where=spec,
+            remedy=f"Did you mean {close[0]}?" if close else f"There are: {', '.join(known)}.",
+        )
+    return name, options
+
+
+def _number(options: Mapping[str, str], key: str, default: float, spec: str, *, least: float = 0) -> float:
+    try:
+        value = float(options.get(key, default))
+    except ValueError:
+        value = float("nan")
+    if not least <= value < float("inf"):
+        raise InputError(
+            f"{key} is {options[key]!r}", where=spec, remedy=f"Give a number of at least {least:g}."
+        )
+    return value
+
+
+def _count(options: Mapping[str, str], key: str, default: int, spec: str) -> int:
+    value = _number(options, key, default, spec, least=1)
+    if value != int(value):
+        raise InputError(f"{key} is {options[key]!r}", where=spec, remedy="Give a whole number.")
+    return int(value)
+
+
+def _prices(text: str | None, spec: str) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    parts = text.split("/")
+    if len(parts) != 2:
+        raise InputError(f"price is {text!r}", where=spec, remedy="Write prompt/completion, e.g. price=0.15/0.60.")
+    return _number({"price": parts[0]}, "price", 0, spec), _number({"price": parts[1]}, "price", 0, spec)
+
+
+def _local(spec: str) -> LocalModel:
     # Rule judges and endpoints need no torch.
+    from tightrope.judges.weighing import weigh_choices
     from tightrope.models.policy import Policy
     from tightrope.rollouts.local import sample
     from tightrope.rollouts.types import SampleRequest, SamplingParams
 
-    policy, params = Policy.load(spec), SamplingParams(temperature=0.0, max_tokens=VERDICT_TOKENS)
+    policy = Policy.load(spec)
 
-    def generate(prompts: Sequence[Prompt]) -> list[Response]:
+    def generate(prompts: Sequence[Prompt], max_tokens: int) -> list[Response]:
+        params = SamplingParams(temperature=0.0, max_tokens=max_tokens)
         return [rows[0] for rows in sample(policy, [SampleRequest(p) for p in prompts], params)]
 
-    return LocalLlmJudge(generate, policy.name, _fingerprint(spec))
+    return LocalModel(
+        generate, policy.name, _fingerprint(spec), lambda prompts, choices: weigh_choices(policy, prompts, choices)
+    )
 
 
 def _fingerprint(spec: str) -> str:

@@ -20,11 +20,15 @@ class Contest:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Probability that `a` is better; None when the judge gave no readable answer."""
+    """Probability that `a` is better; None when the judge gave no readable answer.
+
+    `repeats` are the preferences of every time it was asked, for judges that ask more than once.
+    """
 
     preference: float | None
     raw: str = ""
     reason: str = ""
+    repeats: tuple[float | None, ...] = ()
 
 
 class Judge(Protocol):
