@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tightrope.data.batch import EncodedResponse, Example
 from tightrope.evaluation.measure import ModelOutputs, measure
-from tightrope.evaluation.verdict import Rules, decide
+from tightrope.evaluation.verdict import Rules, decide_together
 from tightrope.files import read_jsonl, write_json, write_jsonl
 from tightrope.judges.spec import load_judge
 from tightrope.models.policy import Policy
@@ -21,6 +21,8 @@ from tightrope.pipeline.folders import machine, model_fingerprint
 from tightrope.records import Prompt, Response, Sampled, content_hash, from_json, prompt_id, to_json
 from tightrope.rollouts.local import sample
 from tightrope.rollouts.types import SampleRequest, SamplingParams
+
+DRAWS_PER_MODEL = 240
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,9 @@ def measure_models(
 ) -> list[dict[str, Any]]:
     """Measures each model against the reference and writes `<out>/<name>/verdict.json`.
 
+    The models are decided together: whoever picks the best of several checkpoints finds its claim corrected for the
+    others (`decide_together`).
+
     Args:
         run: where models are loaded and progress is shown.
         models: (name, spec) of what is measured.
@@ -110,14 +115,14 @@ def measure_models(
         seed: of sampling and bootstrap.
         suite: name of the prompt set.
         out: folder of the verdicts and of the cached answers.
-        draws: bootstrap draws.
+        draws: bootstrap draws at least; more for many models, so that their corrected p-values can be small enough.
 
     Returns:
         The verdicts, in the order of `models`.
     """
     judge = load_judge(judge_spec)
     base, base_policy = answer(run, *reference, prompts, params, seed, out / "answers")
-    verdicts = []
+    measurements = []
     for name, spec in models:
         mine, policy = answer(run, name, spec, prompts, params, seed, out / "answers")
         under_base = token_logprobs(base_policy, prompts, mine.responses, params.temperature)
@@ -128,29 +133,39 @@ def measure_models(
             _outputs(base, prompts, base_under_mine),
             judge=judge,
             seed=seed,
-            draws=draws,
+            draws=max(draws, DRAWS_PER_MODEL * len(models)),
         )
-        decision = decide(measurement, Rules())
+        measurements.append(
+            measurement
+            | {
+                "model": {"name": name, "spec": spec, "fingerprint": model_fingerprint(spec)},
+                "reference": {
+                    "name": reference[0],
+                    "spec": reference[1],
+                    "fingerprint": model_fingerprint(reference[1]),
+                },
+                "suite": {**measurement.get("suite", {}), "name": suite, "prompts": len(prompts)},
+                "sampling": {
+                    "temperature": params.temperature,
+                    "top_p": params.top_p,
+                    "max_tokens": params.max_tokens,
+                    "dtype": run.recipe.dtype,
+                },
+                "seed": seed,
+                "versions": machine(),
+            }
+        )
+    verdicts = []
+    for (name, _), measurement, decision in zip(
+        models, measurements, decide_together(measurements, Rules()), strict=True
+    ):
         verdict = {
             "format": 1,
             "word": decision.word,
             "reasons": decision.reasons,
+            "adjusted_doubts": decision.adjusted,
+            "family": decision.family,
             **measurement,
-            "model": {"name": name, "spec": spec, "fingerprint": model_fingerprint(spec)},
-            "reference": {
-                "name": reference[0],
-                "spec": reference[1],
-                "fingerprint": model_fingerprint(reference[1]),
-            },
-            "suite": {**measurement.get("suite", {}), "name": suite, "prompts": len(prompts)},
-            "sampling": {
-                "temperature": params.temperature,
-                "top_p": params.top_p,
-                "max_tokens": params.max_tokens,
-                "dtype": run.recipe.dtype,
-            },
-            "seed": seed,
-            "versions": machine(),
         }
         write_json(out / name / "verdict.json", verdict)
         verdicts.append(verdict)
