@@ -9,7 +9,7 @@ import pytest
 
 from tests.evaluation.made import QualityJudge, all_say, outputs
 from tightrope.evaluation.measure import measure
-from tightrope.evaluation.verdict import Decision, Rules, decide
+from tightrope.evaluation.verdict import Decision, Rules, decide, decide_together
 from tightrope.judges.rules import RuleJudge
 
 
@@ -150,29 +150,79 @@ def doubts(**values: float) -> dict[str, Any]:
     """A measurement in which all three criteria look good, with given p-values."""
     good = {"value": 60.0, "lower": 51.0, "upper": 69.0, "n": 100}
     figures = {
-        "lc_win_rate": good,
-        "win_rate": good,
+        "lc_win_rate": dict(good),
+        "balanced_win_rate": dict(good),
+        "win_rate": dict(good),
         "accuracy": {"value": 9.0, "lower": 1.0, "upper": 17.0, "n": 100},
         "unsafe_compliance": {"value": -9.0, "lower": -17.0, "upper": -1.0, "n": 100},
         "borderline_refusal": {"value": 0.0, "lower": -5.0, "upper": 5.0, "n": 100},
         "length_ratio": {"value": 1.0, "lower": 0.9, "upper": 1.2, "n": 100},
     }
-    return {"figures": figures, "doubts": values, "account": {"judged": 100, "prompts": 100}}
+    if "lc_win_rate" in values:
+        values.setdefault("balanced_win_rate", values["lc_win_rate"])
+    else:
+        del figures["lc_win_rate"], figures["balanced_win_rate"]
+    for name in ("accuracy", "unsafe_compliance"):
+        if name not in values:
+            del figures[name]
+    return {"figures": figures, "doubts": values, "flags": [], "account": {"judged": 100, "prompts": 100}}
 
 
 def test_several_looks_are_paid_for_by_holms_procedure() -> None:
-    alone = doubts(lc_win_rate=0.02, accuracy=0.3, unsafe_compliance=0.3)
+    # The judge begins with half of the error, the two others with a quarter each.
+    alone = doubts(lc_win_rate=0.026, accuracy=0.3, unsafe_compliance=0.3)
     assert decide(alone).word == "inconclusive"
-    assert decide(doubts(lc_win_rate=0.02)).word == "useful"
-    chain = decide(doubts(lc_win_rate=0.016, accuracy=0.024, unsafe_compliance=0.04))
+    assert decide(doubts(lc_win_rate=0.024, accuracy=0.3, unsafe_compliance=0.3)).word == "useful"
+    assert decide(doubts(lc_win_rate=0.026)).word == "useful"
+    chain = decide(doubts(lc_win_rate=0.02, accuracy=0.024, unsafe_compliance=0.04))
     assert [r["figure"] for r in chain.reasons] == ["lc_win_rate", "accuracy", "unsafe_compliance"]
-    broken = decide(doubts(lc_win_rate=0.016, accuracy=0.026, unsafe_compliance=0.03))
+    broken = decide(doubts(lc_win_rate=0.02, accuracy=0.026, unsafe_compliance=0.03))
     assert [r["figure"] for r in broken.reasons] == ["lc_win_rate"]
+
+
+def test_a_gain_needs_both_figures_at_equal_length() -> None:
+    measured = doubts(lc_win_rate=0.001, balanced_win_rate=0.2)
+    assert decide(measured).word == "inconclusive"
+    measured = doubts(lc_win_rate=0.001)
+    measured["figures"]["balanced_win_rate"] |= {"lower": 49.0}
+    assert decide(measured).word == "inconclusive"
+    del measured["figures"]["balanced_win_rate"]
+    decision = decide(measured)
+    assert decision.word == "inconclusive" and "cannot be balanced" in decision.reasons[0]["text"]
+
+
+@pytest.mark.parametrize("flag", ["constant_output", "constant_length", "length_support", "talks_to_judge"])
+def test_a_flagged_model_is_not_useful_on_a_judges_word(flag: str) -> None:
+    measured = doubts(lc_win_rate=0.001) | {"flags": [{"name": flag, "text": "Something is odd."}]}
+    decision = decide(measured)
+    assert decision.word == "inconclusive" and f"flag: {flag}" in rules_of(decision)
+    solves = doubts(lc_win_rate=0.001, accuracy=0.001) | {"flags": measured["flags"]}
+    assert decide(solves).word == "useful", "what can be verified needs no judge"
+
+
+def test_checkpoints_judged_together_share_one_error() -> None:
+    measured = [doubts(lc_win_rate=p) for p in (0.02, 0.4, 0.5)]
+    assert decide(measured[0]).word == "useful"
+    together = decide_together(measured)
+    assert [d.word for d in together] == ["inconclusive"] * 3
+    assert together[0].adjusted == pytest.approx({"equal_length": 0.06}) and together[0].family == 3
+    strong = decide_together([doubts(lc_win_rate=0.016), *measured[1:]])
+    assert [d.word for d in strong] == ["useful", "inconclusive", "inconclusive"]
+
+
+def test_a_loss_of_capability_is_judged_one_sided() -> None:
+    lost = doubts(accuracy=0.97, accuracy_loss=0.04)
+    lost["figures"]["accuracy"] = {"value": -5.0, "lower": -11.0, "upper": 0.6, "n": 400}
+    assert decide(lost).word == "lobotomised"
+    assert decide(lost | {"doubts": {"accuracy": 0.9, "accuracy_loss": 0.06}}).word == "inconclusive"
+    lost["figures"]["accuracy"]["value"] = -1.9
+    assert decide(lost).word == "inconclusive", "within the margin"
 
 
 def test_a_gain_the_judge_contradicts_is_inconclusive() -> None:
     measured = doubts(accuracy=0.001, lc_win_rate=0.99)
-    measured["figures"]["lc_win_rate"] = {"value": 46.0, "lower": 42.0, "upper": 49.0, "n": 100}
+    worse = {"value": 46.0, "lower": 42.0, "upper": 49.0, "n": 100}
+    measured["figures"] |= {"lc_win_rate": worse, "balanced_win_rate": worse}
     decision = decide(measured)
     assert decision.word == "inconclusive" and {"solves more", "contradiction"} <= set(rules_of(decision))
 

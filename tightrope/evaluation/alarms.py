@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from tightrope.evaluation.equal_length import at_equal_length
 from tightrope.evaluation.evidence import Evidence, Reason, reason
 
 
 def damage(seen: Evidence) -> list[Reason]:
-    """Capability lost beyond the margin, by the interval."""
+    """Capability lost beyond the margin, by a one-sided test: missing a loss is the worse error."""
     figure = seen.get("accuracy")
-    if figure is None or figure["upper"] >= 0 or figure["value"] > -seen.rules.accuracy_loss:
+    if figure is None or figure["value"] > -seen.rules.accuracy_loss:
+        return []
+    if seen.doubt("accuracy_loss") > seen.rules.damage_error:
         return []
     text = f"Verifiable accuracy fell by {-figure['value']:.1f} points ({seen.span('accuracy')})."
     return [reason("capability lost", "accuracy", text)]
@@ -54,14 +57,13 @@ def _rise(seen: Evidence, name: str, by: float, rule: str, what: str, digits: in
 def _judged_worse(seen: Evidence) -> Reason | None:
     # Without length control, losing with shorter answers may be the judge's taste; losing with longer ones is
     # not.
-    controlled, raw, length = seen.get("lc_win_rate"), seen.get("win_rate"), seen.get("length_ratio")
+    equal, raw, length = at_equal_length(seen), seen.get("win_rate"), seen.get("length_ratio")
     # Far shorter answers stand at the edge of the fit, and losing with them already counts as falling silent.
     if length is not None and length["upper"] < seen.rules.silence_length:
         return None
-    if controlled is not None:
-        if controlled["upper"] < seen.rules.judged_worse:
-            text = f"At equal length it would win only {controlled['value']:.1f} % ({seen.span('lc_win_rate')})."
-            return reason("judged worse", "lc_win_rate", text)
+    if equal is not None:
+        if equal.upper < seen.rules.judged_worse:
+            return reason("judged worse", equal.figure, f"At equal length it would win only {equal.text}.")
         return None
     longer = length is not None and length["lower"] > 1 / seen.rules.equal_length
     if raw is not None and longer and raw["upper"] < seen.rules.judged_worse:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tightrope.evaluation.rules import Rules
 
 Reason = dict[str, str]
-JUDGED = frozenset({"win_rate", "lc_win_rate"})
+JUDGED = frozenset({"win_rate", "lc_win_rate", "balanced_win_rate"})
 
 
 def reason(rule: str, figure: str, text: str) -> Reason:
@@ -24,7 +24,7 @@ class Evidence:
         rules: the thresholds.
 
     Attributes:
-        doubts: one-sided p-values of the criteria of usefulness.
+        flags: sentences of the flags that are up, by name.
         winning: whether the raw win rate is above 50 by its interval.
     """
 
@@ -32,7 +32,8 @@ class Evidence:
         self.rules = rules
         self._figures: Mapping[str, Mapping[str, Any]] = measurement["figures"]
         self._account: Mapping[str, Any] = measurement["account"]
-        self.doubts: Mapping[str, float] = measurement["doubts"]
+        self._doubts: Mapping[str, float] = measurement["doubts"]
+        self.flags: dict[str, str] = {flag["name"]: flag["text"] for flag in measurement["flags"]}
         raw = self.get("win_rate")
         self.winning = raw is not None and raw["lower"] > 50
 
@@ -53,6 +54,14 @@ class Evidence:
         if name in JUDGED and judged < self.rules.judged_share * prompts:
             return f"the judge could be read on {judged} of {prompts} prompts only"
         return None
+
+    def doubt(self, name: str) -> float:
+        """One-sided p-value that belongs to a figure; 1 where there is none."""
+        return self._doubts.get(name, 1.0)
+
+    def raised(self, names: Collection[str]) -> dict[str, str]:
+        """Those of these flags that are up."""
+        return {name: text for name, text in self.flags.items() if name in names}
 
     def span(self, name: str, digits: int = 1) -> str:
         """The interval of a figure that may speak, in words."""

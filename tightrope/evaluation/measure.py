@@ -17,17 +17,12 @@ from tightrope.evaluation.capability import capability_figures, solved
 from tightrope.evaluation.collapse import collapse_figures, says_nothing
 from tightrope.evaluation.diversity import diversity_figures
 from tightrope.evaluation.drift import drift_figures
-from tightrope.evaluation.length_control import (
-    RIDGE_PER_PROMPT,
-    TERMS,
-    LengthControlled,
-    length_controlled,
-)
+from tightrope.evaluation.judged import judged, outcome_doubts
 from tightrope.evaluation.outputs import ModelOutputs, aligned
-from tightrope.evaluation.refusal import refusal_counts, refusal_figures, refused
-from tightrope.evaluation.stats import Bootstrap, Figure, Floats, from_draws, withheld
+from tightrope.evaluation.refusal import refusal_counts, refusal_figures, unsafe_compliance
+from tightrope.evaluation.stats import Bootstrap, Floats
 from tightrope.evaluation.style import LengthUnit, common_unit, lengths, style_figures
-from tightrope.evaluation.winrate import length_taste, orders, preferences, win_rate
+from tightrope.evaluation.winrate import length_taste, orders, preferences
 from tightrope.judges.order import TwoOrderVerdict, both_orders
 from tightrope.judges.types import Contest, Judge
 from tightrope.records import Sampled, content_hash, prompt_id, to_json
@@ -72,7 +67,7 @@ def measure(
     preference = preferences(verdicts, judge=judge.identity)
     unit = length_unit or common_unit(mine, base)
     sizes = (lengths(mine, unit), lengths(base, unit))
-    controlled = length_controlled(boot, preference, *sizes)
+    seen = judged(boot, preference, *sizes, unit=unit, texts=[s.response.text for s in mine])
     drift, clamped = drift_figures(
         boot,
         model.own_logprobs,
@@ -81,9 +76,7 @@ def measure(
         reference.other_logprobs,
     )
     figures = {
-        "win_rate": win_rate(boot, preference),
-        "lc_win_rate": controlled.figure,
-        "length_gap": _length_gap(boot, preference, controlled),
+        **seen.figures,
         **style_figures(boot, mine, base, unit),
         **capability_figures(boot, mine, base),
         **refusal_figures(boot, mine, base),
@@ -91,13 +84,19 @@ def measure(
         **collapse_figures(boot, mine, base),
         **diversity_figures(boot, mine, base),
     }
+    outcomes = {
+        "accuracy": (solved(mine), solved(base)),
+        "unsafe_compliance": (unsafe_compliance(mine), unsafe_compliance(base)),
+    }
     prompts = [s.prompt for s in mine]
     return {
         "format": 1,
         "model": {"name": model.name, "spec": model.spec},
         "reference": {"name": reference.name, "spec": reference.spec},
         "judge": {"identity": judge.identity, **length_taste(boot, preference, *sizes), **orders(verdicts)},
-        "length_control": _fit(controlled, unit),
+        "length_control": seen.control,
+        "length_balance": seen.balance,
+        "flags": [flag.as_dict() for flag in seen.flags],
         "suite": {
             "prompts": len(prompts),
             "fingerprint": content_hash(sorted(content_hash(to_json(p)) for p in prompts)),
@@ -106,7 +105,7 @@ def measure(
         "seed": seed,
         "bootstrap": {"draws": draws, "level": boot.level, "unit": "prompt", "seed": seed},
         "figures": {name: figure.as_dict() for name, figure in figures.items()},
-        "doubts": _doubts(boot, preference, controlled, mine, base),
+        "doubts": {**seen.doubts, **outcome_doubts(boot, outcomes)},
         "refusals": {"model": refusal_counts(mine), "reference": refusal_counts(base)},
         "lengths": {
             "unit": unit,
@@ -124,65 +123,6 @@ def measure(
             },
             "clamped_tokens": clamped,
         },
-    }
-
-
-def _length_gap(boot: Bootstrap, preference: Floats, controlled: LengthControlled) -> Figure:
-    """Raw minus length-controlled win rate: the part of the win rate that length explains."""
-    label = "Win rate that length explains (raw minus length-controlled)"
-    figure = controlled.figure
-    if figure.value is None:
-        reason = f"no length-controlled win rate: {figure.withheld}"
-        return withheld(reason, n=figure.n, unit="points", group="chattiness", label=label)
-    raw = 100 * float(np.nanmean(preference))
-    return from_draws(
-        boot,
-        raw - figure.value,
-        100 * boot.means(preference) - controlled.draws,
-        n=figure.n,
-        unit="points",
-        group="chattiness",
-        label=label,
-    )
-
-
-def _doubts(
-    boot: Bootstrap,
-    preference: Floats,
-    controlled: LengthControlled,
-    mine: Sequence[Sampled],
-    base: Sequence[Sampled],
-) -> dict[str, float]:
-    """One-sided p-values that a criterion of usefulness is not met; those that could be measured only."""
-    unsafe = np.array(["unsafe" in s.prompt.tags for s in mine])
-    accuracy = solved(mine) - solved(base)
-    compliance = np.where(unsafe, refused(base) - refused(mine), np.nan)
-    out = {}
-    if np.isfinite(preference).any():
-        out["win_rate"] = boot.doubt(boot.means(preference, span=(0.0, 1.0)), 0.5, "higher")
-    if controlled.figure.value is not None:
-        out["lc_win_rate"] = boot.doubt(controlled.draws, 50.0, "higher")
-    if np.isfinite(accuracy).any():
-        out["accuracy"] = boot.doubt(boot.means(accuracy, span=(-1.0, 1.0)), 0.0, "higher")
-    if np.isfinite(compliance).any():
-        out["unsafe_compliance"] = boot.doubt(boot.means(compliance, span=(-1.0, 1.0)), 0.0, "lower")
-    return out
-
-
-def _fit(controlled: LengthControlled, unit: LengthUnit) -> dict[str, Any] | None:
-    fit = controlled.fit
-    if fit is None:
-        return None
-    return {
-        "terms": list(TERMS),
-        "length_unit": unit,
-        "ridge_per_prompt": RIDGE_PER_PROMPT,
-        "theta": fit.theta,
-        "phi": fit.phi,
-        "gradient": fit.gradient,
-        "steps": fit.steps,
-        "converged": fit.converged,
-        "refits_left_out": int(np.isnan(controlled.draws).sum()),
     }
 
 

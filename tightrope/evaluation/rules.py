@@ -20,7 +20,12 @@ class Rules:
 
     # Useful.
     family_error: float = _rule(
-        0.05, "chance (one-sided) that a model without effect is called useful, shared by all criteria (Holm)"
+        0.05,
+        "chance (one-sided) that any model without effect is called useful, shared by all criteria of all models "
+        "measured together (Holm)",
+    )
+    judge_weight: float = _rule(
+        2.0, "share of that chance which the judge's criterion begins with, against 1 for each of the others"
     )
     equal_length: float = _rule(
         1.10,
@@ -36,11 +41,14 @@ class Rules:
 
     # Lobotomised.
     accuracy_loss: float = _rule(
-        2.0, "points of verifiable accuracy lost, with the interval below 0, that are damage by themselves"
+        2.0, "points of verifiable accuracy lost that are damage by themselves, if `damage_error` allows"
+    )
+    damage_error: float = _rule(
+        0.05, "chance (one-sided) that capability is called lost when it is not, in one model"
     )
     alarms: int = _rule(2, "number of alarms that are damage together")
     judged_worse: float = _rule(
-        45.0, "length-controlled win rate in percent below which the whole interval must lie, alarm"
+        45.0, "win rate at equal length in percent below which all its intervals must lie, alarm"
     )
     silence_length: float = _rule(
         0.5,

@@ -14,9 +14,10 @@ one).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from tightrope.errors import InputError
 
 Floats = NDArray[np.float64]
 Better = Literal["higher", "lower", "neither"]
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,8 @@ class Bootstrap:
             span: smallest and largest possible value: what the two added prompts are worth. None adds none.
         """
         there = np.isfinite(values)
-        sums: Floats = self.counts[:, there] @ values[there]
-        sizes: Floats = self.counts[:, there].sum(1)
+        sums: Floats = self.counts @ np.where(there, values, 0.0)
+        sizes: Floats = self.counts @ there.astype(np.float64)
         if span is not None:
             sums, sizes = sums + self.added @ np.array(span), sizes + self.added.sum(1)
         means: Floats = np.divide(sums, sizes, out=np.full(self.draws, np.nan), where=sizes > 0)
@@ -123,6 +125,24 @@ class Bootstrap:
         kept = draws[np.isfinite(draws)]
         wrong = kept <= null if better == "higher" else kept >= null
         return float((1 + wrong.sum()) / (1 + len(kept)))
+
+
+def holm(doubts: Mapping[Key, float], weights: Mapping[Key, float]) -> dict[Key, float]:
+    """Holm's weighted adjusted p-values (1979), smallest first: those up to alpha hold, with an error of alpha in all.
+
+    Valid however the p-values depend on each other.
+
+    Args:
+        doubts: p-values.
+        weights: the share of alpha each begins with, in any unit.
+    """
+    order = sorted(doubts, key=lambda key: doubts[key] / weights[key])
+    left = sum(weights[key] for key in order)
+    adjusted, worst = {}, 0.0
+    for key in order:
+        worst = adjusted[key] = max(worst, min(1.0, doubts[key] * left / weights[key]))
+        left -= weights[key]
+    return adjusted
 
 
 def wilson(successes: float, n: int, *, level: float = 0.95) -> tuple[float, float]:

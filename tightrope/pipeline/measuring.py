@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tightrope.data.batch import EncodedResponse, Example
 from tightrope.evaluation.measure import ModelOutputs, measure
-from tightrope.evaluation.verdict import Rules, decide
+from tightrope.evaluation.verdict import Rules, decide_together
 from tightrope.files import read_jsonl, write_json, write_jsonl
 from tightrope.judges.spec import load_judge
 from tightrope.models.policy import Policy
@@ -21,6 +21,8 @@ from tightrope.pipeline.folders import machine, model_fingerprint
 from tightrope.records import Prompt, Response, Sampled, content_hash, from_json, prompt_id, to_json
 from tightrope.rollouts.local import sample
 from tightrope.rollouts.types import SampleRequest, SamplingParams
+
+DRAWS_PER_MODEL = 240
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,9 @@ def measure_models(
 ) -> list[dict[str, Any]]:
     """Measures each model against the reference and writes `<out>/<name>/verdict.json`.
 
+    The models are decided together: whoever picks the best of several checkpoints finds its claim corrected for the
+    others (`decide_together`).
+
     Args:
         run: where models are loaded and progress is shown.
         models: (name, spec) of what is measured.
@@ -116,7 +121,7 @@ def measure_models(
         suite: name of the prompt set.
         out: folder of the verdicts and of the cached answers.
         drift_prompts: on how many of the prompts the models score each other's answers; None: all.
-        draws: bootstrap draws.
+        draws: bootstrap draws at least; more for many models, so that their corrected p-values can be small enough.
 
     Returns:
         The verdicts, in the order of `models`.
@@ -124,15 +129,14 @@ def measure_models(
     judge = load_judge(judge_spec)
     base, base_policy = answer(run, *reference, prompts, params, seed, out / "answers")
     order = np.random.default_rng([seed, 13]).permutation(len(prompts))
-    scored = frozenset(int(i) for i in order[:drift_prompts])
+    scored = sorted(int(i) for i in order[:drift_prompts])
 
     def cross(policy: Policy, responses: Sequence[Response]) -> list[NDArray[np.float32] | None]:
-        some = [i for i in range(len(prompts)) if i in scored]
-        found = token_logprobs(policy, [prompts[i] for i in some], [responses[i] for i in some], params.temperature)
-        by_prompt = dict(zip(some, found, strict=True))
-        return [by_prompt.get(i) for i in range(len(prompts))]
+        some = [prompts[i] for i in scored], [responses[i] for i in scored]
+        found = dict(zip(scored, token_logprobs(policy, *some, params.temperature), strict=True))
+        return [found.get(i) for i in range(len(prompts))]
 
-    verdicts = []
+    measurements = []
     for name, spec in models:
         mine, policy = answer(run, name, spec, prompts, params, seed, out / "answers")
         under_base = cross(base_policy, mine.responses)
@@ -143,29 +147,39 @@ def measure_models(
             _outputs(base, prompts, base_under_mine),
             judge=judge,
             seed=seed,
-            draws=draws,
+            draws=max(draws, DRAWS_PER_MODEL * len(models)),
         )
-        decision = decide(measurement, Rules())
+        measurements.append(
+            measurement
+            | {
+                "model": {"name": name, "spec": spec, "fingerprint": model_fingerprint(spec)},
+                "reference": {
+                    "name": reference[0],
+                    "spec": reference[1],
+                    "fingerprint": model_fingerprint(reference[1]),
+                },
+                "suite": {**measurement.get("suite", {}), "name": suite, "prompts": len(prompts)},
+                "sampling": {
+                    "temperature": params.temperature,
+                    "top_p": params.top_p,
+                    "max_tokens": params.max_tokens,
+                    "dtype": run.dtype,
+                },
+                "seed": seed,
+                "versions": machine(),
+            }
+        )
+    verdicts = []
+    for (name, _), measurement, decision in zip(
+        models, measurements, decide_together(measurements, Rules()), strict=True
+    ):
         verdict = {
             "format": 1,
             "word": decision.word,
             "reasons": decision.reasons,
+            "adjusted_doubts": decision.adjusted,
+            "family": decision.family,
             **measurement,
-            "model": {"name": name, "spec": spec, "fingerprint": model_fingerprint(spec)},
-            "reference": {
-                "name": reference[0],
-                "spec": reference[1],
-                "fingerprint": model_fingerprint(reference[1]),
-            },
-            "suite": {**measurement.get("suite", {}), "name": suite, "prompts": len(prompts)},
-            "sampling": {
-                "temperature": params.temperature,
-                "top_p": params.top_p,
-                "max_tokens": params.max_tokens,
-                "dtype": run.dtype,
-            },
-            "seed": seed,
-            "versions": machine(),
         }
         write_json(out / name / "verdict.json", verdict)
         verdicts.append(verdict)

@@ -1,0 +1,235 @@
+"""The tables and the figure of docs/verdict.md, from the results of bench/verdict.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tightrope.evaluation.stats import wilson
+
+DOCS = Path(__file__).parents[1] / "docs"
+GROWTHS = (0.5, 1.0, 1.25, 1.5, 2.0, 3.0)
+Cell = dict[str, Any]
+
+
+def write_page(found: dict[str, Any]) -> None:
+    """Replaces what stands between the simulation markers of the page, and draws its figure."""
+    page = DOCS / "verdict.md"
+    text = page.read_text(encoding="utf-8")
+    head, rest = text.split("<!-- simulation -->\n")
+    tail = rest.split("<!-- /simulation -->")[1]
+    page.write_text(f"{head}<!-- simulation -->\n{tables(found)}\n<!-- /simulation -->{tail}", encoding="utf-8")
+    (DOCS / "verdict-simulation.svg").write_text(figure(found["cells"]), encoding="utf-8")
+
+
+def tables(found: dict[str, Any]) -> str:
+    """All tables as Markdown."""
+    cells, machine = found["cells"], found["machine"]
+    runs = sum(c["runs"] * c["models"] for c in cells)
+    where = f"{machine['processor']}, {machine['cores']} cores, {machine['date']}"
+    head = (
+        f"{runs:,} simulated measurements in {len(cells)} cells, {found['draws']} bootstrap draws each, "
+        f"seed {found['seed']}, {where}, shared with other work; results in `bench/results/verdict.json`. "
+        "Percent; brackets are 95 % Wilson intervals of the simulation."
+    )
+    makers = (_false_useful, _forms, _gain, _capability, _checkpoints, _others)
+    return "\n\n".join([head, *(make(cells) for make in makers)])
+
+
+def _false_useful(cells: Sequence[Cell]) -> str:
+    rows = []
+    for n in (100, 178, 400, 800):
+        row = []
+        for growth in GROWTHS:
+            here = _pick(cells, "no effect", n=n, growth=growth)
+            row.append(_share(here, lambda c: c["words"].get("useful", 0)))
+        rows.append((str(n), *row))
+    return _table(
+        "**False `useful`: no effect on quality, tasks or refusals, all judges pooled**",
+        ("prompts", *(f"{100 * (g - 1):+.0f} % length" for g in GROWTHS)),
+        rows,
+    )
+
+
+def _forms(cells: Sequence[Cell]) -> str:
+    rows = []
+    tastes = dict.fromkeys(
+        (c["truth"]["taste"], c["truth"]["love"]) for c in cells if c["group"] == "no effect" and c["truth"]["n"] == 800
+    )
+    for taste, love in tastes:
+        row = []
+        for growth in GROWTHS:
+            here = _pick(cells, "no effect", n=800, growth=growth, taste=taste, love=love)
+            shares = [_bare(here, key) for key in ("win_rate above 50", "lc_win_rate above 50", "useful")]
+            row.append(" / ".join(shares))
+        rows.append((f"{taste}, {love:g} %" if taste != "none" else "none", *row))
+    return _table(
+        "**The same by judge, 800 prompts: raw win rate above 50 by its interval / length-controlled one above 50 / "
+        "verdict `useful`.** The second figure of the judge is how often it takes 150 tokens over equally good 100",
+        ("judge's taste", *(f"{100 * (g - 1):+.0f} %" for g in GROWTHS)),
+        rows,
+    )
+
+
+def _gain(cells: Sequence[Cell]) -> str:
+    growths = (0.5, 1.0, 1.25, 1.5, 2.0)
+    plain = {"taste": "log", "love": 80.0, "gain": 5.0, "order_noise": 0.35}
+    rows = [
+        (str(n), *(_share(_pick(cells, "gain", n=n, growth=g, **plain), _useful) for g in growths))
+        for n in (100, 178, 400, 800)
+    ]
+    first = _table(
+        "**Found `useful`: +5 points at equal length, a judge that takes log length into account (80 %)**",
+        ("prompts", *(f"{100 * (g - 1):+.0f} % length" for g in growths)),
+        rows,
+    )
+    others = [
+        c for c in cells if c["group"] == "gain" and any(c["truth"][k] != v for k, v in plain.items())
+    ]
+    names = {0.05: "hardly any", 0.35: "the usual", 1.0: "much"}
+    second = _table(
+        "**The same with other judges and effects, 800 prompts, equal lengths**",
+        ("taste", "noise between the orders", "true points", "useful"),
+        [
+            (
+                c["truth"]["taste"] + (f", {c['truth']['love']:g} %" if c["truth"]["taste"] != "none" else ""),
+                names[c["truth"]["order_noise"]],
+                f"{c['truth']['gain']:+g}",
+                _share([c], _useful),
+            )
+            for c in others
+        ],
+    )
+    return f"{first}\n\n{second}"
+
+
+def _capability(cells: Sequence[Cell]) -> str:
+    here = [c for c in cells if c["group"] == "capability"]
+    correlations = sorted({c["truth"]["correlation"] for c in here})
+    rows = []
+    for base in (0.5, 0.8):
+        for loss in (-5.0, 0.0):
+            row = []
+            for rho in correlations:
+                some = [
+                    c
+                    for c in here
+                    if (c["truth"]["base"], c["truth"]["correlation"]) == (base, rho)
+                    and c["truth"]["changes"] == [["accuracy", loss]]
+                ]
+                row.append(_share(some, lambda c: c["words"].get("lobotomised", 0)))
+            rows.append((f"{100 * base:.0f} % solved, {loss:+g} points", *row))
+    return _table(
+        "**Found `lobotomised`: 400 verifiable items, by the correlation of the two models' outcomes on one item**",
+        ("truth", *(f"{rho:g}" for rho in correlations)),
+        rows,
+    )
+
+
+def _checkpoints(cells: Sequence[Cell]) -> str:
+    rows = []
+    for c in cells:
+        if c["group"] == "checkpoints":
+            together, alone = (
+                _share([c], lambda c, key=key: c["counts"][key], each=False)
+                for key in ("any useful", "any useful, each alone" if c["models"] > 1 else "any useful")
+            )
+            rows.append((str(c["models"]), f"{100 * (c['truth']['growth'] - 1):+.0f} %", alone, together))
+    return _table(
+        "**Any checkpoint called `useful`: none has an effect, 178 prompts, checkpoints alike at 0.7**",
+        ("checkpoints", "length", "each judged alone", "judged together"),
+        rows,
+    )
+
+
+def _others(cells: Sequence[Cell]) -> str:
+    names = {
+        "uneven": "no effect, linear judge (80 %), model's lengths vary more (0.45 against 0.2)",
+        "content": "no effect, log judge (80 %), a model's longer answers are its better ones (correlation 0.5)",
+    }
+    rows = []
+    for c in cells:
+        truth = c["truth"]
+        if c["group"] in names:
+            what = f"{names[c['group']]}, {100 * (truth['growth'] - 1):+.0f} % length"
+        elif c["group"] == "refusals":
+            what = ", ".join(f"{name.replace('_', ' ')} {points:+g} points" for name, points in truth["changes"])
+        else:
+            continue
+        rows.append((what, str(truth["n"]), *(_share([c], _word(w)) for w in ("useful", "chattier", "lobotomised"))))
+    return _table("**Harder worlds, and refusals**", ("truth", "prompts", "useful", "chattier", "lobotomised"), rows)
+
+
+def figure(cells: Sequence[Cell]) -> str:
+    """False claims against growth: raw, length-controlled, balanced, verdict; all biased judges, 800 prompts."""
+    left, top, wide, high = 52, 16, 470, 250
+    x = {g: left + wide * i / (len(GROWTHS) - 1) for i, g in enumerate(GROWTHS)}
+    lines = (
+        ("raw win rate above 50", "#b45309", lambda c: c["counts"]["win_rate above 50"]),
+        ("length-controlled above 50", "#2563eb", lambda c: c["counts"]["lc_win_rate above 50"]),
+        ("verdict useful", "#15803d", _useful),
+    )
+    parts = []
+    for percent in (0, 25, 50, 75, 100):
+        y = top + high * (1 - percent / 100)
+        parts.append(f'<line x1="{left}" x2="{left + wide}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
+        parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{percent} %</text>')
+    for growth, at in x.items():
+        label = f"{100 * (growth - 1):+.0f} %"
+        parts.append(f'<text x="{at:.1f}" y="{top + high + 20}" text-anchor="middle">{label}</text>')
+    for i, (label, colour, count) in enumerate(lines):
+        points = []
+        for growth, at in x.items():
+            here = [c for c in _pick(cells, "no effect", n=800, growth=growth) if c["truth"]["taste"] != "none"]
+            hits, total = sum(count(c) for c in here), sum(c["runs"] for c in here)
+            low, top_end = wilson(hits, total)
+            y, ends = [top + high * (1 - v) for v in (hits / total, low)], top + high * (1 - top_end)
+            points.append(f"{at:.1f},{y[0]:.1f}")
+            parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y[1]:.1f}" y2="{ends:.1f}" stroke="{colour}"/>')
+            parts.append(f'<circle cx="{at:.1f}" cy="{y[0]:.1f}" r="3.5" fill="{colour}"/>')
+        parts.append(f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(f'<text x="{left + 12}" y="{top + 22 + 18 * i}" style="fill:{colour}">{label}</text>')
+    middle = left + wide / 2
+    parts.append(f'<text x="{middle}" y="{top + high + 42}" text-anchor="middle">true change of length</text>')
+    style = (
+        "text{font:13px system-ui,sans-serif;fill:#444}.grid{stroke:#8884}"
+        "@media(prefers-color-scheme:dark){text{fill:#ccc}}"
+    )
+    box = f'width="{left + wide + 24}" height="{top + high + 54}"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img">'
+        f"<title>False claims of a gain by length</title><style>{style}</style>{''.join(parts)}</svg>\n"
+    )
+
+
+def _useful(cell: Cell) -> int:
+    return int(cell["words"].get("useful", 0))
+
+
+def _word(word: str) -> Callable[[Cell], int]:
+    return lambda cell: int(cell["words"].get(word, 0))
+
+
+def _pick(cells: Iterable[Cell], group: str, **truth: Any) -> list[Cell]:
+    return [c for c in cells if c["group"] == group and all(c["truth"][k] == v for k, v in truth.items())]
+
+
+def _share(cells: Sequence[Cell], count: Callable[[Cell], int], *, each: bool = True) -> str:
+    total = sum(c["runs"] * (c["models"] if each else 1) for c in cells)
+    if not total:
+        return "not run"
+    hits = sum(count(c) for c in cells)
+    low, high = wilson(hits, total)
+    return f"{100 * hits / total:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _bare(cells: Sequence[Cell], key: str) -> str:
+    total = sum(c["runs"] for c in cells)
+    hits = sum(c["words"].get(key, 0) + c["counts"].get(key, 0) for c in cells)
+    return f"{100 * hits / total:.0f}" if total else "-"
+
+
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(row)} |" for row in rows)]
+    return f"{title}\n\n" + "\n".join(lines)
