@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tightrope.options import Debug, Json, Seed
+from tightrope.options import Debug, Json
 from tightrope.shell import Answer
 
 leaderboard = typer.Typer(
@@ -32,12 +32,14 @@ def alpaca(
         Path | None, typer.Option("--gamed-baseline", help="Rows of the baseline told to be brief or wordy.")
     ] = None,
     c: Annotated[
-        str, typer.Option("--C", metavar="NUMBER|cv", help="Inverse strength of the L1 penalty.")
-    ] = "cv",
+        str | None,
+        typer.Option("--C", metavar="NUMBER|cv", help="Inverse L1 strength of the published fit; cv chooses it."),
+    ] = None,
     optimiser: Annotated[
-        Literal["exact", "liblinear"], typer.Option(help="liblinear: as published, needs tightrope[alpaca].")
+        Literal["exact", "liblinear"], typer.Option(help="liblinear stops where the published fits did.")
     ] = "exact",
-    seed: Seed = 0,
+    judge: Annotated[str | None, typer.Option(help="Use only this judge's rows.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="The baseline's name in comparison records.")] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
@@ -45,5 +47,13 @@ def alpaca(
     from tightrope.leaderboard_tables import show_alpaca
     from tightrope.leaderboards.alpaca import alpaca as compute
 
-    found = compute(files, difficulty=difficulty, gamed_baseline=gamed_baseline, c=c, optimiser=optimiser, seed=seed)
+    found = compute(
+        files,
+        difficulty=difficulty,
+        gamed_baseline=gamed_baseline,
+        c=c,
+        optimiser=optimiser,
+        judge=judge,
+        baseline=baseline,
+    )
     return Answer(found, show_alpaca)

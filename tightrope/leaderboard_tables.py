@@ -56,6 +56,27 @@ def _cell(value: Any) -> str:
 
 
 def show_alpaca(value: Mapping[str, Any], console: Console) -> None:
-    """Prints raw and length-controlled win rates, lengths and flags."""
-    columns = {"model": "model", "win_rate": "win rate", "standard_error": "se", "n": "n"}
-    show_rows(value, console, rows="models", columns=columns)
+    """Prints raw and length-controlled win rates with lengths, then what was flagged or withheld."""
+    columns = {
+        "model": "model",
+        "win_rate": "win rate",
+        "standard_error": "se",
+        "lc_win_rate": "at equal length",
+        "lc_lower": "from",
+        "lc_upper": "to",
+        "lc_C": "C",
+        "n": "n",
+        "draws": "draws",
+        "mean_length": "length",
+    }
+    ranked = sorted(value["models"], key=lambda row: -(row["lc_win_rate"] or row["win_rate"] or 0))
+    show_rows({**value, "models": ranked}, console, rows="models", columns=columns)
+    terms = next((row["lc_terms"] for row in ranked if row["lc_terms"]), None)
+    if terms:
+        console.print(Text(f"terms: {', '.join(terms)}; gamed rows: {value['gamed_baseline_rows']}", "dim"))
+    for row in ranked:
+        remarks = [*row["flag_reasons"].values()]
+        if row["lc_withheld"]:
+            remarks.append(f"no length-controlled figure: {row['lc_withheld']}")
+        for remark in remarks:
+            console.print(Text(f"{plain(row['model'])}: ", "yellow") + Text(plain(remark)), soft_wrap=True)
