@@ -57,6 +57,15 @@ def _cell(value: Any) -> str:
 
 def show_alpaca(value: Mapping[str, Any], console: Console) -> None:
     """Prints raw and length-controlled win rates with lengths, then what was flagged or withheld."""
+    if value["kind"] != "alpaca":
+        shown = {"model": "model", "win_rate": "win rate", "lc_win_rate": "at equal length"}
+        show_rows(value, console, rows="models", columns=shown)
+        for metric, figures in value.get("gameability", {}).items():
+            console.print(
+                f"gameability of {metric}: {_cell(figures['verbosity'])} % by wordiness, "
+                f"{_cell(figures['conciseness'])} % by brevity ({len(figures['families'])} families)"
+            )
+        return
     columns = {
         "model": "model",
         "win_rate": "win rate",

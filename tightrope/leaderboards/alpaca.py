@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tightrope.errors import InputError
 from tightrope.leaderboards import alpaca_lc
 from tightrope.leaderboards.alpaca_files import Annotations, read_annotations
 from tightrope.leaderboards.alpaca_flags import flags
-from tightrope.leaderboards.files import Floats, layout, listed, refuse_repeats, table
+from tightrope.leaderboards.alpaca_published import from_weights, of_leaderboard, published_table
+from tightrope.leaderboards.files import Floats, Table, layout, listed, refuse_repeats, table
 
 DIFFICULTY_LAYOUT = {"difficulties": ("row", "instruction_difficulty")}
 GAMED_LAYOUT = {"gamed baselines": ("model", "row", "preference", "std_delta_len", "instruction_difficulty")}
@@ -44,6 +46,11 @@ def alpaca(
     Raises:
         InputError: wrong files or options; see `read_annotations`.
     """
+    if (known := published_table(files)) is not None:
+        name, rows = known
+        if name == "published leaderboard":
+            return of_leaderboard(rows)
+        return from_weights(rows, _difficulties(difficulty))
     found = read_annotations(files, judge=judge, baseline=baseline)
     as_published = gamed_baseline is not None or c is not None
     if optimiser == "liblinear" and not as_published:
@@ -159,21 +166,27 @@ def _strength(c: str | None) -> float | None:
     return strength
 
 
+def _difficulties(path: Path | None) -> Floats | None:
+    """Difficulty by row [rows], NaN where the file has none."""
+    if path is None:
+        return None
+    found = table(path)
+    layout(found, DIFFICULTY_LAYOUT)
+    rows = _positions(found)
+    refuse_repeats(found, [(r,) for r in rows.tolist()], what="row")
+    difficulties = np.full(int(rows.max()) + 1, np.nan)
+    difficulties[rows] = found.numbers("instruction_difficulty")
+    return difficulties
+
+
 def _covariates(difficulty: Path | None, gamed_baseline: Path | None) -> tuple[Floats | None, alpaca_lc.Gamed | None]:
     """Difficulty by row [rows], and the gamed rows."""
-    difficulties = None
-    if difficulty is not None:
-        found = table(difficulty)
-        layout(found, DIFFICULTY_LAYOUT)
-        rows = found.integers("row")
-        refuse_repeats(found, [(r,) for r in rows.tolist()], what="row")
-        difficulties = np.full(int(rows.max(initial=-1)) + 1, np.nan)
-        difficulties[rows] = found.numbers("instruction_difficulty")
+    difficulties = _difficulties(difficulty)
     if gamed_baseline is None:
         return difficulties, None
     found = table(gamed_baseline)
     layout(found, GAMED_LAYOUT)
-    names, rows = found.texts("model"), found.integers("row")
+    names, rows = found.texts("model"), _positions(found)
     refuse_repeats(found, list(zip(names, rows.tolist(), strict=True)), what="model and row")
     y, hard = found.numbers("preference"), found.numbers("instruction_difficulty")
     bad = np.flatnonzero((y < 0) | (y > 1))
@@ -187,6 +200,14 @@ def _covariates(difficulty: Path | None, gamed_baseline: Path | None) -> tuple[F
     x = np.stack([np.tanh(found.numbers("std_delta_len")), hard, np.zeros(len(y))], 1)
     weight = alpaca_lc.GAMED_WEIGHT / len(set(names))
     return difficulties, alpaca_lc.Gamed(x, y, np.full(len(y), weight))
+
+
+def _positions(found: Table) -> NDArray[np.int64]:
+    rows = found.integers("row")
+    below = np.flatnonzero(rows < 0)
+    if len(below):
+        raise InputError("`row` is negative", where=found.places[below[0]], remedy="Rows are counted from 0.")
+    return rows
 
 
 def _looked_up(one: Annotations, difficulties: Floats) -> Floats:

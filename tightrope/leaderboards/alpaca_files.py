@@ -59,7 +59,9 @@ class Annotations:
         return len(self.codes)
 
 
-def read_annotations(files: Sequence[Path], *, judge: str | None = None, baseline: str | None = None) -> list[Annotations]:
+def read_annotations(
+    files: Sequence[Path], *, judge: str | None = None, baseline: str | None = None
+) -> list[Annotations]:
     """Reads every model of every file, in their order.
 
     Args:

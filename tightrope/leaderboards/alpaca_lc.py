@@ -174,8 +174,9 @@ def general(y: Floats, length_model: Floats, length_baseline: Floats, difficulty
 def cross_validated(x: Floats, y: Floats, weights: Floats, optimiser: Optimiser) -> float:
     """The C of the grid with the best mean log-loss over 5 folds, as AlpacaEval chooses it.
 
-    Folds take every fifth row, counted from the last, which is what scikit-learn's GroupKFold makes of groups of
-    equal size. Log-loss is weighted by the rows' weights and averaged over rows, then over folds; of equals the
+    Folds take every fifth row, counted from the last: what scikit-learn's GroupKFold makes of groups of equal size
+    where numpy's sort leaves equals in place (on some processors it does not, and upstream then chooses another C
+    here and there). Log-loss is weighted by the rows' weights and averaged over rows, then over folds; of equals the
     smaller C.
     """
     fold = (len(x) - 1 - np.arange(len(x))) % FOLDS
