@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tightrope.options import Debug, Json
+from tightrope.options import Debug, Json, Seed
 from tightrope.shell import Answer
 
 leaderboard = typer.Typer(
@@ -57,3 +57,41 @@ def alpaca(
         baseline=baseline,
     )
     return Answer(found, show_alpaca)
+
+
+@leaderboard.command()
+def arena(
+    files: Files,
+    style: Annotated[
+        Path | None, typer.Option(help="Style of answers: system, question, chars, headers, lists, bold.")
+    ] = None,
+    features: Annotated[str | None, typer.Option(help="Use only these columns of --style, by comma.")] = None,
+    interval: Annotated[
+        Literal["sandwich", "bootstrap"], typer.Option(help="Which interval decides the ranks.")
+    ] = "sandwich",
+    draws: Annotated[int, typer.Option(min=1, help="Bootstrap resamples.")] = 1000,
+    ridge: Annotated[float, typer.Option(min=0, help="Penalty of ratings and style; 0 is none.")] = 0.0,
+    reweight: Annotated[bool, typer.Option("--reweight", help="Every pair of models weighs the same.")] = False,
+    elo_k: Annotated[float, typer.Option(help="K of the online Elo beside the ratings.")] = 4.0,
+    judge: Annotated[str | None, typer.Option(help="Use only this judge's rows; `all` pools them.")] = None,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> Answer:
+    """Bradley-Terry ratings of battles, with intervals, ranks, style control and position bias."""
+    from tightrope.leaderboard_tables import show_arena
+    from tightrope.leaderboards.arena import arena as compute
+
+    found = compute(
+        files,
+        style=style,
+        features=features.split(",") if features else None,
+        interval=interval,
+        draws=draws,
+        ridge=ridge,
+        reweight=reweight,
+        elo_k=elo_k,
+        judge=judge,
+        seed=seed,
+    )
+    return Answer(found, show_arena)

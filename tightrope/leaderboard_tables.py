@@ -89,3 +89,26 @@ def show_alpaca(value: Mapping[str, Any], console: Console) -> None:
             remarks.append(f"no length-controlled figure: {row['lc_withheld']}")
         for remark in remarks:
             console.print(Text(f"{plain(row['model'])}: ", "yellow") + Text(plain(remark)), soft_wrap=True)
+
+
+def show_arena(value: Mapping[str, Any], console: Console) -> None:
+    """Prints ratings with intervals and ranks, what style is worth, and what the position did."""
+    columns = {"rank": "rank", "model": "model", "rating": "rating", "lower": "from", "upper": "to"}
+    if value.get("style"):
+        columns["uncontrolled_rating"] = "uncontrolled"
+    columns |= {"battles": "battles", "elo": "online Elo"}
+    if value["kind"] != "arena":
+        del columns["battles"], columns["elo"]
+    show_rows(value, console, rows="models", columns=columns)
+    for row in value["models"]:
+        if row.get("withheld"):
+            console.print(Text(f"{plain(row['model'])}: ", "yellow") + Text(plain(row["withheld"])))
+    if value.get("style"):
+        worth = ", ".join(f"{name} {_cell(x)}" for name, x in value["style"]["coefficients"].items())
+        console.print(Text(f"style, log-odds per deviation: {worth}"))
+    place = value["position"]
+    if place["first"] is not None:
+        console.print(f"position: first wins {place['first']}, second {place['second']}, tie {place['tie']}")
+        if place["pairs"]:
+            share = 100 * place["consistent"] / place["pairs"]
+            console.print(f"{place['consistent']} of {place['pairs']} swapped pairs agree ({share:.1f} %)")
