@@ -95,3 +95,22 @@ def arena(
         seed=seed,
     )
     return Answer(found, show_arena)
+
+
+@leaderboard.command()
+def meta(
+    files: Files,
+    reference: Annotated[
+        Path | None, typer.Option(help="The ranking one believes; or give it among FILES.")
+    ] = None,
+    names: Annotated[
+        Path | None, typer.Option(help="JSON object: name in a benchmark to name in the reference.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> Answer:
+    """Whether benchmarks can be trusted: separability and agreement with a reference ranking."""
+    from tightrope.leaderboard_tables import show_meta
+    from tightrope.leaderboards.meta import meta as compute
+
+    return Answer(compute(files, reference=reference, names=names), show_meta)

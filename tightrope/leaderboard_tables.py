@@ -112,3 +112,20 @@ def show_arena(value: Mapping[str, Any], console: Console) -> None:
         if place["pairs"]:
             share = 100 * place["consistent"] / place["pairs"]
             console.print(f"{place['consistent']} of {place['pairs']} swapped pairs agree ({share:.1f} %)")
+
+
+def show_meta(value: Mapping[str, Any], console: Console) -> None:
+    """Prints how far each benchmark can be trusted."""
+    columns = {
+        "benchmark": "benchmark",
+        "models": "models",
+        "separability": "separable %",
+        "agreement": "agreement",
+        "agreement_certain": "where certain",
+        "spearman": "Spearman",
+        "log_loss": "log-loss",
+        "brier": "Brier",
+    }
+    show_rows(value, console, rows="benchmarks", columns=columns)
+    own = value["reference"]
+    console.print(Text(f"reference {plain(own['name'])}: {own['separability']:.2f} % separable", "dim"))

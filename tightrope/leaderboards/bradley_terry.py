@@ -91,12 +91,13 @@ def added_up(size: int, first: Ints, second: Ints, outcome: Floats, counts: Floa
     result = np.where(flip, 1 - outcome, outcome)
     cell = (low * size + high) * 3 + np.round(2 * result).astype(np.int64)
     kinds, place = np.unique(cell, return_inverse=True)
-    total = np.bincount(place, weights=counts, minlength=len(kinds))
+    total: Floats = np.bincount(place, weights=counts, minlength=len(kinds)).astype(np.float64)
+    shares = np.array([0.0, 0.5, 1.0])[kinds % 3]
     return Design(
         size,
         kinds // 3 // size,
         kinds // 3 % size,
-        (kinds % 3).astype(np.float64) / 2,
+        shares,
         total,
         np.ones(len(kinds)),
         np.zeros((len(kinds), 0)),
