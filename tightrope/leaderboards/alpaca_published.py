@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from tightrope.errors import InputError
+from tightrope.leaderboards.correlation import spearman
 from tightrope.leaderboards.files import Floats, Table, table
 from tightrope.leaderboards.l1_logistic import chances
 
@@ -79,7 +80,22 @@ def of_leaderboard(found: Table) -> dict[str, Any]:
             "win_rate": gameability(scores["win_rate"], scores["win_rate"]),
             "lc_win_rate": gameability(scores["lc_win_rate"], scores["win_rate"]),
         },
+        "arena_spearman": _with_arena(found, raw, lc),
         "notes": [],
+    }
+
+
+def _with_arena(found: Table, raw: Floats, lc: Floats) -> dict[str, Any] | None:
+    """Rank correlation with a column `arena_elo...`, over the models that have one; None without the column."""
+    column = next((name for name in found.columns if name.startswith("arena_elo")), None)
+    if column is None:
+        return None
+    elo = found.numbers(column, missing=True)
+    at = np.isfinite(elo) & np.isfinite(lc)
+    return {
+        "models": int(at.sum()),
+        "win_rate": spearman(raw[at], elo[at]),
+        "lc_win_rate": spearman(lc[at], elo[at]),
     }
 
 

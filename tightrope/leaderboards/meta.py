@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm, rankdata
+from scipy.special import ndtr
 
 from tightrope.errors import InputError
+from tightrope.leaderboards.correlation import spearman
 from tightrope.leaderboards.files import Floats, listed
 from tightrope.leaderboards.meta_files import Z95, Scores, read_inputs
 
@@ -106,18 +107,10 @@ def overlapping(interval: tuple[Floats, Floats]) -> Any:
     return (low[i] <= high[j]) & (low[j] <= high[i])
 
 
-def spearman(a: Floats, b: Floats) -> float | None:
-    """Rank correlation with mean ranks for ties; None when one side is constant."""
-    x, y = rankdata(a), rankdata(b)
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None
-    return float(np.corrcoef(x, y)[0, 1])
-
-
 def _forecast(benchmark: Scores, i: Any, j: Any) -> Floats:
     """Probability [pairs] that i is better than j; a sure order where neither has any spread."""
     gap = benchmark.mean[i] - benchmark.mean[j]
     spread = np.sqrt(benchmark.variance[i] + benchmark.variance[j])
     z = np.divide(gap, spread, out=np.sign(gap) * np.inf, where=spread > 0)
-    found: Floats = np.where(np.isnan(z), 0.5, norm.cdf(z))
+    found: Floats = np.where(np.isnan(z), 0.5, ndtr(z))
     return found
