@@ -230,7 +230,7 @@ def _flex_attention(device: str) -> Callable[..., Any]:
 
     if device == "cpu":
         return flex_attention
-    return cast(Callable[..., Any], torch.compile(flex_attention, dynamic=True))
+    return torch.compile(flex_attention, dynamic=True)
 
 
 def causal_attention(
