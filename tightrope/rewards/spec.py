@@ -21,7 +21,7 @@ from tightrope.errors import InputError
 from tightrope.rewards.types import Scorer
 
 if TYPE_CHECKING:
-    from tightrope.models.loading import Dtype
+    from tightrope.models.precision import Dtype
 
 # What each form takes: how many models at least and at most.
 FORMS: dict[str, tuple[int, int | None]] = {
