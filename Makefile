@@ -54,8 +54,9 @@ lint: $(STAMP) ## ruff, mypy --strict, and the floors of the house
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) $(TRL_STAMP) ## benchmarks against peers; results go to bench/results
-	@for script in $(filter-out bench/_%,$(wildcard bench/*.py)); do echo "$$script"; $(BIN)/python $$script; done
+bench: $(STAMP) $(TRL_STAMP) ## benchmarks against peers on this CPU; results go to bench/results (bench/gpu.sh: a GPU)
+	@for method in dpo kto reward sft; do $(BIN)/python bench/training.py --method $$method; done
+	$(BIN)/python bench/sampling.py
 
 # The peer lives in an environment of its own and is never imported by the package.
 $(TRL_STAMP): $(STAMP)

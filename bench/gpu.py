@@ -23,7 +23,7 @@ import torch
 from _machine import machine
 from _pairs import LONG_PROMPT_WORDS, PROMPT_WORDS, make_pairs
 from _shapes import SHAPES
-from dpo import HERE, run_side
+from training import HERE, run_side
 
 from tightrope.errors import TightropeError, WorkError
 from tightrope.files import write_json
@@ -99,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result: dict[str, Any] = {"benchmark": "DPO on one GPU", "device": name, "machine": machine(), "cases": []}
     for case in REHEARSAL if options.rehearse else CASES:
         job = {
+            "method": "dpo",
             "model": str(embedded_model_folder()),  # its tokenizer
             "shape": case.shape,
             "device": device,
@@ -115,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if left < 20:
                 row[side] = "no time was left"
                 continue
-            script, setting = ("_dpo_ours.py", "bfloat16") if side == "tightrope" else ("_dpo_trl.py", "gpu")
+            script, setting = ("_ours.py", "bfloat16") if side == "tightrope" else ("_trl.py", "gpu")
             if options.rehearse:
                 setting = "float32"
             try:

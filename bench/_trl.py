@@ -1,4 +1,4 @@
-"""The other side of `bench/dpo.py`: the same pairs with TRL, in TRL's own environment.
+"""The other side of `bench/training.py`: the same pairs with TRL, in TRL's own environment.
 
 `best` is the fastest setting found on CPU: bfloat16 autocast, reference log-probs precomputed,
 checkpointing off. `as_it_comes` leaves every setting that changes speed at its default. Learning rate,
@@ -14,6 +14,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,32 @@ def load(job: dict[str, Any], folder: Path) -> Any:
     return str(folder / "start")
 
 
+def rows(method: str, pairs: list[dict[str, str]], rendered: Callable[[str], str]) -> list[dict[str, Any]]:
+    """The pairs as TRL's trainer of the method takes them."""
+    pairs = [{**pair, "prompt": rendered(pair["prompt"])} for pair in pairs]
+    if method == "kto":
+        return [
+            {"prompt": p["prompt"], "completion": p[key], "label": key == "chosen"}
+            for p in pairs
+            for key in ("chosen", "rejected")
+        ]
+    if method == "sft":
+        return [{"prompt": p["prompt"], "completion": p["chosen"]} for p in pairs]
+    return pairs
+
+
+TRAINERS = {
+    "dpo": (trl.DPOTrainer, trl.DPOConfig),
+    "kto": (trl.KTOTrainer, trl.KTOConfig),
+    "reward": (trl.RewardTrainer, trl.RewardConfig),
+    "sft": (trl.SFTTrainer, trl.SFTConfig),
+}
+
+
 def main(job: dict[str, Any]) -> dict[str, Any]:
     """Trains once and returns what was measured."""
     started = time.perf_counter()
+    method, batch = job["method"], job["batch"] * (2 if job["method"] == "kto" else 1)
     tokenizer = AutoTokenizer.from_pretrained(job["model"])
 
     def rendered(prompt: str) -> str:
@@ -87,20 +111,24 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
 
     # Rendered text rather than messages: TRL then ends a completion at the end-of-turn token, as we do, and
     # both sides train the same tokens.
-    data = Dataset.from_list([{**pair, "prompt": rendered(pair["prompt"])} for pair in job["pairs"]])
+    data = Dataset.from_list(rows(method, job["pairs"], rendered))
     clock = StepClock()
     settings = dict(SPEED_SETTINGS[job["setting"]])
     if job.get("lora"):
         settings.pop("model_init_kwargs", None)  # TRL refuses it beside a model that is loaded already
+    if method in ("dpo", "kto"):
+        settings["beta"] = job["beta"]
+    else:
+        settings.pop("precompute_ref_log_probs", None)
+    trainer_class, config_class = TRAINERS[method]
     with tempfile.TemporaryDirectory() as folder:
-        arguments = trl.DPOConfig(
+        arguments = config_class(
             output_dir=folder,
-            per_device_train_batch_size=job["batch"],
+            per_device_train_batch_size=batch,
             num_train_epochs=1,
             learning_rate=job["learning_rate"],
             lr_scheduler_type="constant",
             train_sampling_strategy="sequential",
-            beta=job["beta"],
             logging_steps=1,
             save_strategy="no",
             report_to="none",
@@ -109,7 +137,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
             max_length=4096,
             **settings,
         )
-        trainer = trl.DPOTrainer(
+        trainer = trainer_class(
             model=load(job, Path(folder)),
             args=arguments,
             peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -121,11 +149,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         )
         prepared = time.perf_counter()
         trainer.train()
-    tokens = [
-        2 * len(row["prompt_ids"]) + len(row["chosen_ids"]) + len(row["rejected_ids"])
-        for row in trainer.train_dataset
-    ]
-    batch = job["batch"]
+    tokens = [length(row) for row in trainer.train_dataset]
     return {
         "seconds_per_step": clock.seconds,
         "tokens_per_step": [sum(tokens[i : i + batch]) for i in range(0, len(tokens), batch)],
@@ -139,7 +163,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         "settings": {
             "bf16_autocast": arguments.bf16,
             "gradient_checkpointing": arguments.gradient_checkpointing,
-            "reference": "precomputed" if arguments.precompute_ref_log_probs else "online",
+            "reference": "precomputed" if getattr(arguments, "precompute_ref_log_probs", False) else "online",
         },
         "versions": {
             "trl": trl.__version__,
@@ -147,6 +171,17 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
             "transformers": transformers.__version__,
         },
     }
+
+
+def length(row: dict[str, Any]) -> int:
+    """Tokens of a row of TRL's tokenised data, prompt twice for a pair."""
+    if "prompt_ids" in row and "chosen_ids" in row:
+        return 2 * len(row["prompt_ids"]) + len(row["chosen_ids"]) + len(row["rejected_ids"])
+    if "prompt_ids" in row:
+        return len(row["prompt_ids"]) + len(row["completion_ids"])
+    if "chosen_ids" in row:  # reward: whole conversations
+        return len(row["chosen_ids"]) + len(row["rejected_ids"])
+    return len(row["input_ids"])
 
 
 if __name__ == "__main__":

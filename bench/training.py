@@ -1,11 +1,13 @@
-"""DPO of the same pairs, on the same model, in bfloat16: Tightrope against TRL 1.16.
+"""DPO, KTO, reward modelling and SFT of the same pairs, on the same model: Tightrope against TRL 1.16.
 
-    make bench                                        (sets up both environments)
-    .venv/bin/python bench/dpo.py --rounds 3          (about half an hour on two cores)
+    make bench                                                      (sets up both environments)
+    .venv/bin/python bench/training.py --method dpo --rounds 3      (about half an hour on two cores)
+
+Both sides compute in bfloat16 where the processor multiplies it fast, else in float32.
 
 Each side runs in a process and an environment of its own, in turns, the order rotating from round to round,
 because a shared machine drifts. Tokens are counted as prompt twice + both responses for everybody, the
-first step of a run is warm-up, and the ratios are formed within a round. Result: bench/results/dpo.json.
+first step of a run is warm-up, and the ratios are formed within a round. Result: bench/results/METHOD.json.
 """
 
 from __future__ import annotations
@@ -27,13 +29,15 @@ from _pairs import make_pairs
 from tightrope.errors import InputError, TightropeError, WorkError
 from tightrope.files import write_json
 from tightrope.models.embedded import embedded_model_folder
+from tightrope.models.precision import resolve_dtype
 
 HERE = Path(__file__).parent
+DTYPE = resolve_dtype("auto", "cpu")
 SIDES = {
-    "tightrope": ("_dpo_ours.py", "bfloat16"),
-    "tightrope_float32": ("_dpo_ours.py", "float32"),  # the loss without rounding, to judge the others by
-    "trl_best": ("_dpo_trl.py", "best"),
-    "trl_as_it_comes": ("_dpo_trl.py", "as_it_comes"),
+    "tightrope": ("_ours.py", DTYPE),
+    "tightrope_float32": ("_ours.py", "float32"),  # the loss without rounding, to judge the others by
+    "trl_best": ("_trl.py", "best" if DTYPE == "bfloat16" else "float32"),
+    "trl_as_it_comes": ("_trl.py", "as_it_comes"),
 }
 
 DEFAULT_SIDES = ["tightrope", "trl_best", "trl_as_it_comes"]
@@ -47,6 +51,7 @@ def needs_trl(side: str) -> bool:
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--method", choices=("dpo", "kto", "reward", "sft"), default="dpo")
     parser.add_argument("--model", default="embedded", help="model folder, or `embedded`")
     parser.add_argument("--pairs", type=int, default=24, help="comparisons to train on, once")
     parser.add_argument("--batch", type=int, default=4, help="pairs per optimiser step")
@@ -55,8 +60,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="OpenMP threads of every side")
     parser.add_argument("--trl-python", type=Path, default=HERE.parent / ".venv-trl/bin/python")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds one run may take")
-    parser.add_argument("--out", type=Path, default=HERE / "results/dpo.json")
+    parser.add_argument("--out", type=Path, help="default: bench/results/METHOD.json")
     chosen = parser.parse_args(arguments)
+    chosen.out = chosen.out or HERE / f"results/{chosen.method}.json"
     if -(-chosen.pairs // chosen.batch) < 2:
         raise InputError(
             "one step is only the warm-up", where="--pairs", remedy="Use at least two batches of pairs."
@@ -153,6 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     model = str(embedded_model_folder() if options.model == "embedded" else Path(options.model).resolve())
     job = {
+        "method": options.method,
         "model": model,
         "pairs": make_pairs(options.pairs),
         "batch": options.batch,
@@ -174,10 +181,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if found["tokens_per_step"] != runs[0]["tokens_per_step"]:
                 raise WorkError("the sides do not train the same tokens", where=side)
     result = {
-        "benchmark": "DPO, one pass over the same pairs",
-        "command": "python bench/dpo.py " + " ".join(sys.argv[1:] if arguments is None else arguments),
+        "benchmark": f"{options.method}, one pass over the same pairs",
+        "command": "python bench/training.py " + " ".join(sys.argv[1:] if arguments is None else arguments),
         "machine": measured_on,
         "threads": options.threads,
+        "dtype": DTYPE,
         "model": "SmolLM2-135M-Instruct" if options.model == "embedded" else Path(model).name,
         "pairs": options.pairs,
         "batch": options.batch,
