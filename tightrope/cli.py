@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 import typer
 
 from tightrope import __version__
+from tightrope.leaderboard_cli import leaderboard
+from tightrope.options import Debug, Json, Seed
 from tightrope.shell import Answer, run
 
 app = typer.Typer(
@@ -26,12 +28,10 @@ app = typer.Typer(
 )
 data = typer.Typer(help="Look at and convert preference data.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data, name="data")
+app.add_typer(leaderboard, name="leaderboard")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, all else on stderr.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Model = Annotated[str, typer.Argument(help="`embedded`, a folder, or a hub id.", show_default=False)]
 Redo = Annotated[bool, typer.Option("--redo", help="Run changed stages again; the old ones are kept aside.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")]
 Dtype = Annotated[Literal["float32", "bfloat16"], typer.Option(help="Weights and computation.")]
 Temperature = Annotated[float, typer.Option(min=0, help="0 is greedy.")]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Tokens an answer may have.")]
