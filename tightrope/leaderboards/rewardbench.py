@@ -94,4 +94,4 @@ def overall(found: Mapping[str, float | None], prior: float | None) -> dict[str,
     if prior is None:
         return {"overall": sum(values) / len(values), "overall_of": "four sections"}
     total = sum(values) + PRIOR_WEIGHT * prior
-    return {"overall": total / (len(values) + PRIOR_WEIGHT), "overall_of": "four sections and prior sets at half weight"}
+    return {"overall": total / (len(values) + PRIOR_WEIGHT), "overall_of": "four sections and half the prior sets"}
