@@ -69,7 +69,7 @@ def _tasks(path: Path) -> dict[str, list[str]]:
             raise InputError(
                 f"none of the tags of {item} belongs to a known task",
                 where=rows.places[i],
-                remedy=f"Tags are those of WildBench v2, or its wb.groups: {', '.join(wb.TASK_WEIGHTS)}.",
+                remedy=f"Tags are those of WildBench v2, or its groups: {', '.join(wb.TASK_WEIGHTS)}.",
             )
     return out
 
