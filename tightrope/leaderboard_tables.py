@@ -56,6 +56,59 @@ def _cell(value: Any) -> str:
 
 
 def show_alpaca(value: Mapping[str, Any], console: Console) -> None:
-    """Prints raw and length-controlled win rates, lengths and flags."""
-    columns = {"model": "model", "win_rate": "win rate", "standard_error": "se", "n": "n"}
+    """Prints raw and length-controlled win rates with lengths, then what was flagged or withheld."""
+    if value["kind"] != "alpaca":
+        shown = {"model": "model", "win_rate": "win rate", "lc_win_rate": "at equal length"}
+        show_rows(value, console, rows="models", columns=shown)
+        for metric, figures in value.get("gameability", {}).items():
+            console.print(
+                f"gameability of {metric}: {_cell(figures['verbosity'])} % by wordiness, "
+                f"{_cell(figures['conciseness'])} % by brevity ({len(figures['families'])} families)"
+            )
+        return
+    columns = {
+        "model": "model",
+        "win_rate": "win rate",
+        "standard_error": "se",
+        "lc_win_rate": "at equal length",
+        "lc_lower": "from",
+        "lc_upper": "to",
+        "lc_C": "C",
+        "n": "n",
+        "draws": "draws",
+        "mean_length": "length",
+    }
+    ranked = sorted(value["models"], key=lambda row: -(row["lc_win_rate"] or row["win_rate"] or 0))
+    show_rows({**value, "models": ranked}, console, rows="models", columns=columns)
+    terms = next((row["lc_terms"] for row in ranked if row["lc_terms"]), None)
+    if terms:
+        console.print(Text(f"terms: {', '.join(terms)}; gamed rows: {value['gamed_baseline_rows']}", "dim"))
+    for row in ranked:
+        remarks = [*row["flag_reasons"].values()]
+        if row["lc_withheld"]:
+            remarks.append(f"no length-controlled figure: {row['lc_withheld']}")
+        for remark in remarks:
+            console.print(Text(f"{plain(row['model'])}: ", "yellow") + Text(plain(remark)), soft_wrap=True)
+
+
+def show_arena(value: Mapping[str, Any], console: Console) -> None:
+    """Prints ratings with intervals and ranks, what style is worth, and what the position did."""
+    columns = {"rank": "rank", "model": "model", "rating": "rating", "lower": "from", "upper": "to"}
+    if value.get("style"):
+        columns["uncontrolled_rating"] = "uncontrolled"
+    columns |= {"battles": "battles", "elo": "online Elo"}
+    if value["kind"] != "arena":
+        del columns["battles"], columns["elo"]
     show_rows(value, console, rows="models", columns=columns)
+    for row in value["models"]:
+        if row.get("withheld"):
+            console.print(Text(f"{plain(row['model'])}: ", "yellow") + Text(plain(row["withheld"])))
+    if value.get("style"):
+        worth = ", ".join(f"{name} {_cell(x)}" for name, x in value["style"]["coefficients"].items())
+        console.print(Text(f"style, log-odds per deviation: {worth}"))
+    place = value["position"]
+    if place["first"] is not None:
+        console.print(f"position: first wins {place['first']}, second {place['second']}, tie {place['tie']}")
+        if place["pairs"]:
+            share = 100 * place["consistent"] / place["pairs"]
+            console.print(f"{place['consistent']} of {place['pairs']} swapped pairs agree ({share:.1f} %)")
