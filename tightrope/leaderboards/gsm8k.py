@@ -67,7 +67,7 @@ def solved(files: Sequence[Path], same: Same) -> dict[str, Any]:
         rows = _rows(table(path), path)
         for name, mine in models([row.model for row in rows]).items():
             out.append({"model": name, **side_by_side([rows[i] for i in mine], same)})
-    return {"models": out}
+    return {"kind": "gsm8k" if same is same_number else "math", "models": out}
 
 
 def same_number(answer: str, gold: str) -> bool:
@@ -84,7 +84,8 @@ def side_by_side(rows: Sequence[Solved], same: Same) -> dict[str, Any]:
         rows with its Wilson interval, and the rows whose published flag it agrees with. `spread` is the largest
         difference between extractors that found an answer in at least half of the rows, in points.
     """
-    n, found = len(rows), {}
+    n = len(rows)
+    found: dict[str, dict[str, Any]] = {}
     flags = [row.published for row in rows]
     for name, extract in EXTRACTORS.items():
         answers = [extract(row.text) for row in rows]

@@ -43,7 +43,7 @@ def ifeval(files: Sequence[Path], *, prompts: Path | None = None) -> dict[str, A
             found = scores({keys[i]: asked[i] for i in mine}, {keys[i]: texts[i] for i in mine})
             said = {keys[i]: published[i] for i in mine if isinstance(published[i], list)}
             out.append({"model": name, **found, "published": compared(found["prompts"], said) if said else None})
-    return {"models": out}
+    return {"kind": "ifeval", "models": out}
 
 
 Asked = Sequence[tuple[str, Mapping[str, Any]]]

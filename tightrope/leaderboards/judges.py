@@ -60,7 +60,7 @@ def judges(files: Sequence[Path], *, draws: int = 2000, seed: int = 0) -> dict[s
             out.setdefault("relative", []).extend(_relative(found))
         else:
             out.setdefault("length_baseline", []).extend(_pairs(found))
-    return {**out, "draws": draws, "seed": seed}
+    return {"kind": "judges", **out, "fit": {"interval": "bootstrap", "draws": draws, "level": 0.95, "seed": seed}}
 
 
 def both_orders(

@@ -99,7 +99,7 @@ def mt_bench(files: Sequence[Path], *, questions: Path | None = None) -> dict[st
             found = turn_summary(scores[mine], items[mine].tolist(), turns[mine].tolist(), categories)
             differing = None if disagree is None else int(disagree[mine].sum())
             out.append({"model": name, **found, "parser_differs_from_stored": differing})
-    return {"models": out}
+    return {"kind": "mt-bench", "models": out}
 
 
 def _scores(rows: Table) -> tuple[Floats, Any]:

@@ -16,16 +16,19 @@ from typing import Any
 from tightrope.errors import InputError
 from tightrope.evaluation.stats import wilson
 from tightrope.leaderboards.files import Table, is_tree, layout, refuse_repeats, table, tree
-from tightrope.leaderboards.labels import models
+from tightrope.leaderboards.labels import labels, models
 from tightrope.leaderboards.rewardbench import COUNTS, PRIOR_SETS, overall, prior_sets, sections
 
 LAYOUTS = {
     "scores": ("model", "subset", "id", "score_chosen", "score_rejected"),
     "results": ("model", "subset", "id", "results"),
     "both orders": ("pair_id", "label", "judgments"),
+    "verdicts": ("evaluator", "row", "gold", "winner_original_order", "winner_swapped_order"),
+    "texts": ("subset", "row", "output_1", "output_2", "label"),
 }
 FLIPPED = {"A>B": "B>A", "B>A": "A>B", "A=B": "A=B"}
 NO_MODEL = "judge"
+UNREAD = "unread"
 
 
 @dataclass(frozen=True)
@@ -51,22 +54,38 @@ def rewards(files: Sequence[Path]) -> dict[str, Any]:
     """Accuracy by subset, by RewardBench's sections where they are complete, and overall.
 
     Args:
-        files: rows of scores, rows of results, JudgeBench's outputs, or a RewardBench results object
-            (`{"model": ..., "<subset>": accuracy, ...}` or with the accuracies under `subset`).
+        files: rows of scores, rows of results, JudgeBench's outputs, LLMBar's verdicts (with its texts beside them for
+            the length baseline), or a RewardBench results object (`{"model": ..., "<subset>": accuracy, ...}`, or
+            with the accuracies under `subset`).
 
     Raises:
         InputError: no known layout, a pair twice, or a value that cannot be.
     """
     out = []
+    read: list[tuple[str, Table]] = []
     for path in files:
         if is_tree(path) and isinstance(found := tree(path), dict) and "data" not in found:
             out.append(_published(found, path))
+        else:
+            rows = table(path)
+            read.append((layout(rows, LAYOUTS), rows))
+    longer: dict[tuple[str, str], float] = {}
+    for kind, rows in read:
+        if kind == "texts":
+            gold = ["A>B" if label == "1" else "B>A" for label in labels(rows, "label", ("1", "2"))]
+            keys = zip(rows.texts("subset"), rows.texts("row"), strict=True)
+            longer |= dict(zip(keys, _longer(rows, "output_1", "output_2", gold), strict=True))
+    for kind, rows in read:
+        if kind == "texts":
             continue
-        rows = table(path)
-        kind = layout(rows, LAYOUTS)
-        pairs = _both_orders(rows) if kind == "both orders" else _scored(rows, kind)
+        if kind == "verdicts":
+            pairs = _verdicts(rows, longer)
+        else:
+            pairs = _both_orders(rows) if kind == "both orders" else _scored(rows, kind)
         out += [{"model": name, **summary(mine)} for name, mine in pairs.items()]
-    return {"models": out}
+    if not out:
+        raise InputError("texts alone say nothing of a judge", where=str(files[0]), remedy="Give its verdicts, too.")
+    return {"kind": "rewards", "models": out}
 
 
 def summary(pairs: Sequence[Pair]) -> dict[str, Any]:
@@ -160,6 +179,20 @@ def _both_orders(rows: Table) -> dict[str, list[Pair]]:
         pairs.append(Pair(sources[i], float(points > 0), longer[i], flipped, decisions.count(None)))
         names.append(_judge(said))
     refuse_repeats(rows, list(zip(names, rows.texts("pair_id"), strict=True)), what="judge and pair")
+    return {name: [pairs[i] for i in mine] for name, mine in models(names).items()}
+
+
+def _verdicts(rows: Table, longer: Mapping[tuple[str, str], float]) -> dict[str, list[Pair]]:
+    """LLMBar: half a point for every order in which the judge names the better answer."""
+    names, items, gold = rows.texts("evaluator"), rows.texts("row"), labels(rows, "gold", ("1", "2"))
+    refuse_repeats(rows, list(zip(names, items, strict=True)), what="evaluator and row")
+    columns = ("winner_original_order", "winner_swapped_order")
+    said = list(zip(*(labels(rows, column, ("1", "2"), missing=UNREAD) for column in columns), strict=True))
+    pairs = []
+    for name, item, better, both in zip(names, items, gold, said, strict=True):
+        subset = name.partition("/evaluators/")[0].removeprefix("LLMBar/")
+        right, beside = both.count(better) / 2, longer.get((subset, item), math.nan)
+        pairs.append(Pair(subset, right, beside, both[0] != both[1], both.count(UNREAD)))
     return {name: [pairs[i] for i in mine] for name, mine in models(names).items()}
 
 

@@ -52,7 +52,7 @@ def wildbench(
             out += _scores(rows, kind, by_item)
         else:
             out += _comparisons(rows, kind, by_item, reference, length_margin)
-    return {"models": out}
+    return {"kind": "wildbench", "models": out}
 
 
 def _tasks(path: Path) -> dict[str, list[str]]:

@@ -69,7 +69,7 @@ def xstest(files: Sequence[Path], *, labels: str | None = None) -> dict[str, Any
                     "against_human": _errors(picked, sides),
                 }
             )
-    return {"models": out}
+    return {"kind": "xstest", "models": out}
 
 
 def is_unsafe(kind: str) -> bool:

@@ -104,7 +104,7 @@ def _words(text: str, a: Mapping[str, Any]) -> bool:
 def _paragraphs(text: str, a: Mapping[str, Any]) -> bool:
     parts = [bool(part.strip()) for part in re.split(r"\s?\*\*\*\s?", text)]
     # An empty first or last paragraph does not count; an empty one in between fails.
-    return all(parts[1:-1]) and sum(parts) == a["num_paragraphs"]
+    return all(parts[1:-1]) and bool(sum(parts) == a["num_paragraphs"])
 
 
 def _nth_paragraph(text: str, a: Mapping[str, Any]) -> bool:
@@ -113,11 +113,12 @@ def _nth_paragraph(text: str, a: Mapping[str, Any]) -> bool:
     if nth > count or not paragraphs[nth - 1].strip():
         return False
     first = paragraphs[nth - 1].split()[0].lstrip("'").lstrip('"')
-    return count == a["num_paragraphs"] and re.split(r"[.,?!'\"]", first)[0].lower() == a["first_word"].lower()
+    word = re.split(r"[.,?!'\"]", first)[0]
+    return bool(count == a["num_paragraphs"] and word.lower() == a["first_word"].lower())
 
 
 def _placeholders(text: str, a: Mapping[str, Any]) -> bool:
-    return len(re.findall(r"\[.*?\]", text)) >= a["num_placeholders"]
+    return bool(len(re.findall(r"\[.*?\]", text)) >= a["num_placeholders"])
 
 
 def _postscript(text: str, a: Mapping[str, Any]) -> bool:
@@ -128,7 +129,7 @@ def _postscript(text: str, a: Mapping[str, Any]) -> bool:
 
 def _bullets(text: str, a: Mapping[str, Any]) -> bool:
     stars = re.findall(r"^\s*\*[^\*].*$", text, re.MULTILINE)
-    return len(stars) + len(re.findall(r"^\s*-.*$", text, re.MULTILINE)) == a["num_bullets"]
+    return bool(len(stars) + len(re.findall(r"^\s*-.*$", text, re.MULTILINE)) == a["num_bullets"])
 
 
 def _constrained(text: str, a: Mapping[str, Any]) -> bool:
@@ -138,12 +139,12 @@ def _constrained(text: str, a: Mapping[str, Any]) -> bool:
 def _highlights(text: str, a: Mapping[str, Any]) -> bool:
     single = [part.strip("*") for part in re.findall(r"\*[^\n\*]*\*", text)]
     double = [part[2:-2] for part in re.findall(r"\*\*[^\n\*]*\*\*", text)]
-    return sum(bool(part.strip()) for part in (*single, *double)) >= a["num_highlights"]
+    return bool(sum(bool(part.strip()) for part in (*single, *double)) >= a["num_highlights"])
 
 
 def _sections(text: str, a: Mapping[str, Any]) -> bool:
     splitter = a["section_spliter"].strip()  # the data set's spelling
-    return len(re.split(rf"\s?{splitter}\s?\d+\s?", text)) - 1 >= a["num_sections"]
+    return bool(len(re.split(rf"\s?{splitter}\s?\d+\s?", text)) - 1 >= a["num_sections"])
 
 
 def _json(text: str, a: Mapping[str, Any]) -> bool:

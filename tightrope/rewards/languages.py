@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 
 UNDETERMINED = "und"
 # Scripts that one of the languages has to itself, by the first word of the letters' Unicode names.
@@ -115,7 +115,7 @@ def language(text: str) -> str | None:
         return _OWN_SCRIPT[script]
     if script == "CJK":
         return "zh"
-    scores: Counter[str] = Counter()
+    scores: defaultdict[str, float] = defaultdict(float)
     lowered = text.lower()
     table, shared = _TABLES.get(script, {}), _SHARED.get(script, Counter())
     for word in _WORD.findall(lowered):
@@ -124,7 +124,7 @@ def language(text: str) -> str | None:
                 scores[name] += 1 / shared[word]
     for name, letters in _LETTERS.get(script, {}).items():
         scores[name] += 0.2 * sum(lowered.count(letter) for letter in letters)
-    return max(scores, key=scores.__getitem__) if scores.total() > 0 else UNDETERMINED
+    return max(scores, key=scores.__getitem__) if any(scores.values()) else UNDETERMINED
 
 
 @functools.cache
