@@ -20,7 +20,7 @@ from tightrope.evaluation.agreement import cohen_kappa_interval
 from tightrope.evaluation.stats import wilson
 from tightrope.leaderboards.files import Table, layout, refuse_repeats, table
 from tightrope.leaderboards.labels import labels, models
-from tightrope.leaderboards.longer import longer_is_gold
+from tightrope.leaderboards.longer import longer_is_right, share
 from tightrope.leaderboards.review_scores import percent_of_reference, totals
 from tightrope.leaderboards.votes import NO_MAJORITY, against_labels, annotators, majority
 
@@ -167,9 +167,19 @@ def _relative(found: Table) -> list[dict[str, Any]]:
 def _pairs(found: Table) -> list[dict[str, Any]]:
     subsets, gold = found.texts("subset"), labels(found, "label", SIDES)
     refuse_repeats(found, list(zip(subsets, found.texts("row"), strict=True)), what="subset and row")
-    lengths = [[len(str(x or "")) for x in found.columns[column]] for column in ("output_1", "output_2")]
+    first, second = ([len(str(x or "")) for x in found.columns[column]] for column in ("output_1", "output_2"))
+    right = longer_is_right(first, second, [label == "1" for label in gold])
     out = []
     for name, mine in models(subsets).items():
-        first, second = ([side[i] for i in mine] for side in lengths)
-        out.append({"subset": name, **longer_is_gold(first, second, [gold[i] for i in mine])})
+        known = right[mine][np.isfinite(right[mine])]
+        accuracy = share(known)
+        out.append(
+            {
+                "subset": name,
+                "n": len(mine),
+                "n_unequal": len(known),
+                "longer_is_gold": int(known.sum()),
+                "accuracy": None if accuracy is None else 100 * accuracy,
+            }
+        )
     return out

@@ -17,6 +17,7 @@ from tightrope.errors import InputError
 from tightrope.evaluation.stats import wilson
 from tightrope.leaderboards.files import Table, is_tree, layout, refuse_repeats, table, tree
 from tightrope.leaderboards.labels import labels, models
+from tightrope.leaderboards.longer import longer_is_right, share
 from tightrope.leaderboards.rewardbench import COUNTS, PRIOR_SETS, overall, prior_sets, sections
 
 LAYOUTS = {
@@ -107,8 +108,8 @@ def summary(pairs: Sequence[Pair]) -> dict[str, Any]:
         "accuracy": {"value": accuracy, "lower": low, "upper": high},
         "order_flips": sum(asked) / len(asked) if asked else None,
         "unparsed": sum(p.unread for p in pairs),
-        "length_baseline": longer_share(pairs),
-        "length_baselines": {name: longer_share(mine) for name, mine in by_subset.items()},
+        "length_baseline": share([p.longer for p in pairs]),
+        "length_baselines": {name: share([p.longer for p in mine]) for name, mine in by_subset.items()},
     }
 
 
@@ -116,12 +117,6 @@ def weighted(subsets: Mapping[str, float]) -> dict[str, Any]:
     """Subsets, sections, prior sets and overall of RewardBench from accuracies by subset."""
     found, prior = sections(subsets), prior_sets(subsets)
     return {"subsets": dict(subsets), "sections": found, "prior_sets": prior, **overall(found, prior)}
-
-
-def longer_share(pairs: Sequence[Pair]) -> float | None:
-    """Accuracy of picking the longer answer over the pairs of unequal length; None where there are none."""
-    known = [p.longer for p in pairs if not math.isnan(p.longer)]
-    return sum(known) / len(known) if known else None
 
 
 def _published(found: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -215,8 +210,8 @@ def _longer(rows: Table, first: str, second: str, gold: Sequence[str]) -> list[f
     """1 where the longer of two columns is the better one, 0 where it is not, NaN where that cannot be said."""
     if first not in rows.columns or second not in rows.columns:
         return [math.nan] * len(rows)
-    sizes = ([_size(x) for x in rows.columns[name]] for name in (first, second))
-    return [math.nan if a == b else float((a > b) == (g == "A>B")) for a, b, g in zip(*sizes, gold, strict=True)]
+    sizes = [[_size(x) for x in rows.columns[name]] for name in (first, second)]
+    return list(map(float, longer_is_right(sizes[0], sizes[1], [g == "A>B" for g in gold])))
 
 
 def _size(answer: Any) -> int:
