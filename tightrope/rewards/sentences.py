@@ -22,7 +22,7 @@ _STARTERS = frozenset(
     "the this these there it he they i in but so if when while since however although though your her some many most "
     "here despite even finally overall please yes such both through unlike remember".split()
 )
-_CLOSERS = "[?!)\";}\\]*:@'({\\[]"  # marks that end a word wherever they stand
+_CLOSERS = "[)\";}\\]*:@'({\\[]"  # marks that end a word wherever they stand
 _END = re.compile(rf"[.?!](?={_CLOSERS}|$)")
 _CLOSING = re.compile(r"[\"')\]}]+(?:\s+|$)")
 _OPENING = "(\"`{[:;&#*@)}]-,'“‘”’?!"
