@@ -142,6 +142,7 @@ def wildbench(
 def mt_bench(
     files: Files,
     questions: Annotated[Path | None, typer.Option(help="Categories: question_id, category.")] = None,
+    judge: Annotated[str | None, typer.Option(help="Use only this judge's rows.")] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
@@ -149,7 +150,7 @@ def mt_bench(
     from tightrope.leaderboard_tables import show_mt_bench
     from tightrope.leaderboards.mt_bench import mt_bench as compute
 
-    return Answer(compute(files, questions=questions), show_mt_bench)
+    return Answer(compute(files, questions=questions, judge=judge), show_mt_bench)
 
 
 @leaderboard.command()

@@ -68,6 +68,15 @@ def test_a_judge_who_never_parses_has_no_mean(tmp_path: Path) -> None:
     assert (found["score"], found["n"], found["dropped"]["unparsed"]) == (None, 0, 2)
 
 
+def test_mixed_judges_are_refused_unless_one_is_asked_for(tmp_path: Path) -> None:
+    rows = [_row(81, 1, "[[8]]", judge=["gpt-4", "single-v1"]), _row(81, 2, "[[6]]", judge=["gpt-4", "multi-v1"])]
+    rows.append(_row(81, 1, "[[2]]", judge=["other", "single-v1"]))
+    file = jsonl(tmp_path / "j.jsonl", rows)
+    with pytest.raises(InputError, match="2 judges"):
+        mt_bench([file])
+    assert mt_bench([file], judge="gpt-4")["models"][0]["score"] == 7
+
+
 @pytest.mark.parametrize(
     ("rows", "why"),
     [

@@ -11,6 +11,7 @@ import numpy as np
 from tightrope.errors import InputError
 from tightrope.leaderboards import arena_hard as ah
 from tightrope.leaderboards.files import Floats, Table, layout, listed, refuse_repeats, table
+from tightrope.leaderboards.labels import only_one
 
 LAYOUTS = {
     "judgements": ("uid", "model", "games"),
@@ -119,18 +120,12 @@ class _Rows:
                 self.questions.append(items[i])
                 self.first.append(first)
                 self.second.append(second)
-        _only_one("judge", judges, "Choose one with --judge.")
-        _only_one("baseline", baselines, "Give the files of one benchmark at a time.")
+        only_one("judge", judges, "Choose one with --judge.")
+        only_one("baseline", baselines, "Give the files of one benchmark at a time.")
         if not self.models:
             raise InputError("there is no judgement", where=f"--judge {judge}", remedy="Check the judge's name.")
         self.judge = next(iter(judges))
         self.baseline = next(iter(baselines), None)
-
-
-def _only_one(what: str, found: Mapping[str, str], remedy: str) -> None:
-    if len(found) > 1:
-        places = "; ".join(f"{name} at {place}" for name, place in list(found.items())[:3])
-        raise InputError(f"{len(found)} {what}s in the files ({places})", remedy=remedy)
 
 
 def _verdicts(found: Table, i: int, kind: str) -> tuple[str | None, str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tightrope.errors import InputError
@@ -42,6 +42,13 @@ def models(names: Sequence[str]) -> dict[str, list[int]]:
     for i, name in enumerate(names):
         out.setdefault(name, []).append(i)
     return out
+
+
+def only_one(what: str, found: Mapping[str, str], remedy: str) -> None:
+    """Raises InputError when there are several names in `found`, which maps each to the place of its first row."""
+    if len(found) > 1:
+        places = "; ".join(f"{name} at {place}" for name, place in list(found.items())[:3])
+        raise InputError(f"{len(found)} {what}s in the files ({places})", remedy=remedy)
 
 
 def _text(value: Any) -> str:

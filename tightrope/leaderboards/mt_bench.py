@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tightrope.errors import InputError
 from tightrope.leaderboards.files import Floats, Table, layout, refuse_repeats, table
-from tightrope.leaderboards.labels import models
+from tightrope.leaderboards.labels import models, only_one
 
 _DOUBLE = re.compile(r"\[\[\s*(-?\d+\.?\d*)\s*\]\]")
 _SINGLE = re.compile(r"\[\s*(-?\d+\.?\d*)\s*\]")
@@ -71,15 +71,16 @@ def turn_summary(
     }
 
 
-def mt_bench(files: Sequence[Path], *, questions: Path | None = None) -> dict[str, Any]:
+def mt_bench(files: Sequence[Path], *, questions: Path | None = None, judge: str | None = None) -> dict[str, Any]:
     """Means of every model in files of judgements.
 
     Args:
         files: rows with `question_id`, `model`, `turn` and `judgment` (the judge's text, which counts) or `score`.
         questions: rows with `question_id` and `category`; without it the published numbering counts.
+        judge: use only this judge's rows.
 
     Raises:
-        InputError: no known layout, a turn twice, or a turn that is neither 1 nor 2.
+        InputError: no known layout, several judges, a turn twice, or a turn that is neither 1 nor 2.
     """
     known = None if questions is None else _categories(questions)
     out = []
@@ -90,16 +91,26 @@ def mt_bench(files: Sequence[Path], *, questions: Path | None = None) -> dict[st
         odd = np.flatnonzero((turns != 1) & (turns != 2))
         if len(odd):
             raise InputError(f"`turn` is {turns[odd[0]]}", where=rows.places[odd[0]], remedy="It must be 1 or 2.")
-        judges = rows.columns.get("judge", [None] * len(rows))
-        keys = [(n, str(j), int(i), int(t)) for n, j, i, t in zip(names, judges, items, turns, strict=True)]
+        judges = [_judge(value) for value in rows.columns.get("judge", [None] * len(rows))]
+        kept = [i for i, other in enumerate(judges) if judge in (None, other)]
+        only_one("judge", {judges[i]: rows.places[i] for i in reversed(kept)}, "Choose one with --judge.")
+        keys = [(n, j, int(i), int(t)) for n, j, i, t in zip(names, judges, items, turns, strict=True)]
         refuse_repeats(rows, keys, what="model, judge, question and turn")
         scores, disagree = _scores(rows)
-        for name, mine in models(names).items():
+        for name, some in models([names[i] for i in kept]).items():
+            mine = [kept[i] for i in some]
             categories = [_category(int(items[i]), known) for i in mine]
             found = turn_summary(scores[mine], items[mine].tolist(), turns[mine].tolist(), categories)
             differing = None if disagree is None else int(disagree[mine].sum())
             out.append({"model": name, **found, "parser_differs_from_stored": differing})
     return {"kind": "mt-bench", "models": out}
+
+
+def _judge(value: Any) -> str:
+    """Name of a judge; FastChat stores it with the name of its prompt, which differs by category."""
+    if isinstance(value, list):
+        value = value[0] if value else None
+    return "unnamed" if value is None else str(value)
 
 
 def _scores(rows: Table) -> tuple[Floats, Any]:
