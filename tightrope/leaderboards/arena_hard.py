@@ -147,7 +147,7 @@ def at_equal_style(
     enough = len(drawn) >= FEWEST_DRAWS * draws
     ends = np.percentile(np.array(drawn), [50 * (1 - level), 50 * (1 + level)], axis=0) if enough else None
     theta, beta = fitted
-    shift = float(features.mean(0) @ beta)
+    shift = float(weights @ features @ beta / weights.sum())
     found: dict[str, Any] = {name: {"score": None, "withheld": why} for name, why in lost.items()}
     for m, name in enumerate(names):
         found[name] = {
