@@ -155,10 +155,18 @@ def test_mixed_judges_are_refused_unless_one_is_asked_for(tmp_path: Path) -> Non
         arena_hard([file], judge="nobody", draws=100)
 
 
+def test_winning_every_question_is_not_certain_to_go_on(tmp_path: Path) -> None:
+    rows = [_row(str(i), "B>A", "A>B") for i in range(10)]
+    (found,) = arena_hard([jsonl(tmp_path / "j.jsonl", rows)], draws=100)["models"]
+    assert found["upper"] == 100 and found["lower"] == pytest.approx(72.25, abs=0.01)  # Wilson, 10 of 10
+    with pytest.raises(InputError, match="is also judged at"):
+        arena_hard([tmp_path / "j.jsonl", jsonl(tmp_path / "again.jsonl", rows[:1])], draws=100)
+
+
 @pytest.mark.parametrize(
     ("rows", "why"),
     [
-        ([_row("1", "B>A", "A>B"), _row("1", "B>A", "A>B")], "judge, model and question"),
+        ([_row("1", "B>A", "A>B"), _row("1", "B>A", "A>B")], "is also judged at"),
         ([{**_row("1", "B>A", "A>B"), "games": [{"score": "A>B"}]}], "two games"),
         ([_row("1", None, None)], "has two verdicts"),
         ([_row("1", "B>A", "A>B"), {**_row("2", "B>A", "A>B"), "baseline": "other"}], "2 baselines"),

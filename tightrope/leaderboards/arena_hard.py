@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from tightrope.evaluation.stats import wilson
 from tightrope.leaderboards import bradley_terry as bt
 from tightrope.leaderboards.files import Floats
 
@@ -76,11 +77,15 @@ def score_summary(sums: Floats, weights: Floats, *, draws: int, level: float, se
         draws: resamples.
         level: of the interval.
         seed: of the resamples.
+
+    Where every question has the same score the interval is Wilson's, of so many questions.
     """
     n = len(sums)
     counts = np.random.default_rng([seed, n]).multinomial(n, np.full(n, 1 / n), size=draws)
     score, drawn = sums.sum() / weights.sum(), (counts @ sums) / (counts @ weights)
     low, high = np.percentile(drawn, [50 * (1 - level), 50 * (1 + level)])
+    if np.ptp(drawn) == 0:  # all questions alike: resampling them says nothing of how sure that is
+        low, high = wilson(float(score) * n, n, level=level)
     return {
         "n": n,
         "score": 100 * float(score),

@@ -10,7 +10,7 @@ import numpy as np
 
 from tightrope.errors import InputError
 from tightrope.leaderboards import arena_hard as ah
-from tightrope.leaderboards.files import Floats, Table, layout, listed, refuse_repeats, table
+from tightrope.leaderboards.files import Floats, Table, layout, listed, table
 from tightrope.leaderboards.labels import only_one
 
 LAYOUTS = {
@@ -102,19 +102,27 @@ class _Rows:
         self.second: list[str | None] = []
         judges: dict[str, str] = {}
         baselines: dict[str, str] = {}
+        seen: dict[tuple[str, str, str], str] = {}
         for path in files:
             found = table(path)
             kind = layout(found, LAYOUTS)
             column = {"judgements": "uid", "judgements v0.1": "question_id", "verdicts": "question"}[kind]
             said = [str(x) for x in found.columns.get("judge", ["unnamed"] * len(found))]
             items, names = found.texts(column), found.texts("model")
-            refuse_repeats(found, list(zip(said, names, items, strict=True)), what="judge, model and question")
             for i, place in enumerate(found.places):
                 if judge is not None and said[i] != judge:
                     continue
                 judges.setdefault(said[i], place)
                 if "baseline" in found.columns and found.columns["baseline"][i]:
                     baselines.setdefault(str(found.columns["baseline"][i]), place)
+                key = (said[i], names[i], items[i])
+                if key in seen:
+                    raise InputError(
+                        f"question {items[i]} of {names[i]} is also judged at {seen[key]}",
+                        where=place,
+                        remedy="Keep one of the two.",
+                    )
+                seen[key] = place
                 first, second = _verdicts(found, i, kind)
                 self.models.append(names[i])
                 self.questions.append(items[i])

@@ -87,8 +87,8 @@ def side_by_side(rows: Sequence[Solved], same: Same) -> dict[str, Any]:
     n = len(rows)
     found: dict[str, dict[str, Any]] = {}
     flags = [row.published for row in rows]
-    for name, extract in EXTRACTORS.items():
-        answers = [extract(row.text) for row in rows]
+    said = {name: [extract(row.text) for row in rows] for name, extract in EXTRACTORS.items()}
+    for name, answers in said.items():
         right = [a is not None and same(a, row.gold) for a, row in zip(answers, rows, strict=True)]
         low, high = wilson(sum(right), n)
         found[name] = {
@@ -106,7 +106,7 @@ def side_by_side(rows: Sequence[Solved], same: Same) -> dict[str, Any]:
         "extractors": found,
         "spread": max(usual) - min(usual) if usual else None,
         "published_correct": sum(map(bool, flags)) if None not in flags else None,
-        "no_answer": sum(all(extract(row.text) is None for extract in EXTRACTORS.values()) for row in rows),
+        "no_answer": sum(all(a is None for a in one) for one in zip(*said.values(), strict=True)),
         "reasoning_chars": sum(map(len, reasoning)) / len(reasoning) if reasoning else None,
     }
 
