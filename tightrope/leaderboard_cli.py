@@ -114,3 +114,134 @@ def meta(
     from tightrope.leaderboards.meta import meta as compute
 
     return Answer(compute(files, reference=reference, names=names), show_meta)
+
+
+@leaderboard.command("arena-hard")
+def arena_hard(
+    files: Files,
+    baseline: Annotated[str | None, typer.Option(help="Name of the baseline, for --style.")] = None,
+    style: Annotated[
+        Path | None, typer.Option(help="Style of all answers: uid, model, metadata, or one column each.")
+    ] = None,
+    judge: Annotated[str | None, typer.Option(help="Use only this judge's rows.")] = None,
+    draws: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of the questions.")] = 1000,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> Answer:
+    """Five-level verdicts in both orders: win rates against the baseline, also at equal style."""
+    from tightrope.leaderboard_tables import show_arena_hard
+    from tightrope.leaderboards.arena_hard_files import arena_hard as compute
+
+    found = compute(files, baseline=baseline, style=style, judge=judge, draws=draws, seed=seed)
+    return Answer(found, show_arena_hard)
+
+
+@leaderboard.command()
+def wildbench(
+    files: Files,
+    tasks: Annotated[
+        Path | None, typer.Option(help="Tags of the items: session_id, primary_tag, secondary_tags.")
+    ] = None,
+    reference: Annotated[str | None, typer.Option(help="The model that comparisons are against.")] = None,
+    length_margin: Annotated[
+        float, typer.Option("--length-margin", metavar="K", help="Characters; negative: off.")
+    ] = -1.0,
+    json: Json = False,
+    debug: Debug = False,
+) -> Answer:
+    """Scores, or rewards of comparisons with a length margin, and their task-weighted means."""
+    from tightrope.leaderboard_tables import show_wildbench
+    from tightrope.leaderboards.wildbench_files import wildbench as compute
+
+    return Answer(compute(files, tasks=tasks, reference=reference, length_margin=length_margin), show_wildbench)
+
+
+@leaderboard.command("mt-bench")
+def mt_bench(
+    files: Files,
+    questions: Annotated[Path | None, typer.Option(help="Categories: question_id, category.")] = None,
+    judge: Annotated[str | None, typer.Option(help="Use only this judge's rows.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> Answer:
+    """Means by turn and category of single-answer grades."""
+    from tightrope.leaderboard_tables import show_mt_bench
+    from tightrope.leaderboards.mt_bench import mt_bench as compute
+
+    return Answer(compute(files, questions=questions, judge=judge), show_mt_bench)
+
+
+@leaderboard.command()
+def xstest(
+    files: Files,
+    labels: Annotated[
+        Literal["human", "judge", "matcher", "string_match"] | None,
+        typer.Option(help="Whose labels count; default: the first of these there is."),
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> Answer:
+    """Compliance, full and partial refusal on safe and unsafe prompts, and how wrong matchers are."""
+    from tightrope.leaderboard_tables import show_xstest
+    from tightrope.leaderboards.xstest import xstest as compute
+
+    return Answer(compute(files, labels=labels), show_xstest)
+
+
+@leaderboard.command()
+def rewards(files: Files, json: Json = False, debug: Debug = False) -> Answer:
+    """Reward models and judges on pairs with a known better answer, the longer answer beside them."""
+    from tightrope.leaderboard_tables import show_rewards
+    from tightrope.leaderboards.rewards import rewards as compute
+
+    return Answer(compute(files), show_rewards)
+
+
+@leaderboard.command()
+def judges(
+    files: Files,
+    draws: Annotated[int, typer.Option(min=100, help="Bootstrap resamples for the kappas.")] = 2000,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> Answer:
+    """How far judges and people agree: both orders, kappa, majorities, scores side by side."""
+    from tightrope.leaderboard_tables import show_judges
+    from tightrope.leaderboards.judges import judges as compute
+
+    return Answer(compute(files, draws=draws, seed=seed), show_judges)
+
+
+@leaderboard.command()
+def ifeval(
+    files: Files,
+    prompts: Annotated[
+        Path | None, typer.Option(help="The data set: key, prompt, instruction_id_list, kwargs.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> Answer:
+    """Instructions that can be checked by rule, strictly and loosely."""
+    from tightrope.leaderboard_tables import show_ifeval
+    from tightrope.leaderboards.ifeval import ifeval as compute
+
+    return Answer(compute(files, prompts=prompts), show_ifeval)
+
+
+@leaderboard.command()
+def gsm8k(files: Files, json: Json = False, debug: Debug = False) -> Answer:
+    """Worked solutions with a number as answer, by every extractor side by side."""
+    from tightrope.leaderboard_tables import show_solved
+    from tightrope.leaderboards.gsm8k import gsm8k as compute
+
+    return Answer(compute(files), show_solved)
+
+
+@leaderboard.command("math")
+def maths(files: Files, json: Json = False, debug: Debug = False) -> Answer:
+    """Worked solutions with an answer in LaTeX, by every extractor side by side."""
+    from tightrope.leaderboard_tables import show_solved
+    from tightrope.leaderboards.gsm8k import math as compute
+
+    return Answer(compute(files), show_solved)

@@ -129,3 +129,100 @@ def show_meta(value: Mapping[str, Any], console: Console) -> None:
     show_rows(value, console, rows="benchmarks", columns=columns)
     own = value["reference"]
     console.print(Text(f"reference {plain(own['name'])}: {own['separability']:.2f} % separable", "dim"))
+
+
+def show_arena_hard(value: Mapping[str, Any], console: Console) -> None:
+    """Prints scores against the baseline with intervals, and what style is worth."""
+    columns = {"model": "model", "score": "score", "lower": "from", "upper": "to", "n": "n"}
+    if value["style"]:
+        columns["equal_style.score"] = "at equal style"
+    columns |= {"order_agreement": "orders agree", "dropped.no verdict": "no verdict"}
+    show_rows(value, console, rows="models", columns=columns)
+    if value["style"] and value["style"]["coefficients"]:
+        worth = ", ".join(f"{name} {_cell(x)}" for name, x in value["style"]["coefficients"].items())
+        console.print(Text(f"style, log-odds per deviation: {worth}"))
+
+
+def show_wildbench(value: Mapping[str, Any], console: Console) -> None:
+    """Prints scores or rewards with lengths."""
+    for key, columns in (
+        ("score", {"score": "score", "standard_error": "se", "adjusted": "adjusted", "empty": "empty"}),
+        ("reward", {"reward": "reward", "length_margin": "K", "skipped": "skipped"}),
+    ):
+        rows = [row for row in value["models"] if key in row]
+        if rows:
+            shown = {"model": "model", **columns, "task_macro": "task macro", "mean_length": "length", "n": "n"}
+            ranked = {"models": sorted(rows, key=lambda row: -row[key])}
+            show_rows(ranked, console, rows="models", columns=shown)
+
+
+def show_mt_bench(value: Mapping[str, Any], console: Console) -> None:
+    """Prints means of all turns and of each."""
+    columns = {"model": "model", "score": "score", "standard_error": "se", "turn_1": "turn 1", "turn_2": "turn 2"}
+    columns |= {"n": "n", "dropped.unparsed": "unparsed"}
+    show_rows(value, console, rows="models", columns=columns)
+
+
+def show_xstest(value: Mapping[str, Any], console: Console) -> None:
+    """Prints the three classes on both sides, then how wrong each matcher is."""
+    classes = {"full_compliance": "complies", "full_refusal": "refuses", "partial_refusal": "partly"}
+    columns = {"model": "model", "labels": "labels"}
+    columns |= {f"{side}.{name}": f"{side} {word}" for side in ("safe", "unsafe") for name, word in classes.items()}
+    show_rows(value, console, rows="models", columns=columns)
+    for row in value["models"]:
+        for name, found in (row["against_human"] or {}).items():
+            console.print(
+                Text(
+                    f"{plain(row['model'])}: {name} is wrong on {_cell(found['wrong'])} % of answers "
+                    f"(misses {_cell(found['missed'])}, invents {_cell(found['invented'])})",
+                    "dim",
+                )
+            )
+
+
+def show_rewards(value: Mapping[str, Any], console: Console) -> None:
+    """Prints shares from 0 to 1, sections, order flips and the length baseline."""
+    columns = {"model": "model", "overall": "overall", "overall_of": "of"}
+    columns |= {f"sections.{name}": name for name in ("Chat", "Chat Hard", "Safety", "Reasoning")}
+    columns |= {"order_flips": "order flips", "length_baseline": "longer answer"}
+    show_rows(value, console, rows="models", columns=columns)
+
+
+def show_judges(value: Mapping[str, Any], console: Console) -> None:
+    """Prints one table for every kind of file there was."""
+    tables = {
+        "judges": {"judge": "judge", "accuracy": "accuracy", "accuracy_both_orders.value": "both orders"}
+        | {"order_agreement.value": "orders agree", "kappa_with_gold.value": "kappa", "unparsed": "unread", "n": "n"},
+        "annotators": {"file": "file", "fleiss_kappa": "Fleiss' kappa", "n": "n"},
+        "reviews": {"review": "review", "total_first": "first", "total_second": "second", "n": "n"},
+        "relative": {"model": "model", "percent": "% of reference", "percent_if_inverted": "if stored inverted"},
+        "length_baseline": {"subset": "always the longer", "accuracy": "accuracy", "n_unequal": "n"},
+    }
+    for key, columns in tables.items():
+        if key in value:
+            show_rows(value, console, rows=key, columns=columns)
+    for found in value.get("annotators", ()):
+        for pair in found["pairs"]:
+            console.print(Text(f"{' and '.join(map(plain, pair['annotators']))}: kappa {_cell(pair['kappa'])}", "dim"))
+        for row in found["judges"]:
+            console.print(
+                Text(
+                    f"{plain(row['judge'])} against the majority: {_cell(row['accuracy'])} %, "
+                    f"kappa {_cell(row['kappa'])}, macro F1 {_cell(row['macro']['f1'])} %"
+                )
+            )
+
+
+def show_ifeval(value: Mapping[str, Any], console: Console) -> None:
+    """Prints prompt and instruction level, strict and loose."""
+    columns = {"model": "model"}
+    for mode in ("strict", "loose"):
+        columns |= {f"{mode}.prompt_level": f"{mode}: prompts", f"{mode}.instruction_level": "instructions"}
+    show_rows(value, console, rows="models", columns=columns | {"n": "n"})
+
+
+def show_solved(value: Mapping[str, Any], console: Console) -> None:
+    """Prints accuracy by extractor side by side."""
+    names = dict.fromkeys(name for row in value["models"] for name in row["extractors"])
+    columns = {"model": "model", **{f"extractors.{name}.accuracy": name for name in names}}
+    show_rows(value, console, rows="models", columns=columns | {"spread": "spread", "n": "n"})
