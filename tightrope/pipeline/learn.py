@@ -24,6 +24,7 @@ from tightrope.files import write_jsonl
 from tightrope.models.heads import ScalarHead
 from tightrope.models.policy import LoraSettings, Policy
 from tightrope.models.reward import RewardModel
+from tightrope.objectives.base import Objective
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.folders import StageFolder
 from tightrope.pipeline.rewarding import reward_function
@@ -90,26 +91,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         )
         temperature = stage.rollouts.temperature
     else:
-        kind = RECORDS[card.data]
-        records, account = _records(run, stage, kind_name(kind), seed)
-        encoding = encode(
-            records,
-            model.chat,
-            kind=kind,
-            max_tokens=stage.max_tokens,
-            needed_by=f"stage {stage.name!r}, {stage.method}",
-            desirable_above=stage.desirable_above,
-        )
-        examples = encoding.examples
-        if "probes" in card.needs:
-            examples, left_out = with_mismatched(examples, seed=seed, max_tokens=stage.max_tokens)
-            encoding.dropped["no response of another prompt fits behind this one"] += left_out
-        account |= replace(encoding, examples=examples, dropped=+encoding.dropped).account()
-        prompts = [r for r in convert(records, "prompt")[0] if isinstance(r, Prompt)]
-        _show(run, model, examples)
-        if "reference" in card.needs:
-            assert isinstance(model, Policy)
-            examples = _with_reference(run, stage, model, examples)
+        examples, prompts, account = _examples(run, stage, objective, model, seed)
         if "live_reference" in card.needs:
             reference = _frozen_reference(run, stage)
         source = DiskSource(
@@ -143,6 +125,34 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     if value_head is not None:
         value_head.save(folder.model / "value_head.safetensors")
     return {**summary, "account": account}
+
+
+def _examples(
+    run: Run, stage: TrainStage, objective: Objective, model: Policy | RewardModel, seed: int
+) -> tuple[list[Example], list[Prompt], dict[str, Any]]:
+    """The stage's records as examples with everything the objective's card asks for, and what became of the rows."""
+    card = objective.card
+    kind = RECORDS[card.data]
+    records, account = _records(run, stage, kind_name(kind), seed)
+    encoding = encode(
+        records,
+        model.chat,
+        kind=kind,
+        max_tokens=stage.max_tokens,
+        needed_by=f"stage {stage.name!r}, {stage.method}",
+        desirable_above=stage.desirable_above,
+    )
+    examples = encoding.examples
+    if "probes" in card.needs:
+        examples, left_out = with_mismatched(examples, seed=seed, max_tokens=stage.max_tokens)
+        encoding.dropped["no response of another prompt fits behind this one"] += left_out
+    account |= replace(encoding, examples=examples, dropped=+encoding.dropped).account()
+    _show(run, model, examples)
+    if "reference" in card.needs:
+        assert isinstance(model, Policy)
+        examples = _with_reference(run, stage, model, examples)
+    prompts = [r for r in convert(records, "prompt")[0] if isinstance(r, Prompt)]
+    return examples, prompts, account
 
 
 def _records(run: Run, stage: TrainStage, kind: str, seed: int) -> tuple[list[Record], dict[str, Any]]:
