@@ -253,8 +253,18 @@ def test_a_step_without_a_pair_is_an_error_and_not_a_nan() -> None:
     examples = with_reference([dataclasses.replace(e, pairs=()) for e in paired(2)], policy())
     made = learner("dpo", policy())
     optimiser = Optimiser(made.parameters(), OptimiserSettings(), 2)
-    with pytest.raises((WorkError, ValueError), match=r"no pairs to learn from|needs pairs"):
+    with pytest.raises(WorkError, match="the step has no pairs to learn from"):
         _step(made, optimiser, examples, 0, 1000)
+
+
+def test_known_answers_are_asserted_only_where_the_policy_starts_at_its_reference() -> None:
+    examples = with_reference(paired(3), policy(1))
+    made = learner("dpo", policy())
+    optimiser = Optimiser(made.parameters(), OptimiserSettings(learning_rate=1e-12), 2)
+    with pytest.raises(WorkError, match="before the first update"):
+        _step(made, optimiser, examples, 0, 1000)
+    made.starts_at_reference = False
+    assert _step(made, optimiser, examples, 0, 1000)["margin"] != 0
 
 
 def test_tdpo_without_its_reference_is_refused() -> None:

@@ -24,7 +24,7 @@ from tightrope.files import write_jsonl
 from tightrope.models.heads import ScalarHead
 from tightrope.models.policy import LoraSettings, Policy
 from tightrope.models.reward import RewardModel
-from tightrope.objectives.base import Objective
+from tightrope.objectives.base import Card, Objective
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.folders import StageFolder
 from tightrope.pipeline.rewarding import reward_function
@@ -105,6 +105,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         value_head=value_head,
         temperature=temperature,
         reference=reference,
+        starts_at_reference=_starts_at_reference(run, stage, card),
         seed=seed,
     )
     with run.progress(stage.name, source.steps) as bar:
@@ -125,6 +126,16 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     if value_head is not None:
         value_head.save(folder.model / "value_head.safetensors")
     return {**summary, "account": account}
+
+
+def _starts_at_reference(run: Run, stage: TrainStage, card: Card) -> bool:
+    """Whether loss and margins are known before the first update.
+
+    Rollouts are compared with the policy that sampled them, whatever the reference is.
+    """
+    if stage.reference is None or card.data == "prompts":
+        return True
+    return run.model_input(stage.reference) == run.model_input(stage.model)
 
 
 def _examples(
