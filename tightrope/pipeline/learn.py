@@ -25,6 +25,7 @@ from tightrope.models.heads import ScalarHead
 from tightrope.models.policy import LoraSettings, Policy
 from tightrope.models.reading import Reading
 from tightrope.models.reward import RewardModel
+from tightrope.objectives.base import Card, Objective
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.folders import StageFolder
 from tightrope.pipeline.holdout import measure_held_out, split_prompts
@@ -94,31 +95,8 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         )
         temperature = stage.rollouts.temperature
     else:
-        kind = RECORDS[card.data]
-        records, account = _records(run, stage, kind_name(kind), seed)
-        if card.head == "reward":
-            records, held_out = split_prompts(records, stage.holdout, seed)
-            account["held_out_records"] = len(held_out)
-        encoding = encode(
-            records,
-            model.chat,
-            kind=kind,
-            max_tokens=stage.max_tokens,
-            joint=card.layout == "joint",
-            needed_by=f"stage {stage.name!r}, {stage.method}",
-            desirable_above=stage.desirable_above,
-        )
-        examples = encoding.examples
-        if "probes" in card.needs:
-            examples, left_out = with_mismatched(examples, seed=seed, max_tokens=stage.max_tokens)
-            encoding.dropped["no response of another prompt fits behind this one"] += left_out
-        account |= replace(encoding, examples=examples, dropped=+encoding.dropped).account()
-        if isinstance(model, Policy):  # it will be asked some of them
-            prompts = [r for r in convert(records, "prompt")[0] if isinstance(r, Prompt)]
-        _show(run, model, examples)
-        if "reference" in card.needs:
-            assert isinstance(model, Policy)
-            examples = _with_reference(run, stage, model, examples)
+        data = _stage_data(run, stage, objective, model, seed)
+        examples, prompts, held_out, account = data.examples, data.prompts, data.held_out, data.account
         if "live_reference" in card.needs:
             reference = _frozen_reference(run, stage)
         source = DiskSource(
@@ -132,6 +110,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         value_head=value_head,
         temperature=temperature,
         reference=reference,
+        starts_at_reference=_starts_at_reference(run, stage, card),
         seed=seed,
     )
     with run.progress(stage.name, source.steps) as bar:
@@ -156,6 +135,63 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     return {**summary, "account": account}
 
 
+def _starts_at_reference(run: Run, stage: TrainStage, card: Card) -> bool:
+    """Whether loss and margins are known before the first update.
+
+    Rollouts are compared with the policy that sampled them, whatever the reference is.
+    """
+    if stage.reference is None or card.data == "prompts":
+        return True
+    return run.model_input(stage.reference) == run.model_input(stage.model)
+
+
+@dataclass(frozen=True)
+class _StageData:
+    """What a stage on disk learns from, is asked, and is measured on, and what became of every row."""
+
+    examples: Sequence[Example]
+    prompts: list[Prompt]
+    held_out: list[Record]
+    account: dict[str, Any]
+
+
+def _stage_data(
+    run: Run, stage: TrainStage, objective: Objective, model: Policy | RewardModel, seed: int
+) -> _StageData:
+    """The stage's records as examples with everything the objective's card asks for."""
+    card = objective.card
+    kind = RECORDS[card.data]
+    records, account = _records(run, stage, kind_name(kind), seed)
+    held_out: list[Record] = []
+    if card.head == "reward":
+        records, held_out = split_prompts(records, stage.holdout, seed)
+        account["held_out_records"] = len(held_out)
+    examples, encoded = tokenised(
+        records,
+        model.chat,
+        cache=run.folder / "cache",
+        kind=kind,
+        max_tokens=stage.max_tokens,
+        joint=card.layout == "joint",
+        needed_by=f"stage {stage.name!r}, {stage.method}",
+        desirable_above=stage.desirable_above,
+    )
+    account |= encoded
+    prompts: list[Prompt] = []
+    if isinstance(model, Policy):  # it will be asked some of them
+        prompts = [r for r in convert(records, "prompt")[0][:SAMPLE_PROMPTS] if isinstance(r, Prompt)]
+    del records  # what is trained comes from disk
+    if "probes" in card.needs:  # partners come from anywhere in the data, so these are held in memory
+        examples, left_out = with_mismatched(examples, seed=seed, max_tokens=stage.max_tokens)
+        if left_out:
+            account["dropped"]["no response of another prompt fits behind this one"] = left_out
+    _show(run, model, examples)
+    if "reference" in card.needs:
+        assert isinstance(model, Policy)
+        examples = _with_reference(run, stage, model, examples)
+    return _StageData(examples, prompts, held_out, account)
+
+
 def _records(run: Run, stage: TrainStage, kind: str, seed: int) -> tuple[list[Record], dict[str, Any]]:
     records: list[Record] = []
     account: dict[str, Any] = {}
@@ -166,7 +202,9 @@ def _records(run: Run, stage: TrainStage, kind: str, seed: int) -> tuple[list[Re
     return records, account
 
 
-def _with_reference(run: Run, stage: TrainStage, policy: Policy, examples: list[Example]) -> list[Example]:
+def _with_reference(
+    run: Run, stage: TrainStage, policy: Policy, examples: Sequence[Example]
+) -> Sequence[Example]:
     """Adds the frozen reference's log-probs; the start model itself unless the stage names another."""
     reference = policy
     if stage.reference is not None:
