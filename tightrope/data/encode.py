@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from tightrope.data.ahead import tokenised_ahead
 from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.chat import ChatFormat
 from tightrope.errors import InputError
@@ -17,33 +18,40 @@ class Encoding:
     """Examples and what became of the other rows.
 
     Attributes:
-        examples: ready to train on, in the order of their records.
+        examples: ready to train on, in the order of their records; empty when they went into a store.
+        count: how many there are.
+        tokens: of them all, prompts counted once.
+        learned: learnt tokens of them all.
         dropped: reason to number of rows.
         unended: responses that were cut when they were sampled: trained without an end of turn.
     """
 
     examples: list[Example] = field(default_factory=list)
+    count: int = 0
+    tokens: int = 0
+    learned: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     unended: int = 0
 
     def account(self) -> dict[str, object]:
         """Returns the accounting as it is written into the run."""
         return {
-            "examples": len(self.examples),
-            "tokens": sum(e.tokens for e in self.examples),
-            "learned_tokens": sum(e.learned for e in self.examples),
+            "examples": self.count,
+            "tokens": self.tokens,
+            "learned_tokens": self.learned,
             "dropped": dict(self.dropped),
             "responses_without_end": self.unended,
         }
 
 
 def encode(
-    records: Sequence[Record],
+    records: Iterable[Record],
     chat: ChatFormat,
     *,
     kind: type[Comparison] | type[Demonstration],
     max_tokens: int,
     progress: Callable[[int], None] | None = None,
+    into: Callable[[Example], None] | None = None,
 ) -> Encoding:
     """Encodes comparisons or demonstrations.
 
@@ -51,17 +59,19 @@ def encode(
     away and teach the model not to stop.
 
     Args:
-        records: what to encode.
+        records: what to encode; read once.
         chat: template and tokenizer.
         kind: what the objective needs; other records are refused.
         max_tokens: longest bundle, prompt and all responses.
         progress: called with 1 after each record.
+        into: takes each example, instead of the list of the result (`store.StoreWriter.add`).
 
     Raises:
         InputError: a record of another kind, or all rows dropped.
     """
     out = Encoding()
-    for i, record in enumerate(records):
+    keep = into or out.examples.append
+    for i, record in enumerate(tokenised_ahead(records, chat)):
         if not isinstance(record, kind):
             raise InputError(
                 f"found a {type(record).__name__.lower()} where a {kind.__name__.lower()} is needed",
@@ -76,10 +86,13 @@ def encode(
             if example.tokens > max_tokens:
                 out.dropped[f"longer than {max_tokens} tokens"] += 1
             else:
-                out.examples.append(example)
+                keep(example)
+                out.count += 1
+                out.tokens += example.tokens
+                out.learned += example.learned
         if progress:
             progress(1)
-    if not out.examples:
+    if not out.count:
         reasons = ", ".join(f"{n} {why}" for why, n in out.dropped.most_common()) or "the file has no rows"
         raise InputError(
             "no row is left to train on",

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from tightrope.data.audit import render
 from tightrope.data.batch import Example
 from tightrope.data.convert import convert
-from tightrope.data.encode import encode
 from tightrope.files import write_jsonl
 from tightrope.models.heads import ScalarHead
 from tightrope.models.policy import LoraSettings, Policy
@@ -26,6 +25,7 @@ from tightrope.objectives import registry
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.folders import StageFolder
 from tightrope.pipeline.rewarding import reward_function
+from tightrope.pipeline.tokens import tokenised
 from tightrope.recipes.schema import TrainStage
 from tightrope.records import Comparison, Demonstration, Prompt, Record, Sampled, to_json
 from tightrope.rollouts.local import sample
@@ -89,15 +89,16 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         temperature = stage.rollouts.temperature
     else:
         records, account = _records(run, stage, seed)
-        encoding = encode(
+        examples, encoded = tokenised(
             records,
             model.chat,
+            cache=run.folder / "cache",
             kind=Demonstration if stage.method == "sft" else Comparison,
             max_tokens=stage.max_tokens,
         )
-        account |= encoding.account()
-        examples = encoding.examples
+        account |= encoded
         prompts = [r for r in convert(records, "prompt")[0] if isinstance(r, Prompt)]
+        del records  # what is trained comes from disk
         _show(run, model, examples)
         if "reference" in objective.card.needs:
             assert isinstance(model, Policy)
@@ -138,7 +139,9 @@ def _records(run: Run, stage: TrainStage, seed: int) -> tuple[list[Record], dict
     return records, account
 
 
-def _with_reference(run: Run, stage: TrainStage, policy: Policy, examples: list[Example]) -> list[Example]:
+def _with_reference(
+    run: Run, stage: TrainStage, policy: Policy, examples: Sequence[Example]
+) -> Sequence[Example]:
     """Adds the frozen reference's log-probs; the start model itself unless the stage names another."""
     reference = policy
     if stage.reference is not None:
