@@ -1,6 +1,9 @@
 """Writes the built-in example data, six files in tightrope/demo/examples.
 
-    OMP_NUM_THREADS=1 python scripts/make_examples.py
+    OMP_NUM_THREADS=1 python scripts/make_examples.py [SAMPLES]
+
+SAMPLES is the `samples.jsonl` of a feedback stage that sampled the embedded model on the demo's training prompts (the
+demo's own, say); without it the script samples for itself, which takes some minutes.
 
 The answers are the embedded model's own, four to a prompt of the demo's training prompts, judged by `rule:useful` in
 both orders. Refusals of the safety pairs were begun by this script ("I'm sorry, but ...") and continued by the model;
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +34,7 @@ from tightrope.records import (
     Record,
     Response,
     SafetyComparison,
+    Sampled,
     StepLabels,
     to_json,
     user_prompt,
@@ -72,6 +77,29 @@ def answers(asked: Sequence[Prompt], *, begin: str = "", n: int) -> list[list[Re
         texts = {begin + r.text: r.finish_reason for r in group if r.text.strip()}
         pools.append([Response(text, AUTHOR, finish_reason=end) for text, end in texts.items()])
     return pools
+
+
+def said(path: Path) -> tuple[list[Prompt], list[list[Response]], list[list[Response]]]:
+    """Prompts of a file of samples, the answers to each, and apart from them the refusals that were begun for the model."""
+    groups: dict[str, tuple[Prompt, list[Response]]] = {}
+    for record in read(path).records:
+        if isinstance(record, Sampled):
+            response = Response(record.response.text, AUTHOR, finish_reason=record.response.finish_reason)
+            groups.setdefault(record.prompt.id, (record.prompt, []))[1].append(response)
+    asked = [prompt for prompt, _ in groups.values()]
+    pools = [[r for r in pool if not r.text.startswith(REFUSAL)] for _, pool in groups.values()]
+    refusals = [[r for r in pool if r.text.startswith(REFUSAL)] for _, pool in groups.values()]
+    return asked, pools, refusals
+
+
+def sampled() -> tuple[list[Prompt], list[list[Response]], list[list[Response]]]:
+    """The same from fresh samples."""
+    asked = prompts()
+    guarded = [p for p in asked if {"unsafe", "borderline"} & set(p.tags)]
+    refusals = {
+        p.id: pool for p, pool in zip(guarded, answers(guarded, begin=REFUSAL, n=2), strict=True)
+    }
+    return asked, answers(asked, n=SAMPLES), [refusals.get(p.id, []) for p in asked]
 
 
 def ranked(prompt: Prompt, pool: Sequence[Response], judge: Judge) -> Ranking | None:
@@ -165,15 +193,13 @@ def write(name: str, records: Sequence[Record]) -> None:
 
 def main() -> None:
     write("steps", steps())
-    judge, asked = load_judge("rule:useful"), prompts()
-    pools = answers(asked, n=SAMPLES)
+    judge = load_judge("rule:useful")
+    asked, pools, refusals = said(Path(sys.argv[1])) if len(sys.argv) > 1 else sampled()
     rankings = [r for p, pool in zip(asked, pools, strict=True) if (r := ranked(p, pool, judge)) is not None]
     write("rankings", rankings)
     for name, records in from_rankings(rankings).items():
         write(name, records)
-    guarded = [i for i, p in enumerate(asked) if {"unsafe", "borderline"} & set(p.tags)]
-    refusals = answers([asked[i] for i in guarded], begin=REFUSAL, n=2)
-    made = [safety(asked[i], said, pools[i], judge) for i, said in zip(guarded, refusals, strict=True)]
+    made = [safety(*one, judge) for one in zip(asked, refusals, pools, strict=True)]
     write("safety", [record for some in made for record in some])
 
 

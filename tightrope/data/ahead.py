@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from tightrope.data.chat import ChatFormat
-from tightrope.data.convert import responses
+from tightrope.data.makers import responses
 from tightrope.records import Demonstration, Prompt, Record
 
 CHUNK = 256  # records; a call's overhead is spread over them, and their texts fit any memory

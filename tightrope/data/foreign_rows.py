@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tightrope.data.judged_rows import flag
+from tightrope.data.columns import flag
 from tightrope.data.own_rows import Several, checked_demonstration, checked_margin, checked_ranking, finite
 from tightrope.data.turns import (
     Drop,

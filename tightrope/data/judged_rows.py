@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tightrope.data.columns import flag, index, number, objects, text
 from tightrope.data.own_rows import Several, checked_ranking, checked_safety, finite
-from tightrope.data.turns import Drop, check_order, check_text, hh_prompt, prompt_of, response_of
-from tightrope.errors import InputError
+from tightrope.data.turns import Drop, check_order, hh_prompt, prompt_of, response_of
 from tightrope.records import Comparison, Message, Prompt, Ranking, Rating, SafetyComparison
 
 Row = Mapping[str, Any]
@@ -28,10 +28,10 @@ _HELPSTEER_TURN = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
 def nectar(row: Row, where: str) -> Ranking:
     """Nectar: a transcript that ends with an open assistant turn, and `answers` with `rank` from 1 and `model`."""
     prompt = _transcript(row["prompt"], f"{where}, field 'prompt'")
-    answers = _objects(row, "answers", where)
-    ranks = [_number(answer, "rank", f"{where}, field 'answers'[{i}]") for i, answer in enumerate(answers)]
+    answers = objects(row, "answers", where)
+    ranks = [number(answer, "rank", f"{where}, field 'answers'[{i}]") for i, answer in enumerate(answers)]
     responses = [
-        replace(response_of(answer.get("answer"), f"{where}, field 'answers'[{i}]"), author=_text(answer, "model"))
+        replace(response_of(answer.get("answer"), f"{where}, field 'answers'[{i}]"), author=text(answer, "model"))
         for i, answer in enumerate(answers)
     ]
     if not all(finite(rank) for rank in ranks):
@@ -63,7 +63,7 @@ def ultrafeedback(row: Row, where: str) -> Several:
         Drop: fewer than one completion can be used.
     """
     prompt = prompt_of(row["instruction"], f"{where}, field 'instruction'")
-    completions = _objects(row, "completions", where)
+    completions = objects(row, "completions", where)
     means = [_mean_of_aspects(completion) for completion in completions]
     by_overall = all(mean is None for mean in means)
     scores = [_score(completion, "overall_score") for completion in completions] if by_overall else means
@@ -83,7 +83,7 @@ def ultrafeedback(row: Row, where: str) -> Several:
         ratings.append(
             Rating(
                 prompt,
-                replace(response, author=_text(completion, "model")),
+                replace(response, author=text(completion, "model")),
                 score=score,
                 provenance={name: value for name, value in kept.items() if value is not None},
             )
@@ -117,7 +117,7 @@ def helpsteer(row: Row, where: str) -> Rating:
     """HelpSteer and HelpSteer2: five attributes from 0 to 4; `helpfulness` is the score, the others are kept."""
     prompt = _helpsteer_prompt(row, where)
     response = response_of(row["response"], f"{where}, field 'response'")
-    values = {name: _number(row, name, where) for name in HELPSTEER}
+    values = {name: number(row, name, where) for name in HELPSTEER}
     if not all(finite(value) for value in values.values()):
         raise Drop("a rating is not finite")
     score = values.pop("helpfulness")
@@ -128,7 +128,7 @@ def helpsteer_preference(row: Row, where: str) -> Comparison:
     """HelpSteer2 preferences: -3 (the first is much better) to 3 (the second is); the strength is the margin."""
     prompt = _helpsteer_prompt(row, where)
     first, second = (response_of(row[name], f"{where}, field {name!r}") for name in ("response_1", "response_2"))
-    strength = _number(row, "preference_strength", where)
+    strength = number(row, "preference_strength", where)
     if not abs(strength) <= MOST_STRENGTH:
         raise Drop(f"a preference strength outside -{MOST_STRENGTH} to {MOST_STRENGTH}")
     if strength == 0:
@@ -140,22 +140,22 @@ def helpsteer_preference(row: Row, where: str) -> Comparison:
 
 
 def _helpsteer_prompt(row: Row, where: str) -> Prompt:
-    text = row["prompt"]
-    if not isinstance(text, str) or not (parts := _HELPSTEER_TURN.split(text))[1:]:
-        return prompt_of(text, f"{where}, field 'prompt'")
-    said = [Message("user", parts[0])]
-    said += [Message(who.lower(), what) for who, what in zip(parts[1::2], parts[2::2], strict=True)]
-    check_order(said)
-    if said[-1].role == "assistant":
+    said = row["prompt"]
+    if not isinstance(said, str) or not (parts := _HELPSTEER_TURN.split(said))[1:]:
+        return prompt_of(said, f"{where}, field 'prompt'")
+    turns = [Message("user", parts[0])]
+    turns += [Message(who.lower(), what) for who, what in zip(parts[1::2], parts[2::2], strict=True)]
+    check_order(turns)
+    if turns[-1].role == "assistant":
         raise Drop("the prompt ends with the assistant's turn")
-    return Prompt(tuple(said))
+    return Prompt(tuple(turns))
 
 
 def scored(row: Row, where: str) -> Rating:
     """A completion and its `score`."""
     prompt = prompt_of(row["prompt"], f"{where}, field 'prompt'")
     response = response_of(row["completion"], f"{where}, field 'completion'")
-    score = _number(row, "score", where)
+    score = number(row, "score", where)
     if not finite(score):
         raise Drop("score is not finite")
     return Rating(prompt, response, score=float(score))
@@ -182,7 +182,7 @@ def _dual(row: Row, where: str, *, better: str, safer: str, safe: Sequence[str])
     responses = [
         replace(
             response_of(row[f"response_{i}"], f"{where}, field 'response_{i}'"),
-            author=_text(row, f"response_{i}_source"),
+            author=text(row, f"response_{i}_source"),
         )
         for i in (0, 1)
     ]
@@ -194,8 +194,8 @@ def _dual(row: Row, where: str, *, better: str, safer: str, safe: Sequence[str])
     record = SafetyComparison(
         prompt,
         tuple(responses),
-        better=_index(row, better, where),
-        safer=_index(row, safer, where),
+        better=index(row, better, where),
+        safer=index(row, safer, where),
         safe=tuple(flag(row, name, where) for name in safe),
         provenance=kept,
     )
@@ -211,52 +211,7 @@ def single_dimension(row: Row, where: str) -> Comparison:
     """PKU-SafeRLHF, single dimension: two responses and which is better."""
     prompt = prompt_of(row["prompt"], f"{where}, field 'prompt'")
     pair = [response_of(row[f"response_{i}"], f"{where}, field 'response_{i}'") for i in (0, 1)]
-    better = _index(row, "better_response_id", where)
+    better = index(row, "better_response_id", where)
     if pair[0].text == pair[1].text:
         raise Drop("chosen equals rejected")
     return Comparison(prompt, pair[better], pair[1 - better])
-
-
-def flag(row: Row, name: str, where: str) -> bool:
-    """Returns a column that is true or false, or 1 or 0.
-
-    Raises:
-        InputError: it is neither.
-    """
-    value = row[name]
-    if isinstance(value, int | float) and value in (0, 1):
-        return bool(value)
-    raise InputError(
-        f"`{name}` is {value!r}, not true or false", where=where, remedy="Use true or false (or 1 or 0)."
-    )
-
-
-def _index(row: Row, name: str, where: str) -> int:
-    value = row[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or value not in (0, 1):
-        raise InputError(f"`{name}` is {value!r}, not 0 or 1", where=where, remedy="It is the better one's number.")
-    return int(value)
-
-
-def _number(row: Row, name: str, where: str) -> float:
-    value = row.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(
-            f"`{name}` is {type(value).__name__}, not a number", where=where, remedy="Use numbers only."
-        )
-    return value
-
-
-def _text(row: Row, name: str) -> str:
-    value = row.get(name)
-    if not isinstance(value, str):
-        return ""
-    check_text(value)
-    return value
-
-
-def _objects(row: Row, name: str, where: str) -> list[Mapping[str, Any]]:
-    value = row[name]
-    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
-        raise InputError(f"`{name}` is not a list of objects", where=where, remedy="See the data set's card.")
-    return value

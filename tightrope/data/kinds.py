@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tightrope.data.convert import outcome
 from tightrope.data.lengths import contrast, summary
+from tightrope.data.makers import outcome
 from tightrope.records import Comparison, Ranking, Rating, Record, SafetyComparison, StepLabels
 
 STEP_LABELS = {1: "good", 0: "neutral", -1: "bad"}

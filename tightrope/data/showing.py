@@ -72,9 +72,9 @@ def _print_contrast(lengths: Mapping[str, Any], what: str, console: Console) -> 
     colour = "yellow" if low > 0.5 or high < 0.5 else "green"
     console.print(
         f"{what} is the longer one in [{colour}]{100 * lengths['longer_chosen']:.1f} %[/] "
-        f"[dim](ties half; 95 % interval {100 * low:.1f} to {100 * high:.1f})[/] of {lengths['pairs']} pairs: "
-        f"{lengths['chosen_longer']} longer, {lengths['rejected_longer']} shorter, {lengths['equal']} equal; "
-        f"mean {lengths['mean_chosen']:.0f} against {lengths['mean_rejected']:.0f} "
+        f"[dim](ties half; 95 % interval {100 * low:.1f} to {100 * high:.1f})[/]\n"
+        f"  of {lengths['pairs']} pairs {lengths['chosen_longer']} longer, {lengths['rejected_longer']} shorter, "
+        f"{lengths['equal']} equal; mean {lengths['mean_chosen']:.0f} against {lengths['mean_rejected']:.0f} "
         f"({lengths['mean_difference']:+.0f})"
     )
 

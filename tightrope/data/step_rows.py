@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tightrope.data.columns import SEE_CARD, fields
 from tightrope.data.own_rows import Several, checked_steps
 from tightrope.data.turns import Drop, prompt_of
 from tightrope.errors import InputError
@@ -102,7 +103,7 @@ def prm800k(row: Row, where: str) -> Several:
         InputError: wrong types.
         Drop: a broken problem, or nothing labelled.
     """
-    question, label = (_object(row[name], f"{where}, field {name!r}") for name in ("question", "label"))
+    question, label = (fields(row[name], f"{where}, field {name!r}") for name in ("question", "label"))
     prompt = prompt_of(question.get("problem"), f"{where}, field 'question'")
     reason = label.get("finish_reason")
     if reason == "bad_problem":
@@ -123,10 +124,10 @@ def prm800k(row: Row, where: str) -> Several:
     open_end = True
     entries = label.get("steps") or []
     if not isinstance(entries, list):
-        raise InputError("`steps` is not a list", where=f"{where}, field 'label'", remedy="See the data set's card.")
+        raise InputError("`steps` is not a list", where=f"{where}, field 'label'", remedy=SEE_CARD)
     for n, entry in enumerate(entries):
         place = f"{where}, field 'label', step {n}"
-        step = _object(entry, place)
+        step = fields(entry, place)
         chosen, human = step.get("chosen_completion"), step.get("human_completion")
         rated = [_rated(c, place) for c in step.get("completions") or []]
         for i, completion in enumerate(rated):
@@ -138,7 +139,7 @@ def prm800k(row: Row, where: str) -> Several:
         if isinstance(chosen, int) and 0 <= chosen < len(rated):
             following = rated[chosen]
         elif human is not None:
-            following = (_step_text(_object(human, place).get("text"), place), 1)
+            following = (_step_text(fields(human, place).get("text"), place), 1)
         else:
             following = None
         if following is None:
@@ -153,12 +154,12 @@ def prm800k(row: Row, where: str) -> Several:
 
 
 def _rated(completion: Any, where: str) -> tuple[str, int] | None:
-    fields = _object(completion, where)
-    text, rating = _step_text(fields.get("text"), where), fields.get("rating")
-    if rating is None or fields.get("flagged") is True:
+    given = fields(completion, where)
+    text, rating = _step_text(given.get("text"), where), given.get("rating")
+    if rating is None or given.get("flagged") is True:
         return None
     if isinstance(rating, bool) or rating not in (-1, 0, 1):
-        raise InputError(f"`rating` is {rating!r}, not -1, 0 or 1", where=where, remedy="See the data set's card.")
+        raise InputError(f"`rating` is {rating!r}, not -1, 0 or 1", where=where, remedy=SEE_CARD)
     return text, int(rating)
 
 
@@ -209,14 +210,6 @@ def math_shepherd(row: Row, where: str) -> Several:
     )
     repaired = ("a mark inside the question was removed",) if first else ()
     return Several((checked_steps(record, where),), repaired)
-
-
-def _object(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise InputError(
-            f"expected an object, found {type(value).__name__}", where=where, remedy="See the data set's card."
-        )
-    return value
 
 
 def _step_text(value: Any, where: str) -> str:
