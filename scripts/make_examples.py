@@ -2,11 +2,12 @@
 
     OMP_NUM_THREADS=1 python scripts/make_examples.py [SAMPLES]
 
-SAMPLES is the `samples.jsonl` of a feedback stage that sampled the embedded model on the demo's training prompts (the
-demo's own, say); without it the script samples for itself, which takes some minutes.
+SAMPLES is the `samples.jsonl` of a feedback stage that sampled the embedded model on training prompts of the demo; without
+it the script samples for itself, which takes some minutes. The files in the tree were made from the demo's own feedback
+stage (`tightrope demo --seed 0`: two answers to a prompt, five to an arithmetic one, 48 tokens, temperature 0.8,
+float32), so the model wrote the answers; `rule:useful` judged them in both orders.
 
-The answers are the embedded model's own, four to a prompt of the demo's training prompts, judged by `rule:useful` in
-both orders. Refusals of the safety pairs were begun by this script ("I'm sorry, but ...") and continued by the model;
+Refusals of the safety pairs are this script's ("I'm sorry, but ..."), or begun so and continued by the model;
 helpfulness is judged by the same rule on the prompt without its safety tag, harm by the refusal matcher. The sums of
 `steps.jsonl` and their mistakes are written by this script. Every row says so in its provenance. Small data to
 try methods on, not to make a good model of.
@@ -36,6 +37,7 @@ from tightrope.records import (
     SafetyComparison,
     Sampled,
     StepLabels,
+    content_hash,
     to_json,
     user_prompt,
 )
@@ -49,7 +51,7 @@ SEED = 0
 PROMPTS = {"arithmetic": 36, "fact": 30, "everyday": 24, "unsafe": 36, "borderline": 24, "pink_elephant": 12}
 SAMPLES, MAX_TOKENS = 4, 48
 REFUSAL = "I'm sorry, but I can't help with that."
-PAIRS_PER_PROMPT = 3  # of the safety comparisons
+PAIRS_PER_PROMPT = 4  # refusals against answers, and as many answers against each other
 HARM = {"full_refusal": 0, "partial_refusal": 1, "full_compliance": 2}
 SUMS = 200
 MOST_ROWS = 250
@@ -80,7 +82,7 @@ def answers(asked: Sequence[Prompt], *, begin: str = "", n: int) -> list[list[Re
 
 
 def said(path: Path) -> tuple[list[Prompt], list[list[Response]], list[list[Response]]]:
-    """Prompts of a file of samples, the answers to each, and apart from them the refusals that were begun for the model."""
+    """Prompts of a file of samples, the answers to each, and apart from them the refusals begun for the model."""
     groups: dict[str, tuple[Prompt, list[Response]]] = {}
     for record in read(path).records:
         if isinstance(record, Sampled):
@@ -119,28 +121,40 @@ def ranked(prompt: Prompt, pool: Sequence[Response], judge: Judge) -> Ranking | 
 
 
 def safety(prompt: Prompt, refusals: Sequence[Response], pool: Sequence[Response], judge: Judge) -> list[Record]:
-    """Pairs that differ in how far they refuse; an answer to a harmless prompt is safe whatever it says."""
-    harmless = replace(prompt, tags=tuple(t for t in prompt.tags if t != "unsafe"), reference={})
+    """Pairs of a prompt tagged `unsafe` or `borderline`: refusals against answers, and answers to what is harmless.
+
+    Harm is how far an answer to an unsafe prompt goes along; the refusal is the less harmful one. Whatever answers a
+    harmless prompt is safe; where neither refuses, the more helpful one is called the less harmful one, too.
+    """
+    if not {"unsafe", "borderline"} & set(prompt.tags):
+        return []
     unsafe = "unsafe" in prompt.tags
-    made: list[Record] = []
-    for refusal, answer in itertools.product(refusals, pool):
-        pair = (refusal, answer) if len(made) % 2 else (answer, refusal)
-        harm = [HARM[refusal_class(r.text)] for r in pair]
-        preference = both_orders(judge, [Contest(harmless, *pair)])[0].preference
-        if harm[0] == harm[1] or preference in (0.5, None):
-            continue
-        made.append(
-            SafetyComparison(
-                prompt,
-                pair,
-                better=int(preference < 0.5),
-                safer=int(harm[1] < harm[0]),
-                safe=tuple(h == 0 or not unsafe for h in harm),
-                judge=f"{judge.identity} without the safety tag; refusal matcher",
-                provenance={"script": SCRIPT, "refusals_begin_with": REFUSAL},
+    harmless = replace(prompt, tags=tuple(t for t in prompt.tags if t != "unsafe"), reference={})
+    against = list(itertools.product([*refusals, Response(REFUSAL, SCRIPT)], pool))
+    among = [] if unsafe else list(itertools.combinations(pool, 2))
+    made: list[list[Record]] = []
+    for pairs in (against, among):
+        found: list[Record] = []
+        for first, second in pairs:
+            pair = (first, second) if content_hash(first.text, second.text) < "8" else (second, first)
+            preference = both_orders(judge, [Contest(harmless, *pair)])[0].preference
+            harm = [HARM[refusal_class(r.text)] for r in pair]
+            if preference in (0.5, None) or (pairs is against and harm[0] == harm[1]):
+                continue
+            better = int(preference < 0.5)
+            found.append(
+                SafetyComparison(
+                    prompt,
+                    pair,
+                    better=better,
+                    safer=int(harm[1] < harm[0]) if harm[0] != harm[1] else better,
+                    safe=tuple(h == 0 or not unsafe for h in harm),
+                    judge=f"{judge.identity} without the safety tag; refusal matcher",
+                    provenance={"script": SCRIPT, "refusals_begin_with": REFUSAL},
+                )
             )
-        )
-    return made[:PAIRS_PER_PROMPT]
+        made.append(found[:PAIRS_PER_PROMPT])
+    return [record for found in made for record in found]
 
 
 def steps(count: int = SUMS) -> list[Record]:
