@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python scripts/make_examples.py [SAMPLES]
 
-SAMPLES is the `samples.jsonl` of a feedback stage that sampled the embedded model on training prompts of the demo; without
-it the script samples for itself, which takes some minutes. The files in the tree were made from the demo's own feedback
-stage (`tightrope demo --seed 0`: two answers to a prompt, five to an arithmetic one, 48 tokens, temperature 0.8,
-float32), so the model wrote the answers; `rule:useful` judged them in both orders.
+SAMPLES is the `samples.jsonl` of a feedback stage that sampled the embedded model on training prompts of the demo;
+without it the script samples for itself, which takes some minutes. The files in the tree were made from the demo's own
+feedback stage (`tightrope demo --seed 0`: two answers to a prompt, five to an arithmetic one, 48 tokens, temperature
+0.8, float32), so the model wrote the answers; `rule:useful` judged them in both orders.
 
 Refusals of the safety pairs are this script's ("I'm sorry, but ..."), or begun so and continued by the model;
 helpfulness is judged by the same rule on the prompt without its safety tag, harm by the refusal matcher. The sums of

@@ -97,7 +97,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
             max_tokens=stage.max_tokens,
         )
         account |= encoded
-        prompts = [r for r in convert(records, "prompt")[0] if isinstance(r, Prompt)]
+        prompts = [r for r in convert(records, "prompt")[0][:SAMPLE_PROMPTS] if isinstance(r, Prompt)]
         del records  # what is trained comes from disk
         _show(run, model, examples)
         if "reference" in objective.card.needs:
