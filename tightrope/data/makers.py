@@ -66,8 +66,7 @@ def _ratings(record: Record, choices: Choices, lost: Counter[str]) -> list[Recor
         if len(thumbs) < len(ranked):
             lost["response in the middle of a ranking"] += len(ranked) - len(thumbs)
     elif isinstance(record, SafetyComparison):
-        best = [record.better == i for i in (0, 1)]
-        flags = record.safe if choices.by == "harmless" else best
+        flags = record.safe if choices.by == "harmless" else (record.better == 0, record.better == 1)
         thumbs = list(zip(record.responses, flags, strict=True))
     elif isinstance(record, StepLabels):
         right = outcome(record)

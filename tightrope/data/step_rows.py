@@ -71,7 +71,8 @@ def aligned(texts: Sequence[str], response: Any, where: str) -> tuple[str, ...]:
         raise InputError(
             f"`completion` is {type(response).__name__}, not text", where=where, remedy="Give the whole response."
         )
-    out, rest = [], response
+    out: list[str] = []
+    rest = response
     for text in texts:
         lead = rest[: len(rest) - len(rest.lstrip())]
         core = text.strip()
