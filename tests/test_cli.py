@@ -213,10 +213,13 @@ def test_closed_pipe_is_quiet(arguments: list[str]) -> None:
             (("f",), {"model": "m", "rows": 1, "split": "train"}),
         ),
         (
-            ["data", "convert", "f", "g.csv", "--to", "rating", "--layout", "trl"],
+            ["data", "convert", "f", "g.csv", "--to", "rating", "--layout", "trl", "--min-margin", "1"],
             "tightrope.data.convert",
             "convert_command",
-            (("f", "g.csv"), {"to": "rating", "pairs": "all", "layout": "trl", "split": "train"}),
+            (
+                ("f", "g.csv"),
+                {"to": "rating", "pairs": "all", "min_margin": 1.0, "by": "helpful", "layout": "trl", "split": "train"},
+            ),
         ),
     ],
 )

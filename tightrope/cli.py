@@ -221,7 +221,7 @@ def data_inspect(
 ) -> Answer:
     """Format, counts, lengths, duplicates, missing ends, trained tokens."""
     from tightrope.commands import inspect_command
-    from tightrope.data.audit import print_inspection
+    from tightrope.data.showing import print_inspection
 
     return Answer(inspect_command(file, model=model, rows=rows, split=split), print_inspection)
 
@@ -235,8 +235,15 @@ def data_convert(
         typer.Option(help="Kind of record: prompt, demonstration, comparison, rating, ranking, sampled."),
     ] = None,
     pairs: Annotated[
-        Literal["all", "best_worst", "adjacent"], typer.Option(help="Which pairs of a ranking.")
+        Literal["all", "best_worst", "best_random", "adjacent"],
+        typer.Option(help="Which pairs of a ranking, or of the ratings of a prompt."),
     ] = "all",
+    min_margin: Annotated[
+        float | None, typer.Option(min=0, help="Smallest difference of two scores that makes a comparison.")
+    ] = None,
+    by: Annotated[
+        Literal["helpful", "harmless"], typer.Option(help="Which judgement of a safety comparison counts.")
+    ] = "helpful",
     layout: Annotated[
         Literal["tightrope", "trl", "messages"], typer.Option(help="Columns of the target.")
     ] = "tightrope",
@@ -248,7 +255,9 @@ def data_convert(
     from tightrope.data.convert import convert_command
     from tightrope.printing import show_fields
 
-    done = convert_command(source, target, to=to, pairs=pairs, layout=layout, split=split)
+    done = convert_command(
+        source, target, to=to, pairs=pairs, min_margin=min_margin, by=by, layout=layout, split=split
+    )
     return Answer(done, show_fields)
 
 

@@ -190,10 +190,15 @@ def user_prompt(text: str, **fields: Any) -> Prompt:
     return Prompt(messages=(Message("user", text),), **fields)
 
 
+def kind_of(record: Record | type[Any]) -> str:
+    """Returns the name of a record's kind, or of a class of records: `safety_comparison`, say."""
+    wanted = record if isinstance(record, type) else type(record)
+    return next(name for name, cls in KINDS.items() if wanted is cls)
+
+
 def to_json(record: Record) -> dict[str, Any]:
     """Returns the record as a JSON object with its `kind`; fields at their default are left out."""
-    kind = next(name for name, cls in KINDS.items() if type(record) is cls)
-    return {"kind": kind, **_plain(record)}
+    return {"kind": kind_of(record), **_plain(record)}
 
 
 def from_json(row: Mapping[str, Any], *, where: str = "record") -> Record:

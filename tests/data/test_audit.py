@@ -15,14 +15,27 @@ from rich.text import Text
 from scipy import stats
 
 from tests.tiny import TEMPLATE, tiny_tokenizer
-from tightrope.data.audit import examples_of, inspect, inspect_command, print_inspection, render
+from tightrope.data.audit import examples_of, inspect, inspect_command, render
 from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.chat import ChatFormat
 from tightrope.data.lengths import contrast, summary, wilson
 from tightrope.data.readers import read
-from tightrope.data.rendering import NO_END, visible
+from tightrope.data.rendering import NO_END, step_marks, visible
+from tightrope.data.showing import print_inspection
 from tightrope.errors import InputError
-from tightrope.records import Comparison, Demonstration, Message, Record, Response, to_json, user_prompt
+from tightrope.records import (
+    Comparison,
+    Demonstration,
+    Message,
+    Ranking,
+    Rating,
+    Record,
+    Response,
+    SafetyComparison,
+    StepLabels,
+    to_json,
+    user_prompt,
+)
 
 PAIR = {"prompt": "hi", "chosen": "yo", "rejected": "no"}
 
@@ -74,7 +87,7 @@ def test_contrast_turns_round_with_its_pairs(pairs: list[tuple[int, int]]) -> No
 def test_inspection_tells_who_is_longer(tmp_path: Path) -> None:
     rows = [{"prompt": f"p{i}", "chosen": "long answer.", "rejected": "no"} for i in range(9)] + [PAIR, PAIR]
     report = inspect(read(write(tmp_path / "a.jsonl", rows)))
-    lengths = report["comparison_lengths"]
+    lengths = report["comparison"]["lengths"]
     assert lengths["longer_chosen"] == pytest.approx((9 + 2 * 0.5) / 11)
     assert (lengths["chosen_longer"], lengths["rejected_longer"], lengths["equal"]) == (9, 0, 2)
     assert lengths["mean_difference"] == pytest.approx(9 * 10 / 11)
@@ -88,7 +101,7 @@ def test_lengths_in_tokens_count_the_end_of_turn(tmp_path: Path) -> None:
     tokens = report["tokens"]  # the tiny tokenizer's tokens are bytes
     assert (tokens["records"], tokens["of"], tokens["refused"]) == (1, 1, {})
     assert (tokens["comparison"]["mean_chosen"], tokens["comparison"]["mean_rejected"]) == (5, 3)
-    assert report["comparison_lengths"]["mean_difference"] == tokens["comparison"]["mean_difference"] == 2
+    assert report["comparison"]["lengths"]["mean_difference"] == tokens["comparison"]["mean_difference"] == 2
 
 
 def test_tokens_of_a_large_file_are_those_of_a_spread_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +136,8 @@ def test_the_same_answer_rated_twice_otherwise_is_no_duplicate(tmp_path: Path) -
     row = {"prompt": "a", "completion": "b", "label": True}
     report = inspect(read(write(tmp_path / "a.jsonl", [row, {**row, "label": False}, row])))
     assert (report["duplicate_prompts"], report["duplicate_records"]) == (2, 1)
-    assert (report["desirable"], report["undesirable"], report["scored"]) == (2, 1, 0)
+    rated = report["rating"]
+    assert (rated["desirable"], rated["undesirable"], rated["scored"], rated["one_class"]) == (2, 1, 0, False)
 
 
 def test_a_file_too_broken_to_train_on_can_be_looked_at(tmp_path: Path) -> None:
@@ -205,3 +219,72 @@ def test_bare_prompts_are_rendered_as_context(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"prompt": "why?"}])
     (text,) = inspect_command(str(path), tokenizer=tiny_tokenizer())["rendered"]
     assert "why?" in coloured(text, "dim") and coloured(text, "green") == "green: learnt"
+
+
+DUAL = SafetyComparison(user_prompt("how?"), (Response("like this"), Response("no")), 0, 1, (False, True))
+STEPS = StepLabels(user_prompt("2 + 2 + 1?"), ("2 + 2 = 4\n", "4 + 1 = 6\n", "6"), (1, -1))
+
+
+def shown(tmp_path: Path, records: list[Record]) -> tuple[dict[str, Any], str]:
+    path = write(tmp_path / "a.jsonl", [to_json(record) for record in records])
+    report = inspect_command(str(path), tokenizer=tiny_tokenizer(), rows=len(records))
+    return report, printed(report)
+
+
+def test_dual_judgements_show_who_is_safe_and_where_labels_contradict(tmp_path: Path) -> None:
+    odd = SafetyComparison(user_prompt("x"), (Response("a"), Response("bb")), 0, 0, (False, True))
+    report, text = shown(tmp_path, [DUAL, DUAL, odd])
+    found = report["safety_comparison"]
+    assert found["safe_responses"] == {1: 3} and found["contradictions"] == 1 and found["better_is_safer"] == 1
+    assert found["better_lengths"]["chosen_longer"] == 2 and found["safer_lengths"]["rejected_longer"] == 3
+    assert "noted 1: the safer response is labelled unsafe" in text and "3 safety comparisons" in text
+    assert "unsafe, more helpful: like this<|im_end|>" in text and "safe, less harmful: no<|im_end|>" in text
+
+
+def test_steps_show_their_labels_and_the_outcome(tmp_path: Path) -> None:
+    report, text = shown(tmp_path, [STEPS])
+    found = report["step_labels"]
+    assert found["labels"] == {"good": 1, "neutral": 0, "bad": 1} and found["unlabelled_steps"] == 1
+    assert found["outcomes"] == {"good": 0, "bad": 1, "open": 0} and found["first_bad_step"]["mean"] == 2
+    assert "2 + 2 = 4⟨good⟩⏎\n4 + 1 = 6⟨bad⟩⏎\n6⟨no label⟩<|im_end|>" in text
+
+
+def test_step_marks_stand_behind_whole_characters() -> None:
+    tokenizer = tiny_tokenizer()  # its tokens are bytes: 日 is three of them
+    record = StepLabels(user_prompt("q"), ("日\n", "本"), (0, 1))
+    (example,) = examples_of([record], ChatFormat(tokenizer))
+    assert sorted(step_marks(record, example, tokenizer)) == [2, 6]
+
+
+def test_rankings_show_lengths_by_rank_and_ties(tmp_path: Path) -> None:
+    records: list[Record] = [
+        Ranking(user_prompt("a"), (Response("xx"), Response("yyyy"), Response("z")), (1, 0, 1)),
+        Ranking(user_prompt("b"), (Response("x"), Response("yy")), (1, 0)),
+    ]
+    report, text = shown(tmp_path, records)
+    found = report["ranking"]
+    assert found["responses"] == {2: 1, 3: 1} and found["with_ties"] == 1
+    assert {rank: row["mean"] for rank, row in found["chars_by_rank"].items()} == {0: 3, 1: pytest.approx(4 / 3)}
+    assert found["best_against_worst"]["chosen_longer"] == 2
+    assert "rank 0, best: yyyy" in text and "mean characters by rank (0 best)  0: 3  1: 1" in text
+
+
+def test_ratings_of_one_class_are_pointed_out(tmp_path: Path) -> None:
+    def rated(**verdict: Any) -> list[Record]:
+        return [Rating(user_prompt("q"), Response("a" * n), **verdict) for n in (1, 2)]
+
+    assert "nothing tells good from bad" in shown(tmp_path, rated(desirable=True))[1]
+    assert "nothing tells good from bad" in shown(tmp_path, rated(score=3.0))[1]
+    scores: list[Record] = [Rating(user_prompt("q"), Response("a" * n), score=float(n)) for n in (1, 2, 3)]
+    report, text = shown(tmp_path, scores)
+    assert report["rating"]["score_length_spearman"] == pytest.approx(1.0) and not report["rating"]["one_class"]
+    assert "rank correlation with length +1.00" in text and "1 prompts, 1 with several" in text
+
+
+def test_margins_and_authors_of_comparisons_are_shown(tmp_path: Path) -> None:
+    row = {**PAIR, "score_chosen": 8, "score_rejected": 5.5, "chosen_model": "big", "rejected_model": "small"}
+    report = inspect_command(str(write(tmp_path / "a.jsonl", [row])))
+    assert report["comparison"]["margins"] == {"n": 1, "min": 2.5, "mean": 2.5, "max": 2.5}
+    text = printed(report)
+    assert "chosen by big 1" in text and "rejected by small 1" in text
+    assert "noted 1: the margin is the difference of the two scores" in text

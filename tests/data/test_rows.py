@@ -32,6 +32,18 @@ def test_places_are_lines_of_text_files(tmp_path: Path) -> None:
     assert list(rows(table)) == [(f"{table}:2", {"prompt": "two\nlines"}), (f"{table}:4", {"prompt": "c"})]
 
 
+def test_line_ends_of_other_systems_and_marks_at_the_beginning_change_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"prompt": "a"}\r\n{"prompt": "b\\r\\nc"}\r\n')
+    assert of(tmp_path / "a.jsonl") == [{"prompt": "a"}, {"prompt": "b\r\nc"}]
+    (tmp_path / "a.csv").write_bytes(b'\xef\xbb\xbfprompt,label\r\n"say ""a""\r\nor, b",true\r\n')
+    assert of(tmp_path / "a.csv") == [{"prompt": 'say "a"\r\nor, b', "label": True}]
+    (tmp_path / "b.csv").write_bytes("prompt\ncaf\u2028e\n".encode())
+    assert of(tmp_path / "b.csv") == [{"prompt": "caf\u2028e"}]
+    (tmp_path / "utf16.jsonl").write_bytes('{"prompt": "a"}\n'.encode("utf-16"))
+    with pytest.raises(InputError, match=r"utf16\.jsonl:1: not valid UTF-8 at byte 0"):
+        of(tmp_path / "utf16.jsonl")
+
+
 def test_json_may_be_a_list_or_an_object_with_data(tmp_path: Path) -> None:
     for name, tree in {"a.json": [PAIR, TALK], "b.json": {"version": 1, "data": [PAIR, TALK]}}.items():
         (tmp_path / name).write_text(json.dumps(tree))
@@ -86,6 +98,8 @@ def test_columns_that_a_row_lacks_stay_away(tmp_path: Path) -> None:
         ("a.jsonl", b"", "the file is empty"),
         ("a.jsonl", b'{"prompt": "a"}\n{"prompt": "caf\xe9"}\n', r"a\.jsonl:2: not valid UTF-8 at byte 15 of the line"),
         ("a.json", b'[{"prompt":\n "caf\xe9"}]', r"a\.json:2: not valid UTF-8 at byte 17"),
+        ("a.jsonl", b'{"a": 1}\n{"a": {"b": 1, "c": 2, "b": 3}}\n', r"a\.jsonl:2: an object names 'b' twice"),
+        ("a.json", b'[{"a": 1, "a": 1}]', r"a\.json: an object names 'a' twice"),
         ("a.jsonl", b"[" * 100_000, r"a\.jsonl:1: invalid JSON: .*recursion"),
         ("a.json", b'[{"a": 1},\n{"a": ]', r"a\.json:2: invalid JSON: Expecting value"),
         ("a.json", b'{"a": 1}\n{"a": 2}\n', r"a\.json:2: invalid JSON: Extra data .*name it \.jsonl"),
@@ -214,3 +228,37 @@ def test_a_field_of_any_size_up_to_the_limit_is_read(tmp_path: Path) -> None:
     with (tmp_path / "a.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["prompt"], ["x" * 200_000]])
     assert of(tmp_path / "a.csv") == [{"prompt": "x" * 200_000}]
+
+
+def test_nested_columns_of_parquet_are_read_as_messages_and_lists(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    from tightrope.data.readers import read
+    from tightrope.records import Ranking, SafetyComparison
+
+    answers = [[{"answer": "a", "model": "m", "rank": 1.0}, {"answer": "b", "model": None, "rank": 2.0}]]
+    table = pyarrow.table({"prompt": ["\n\nHuman: q\n\nAssistant: "], "answers": answers, "source": [["x"]]})
+    pyarrow.parquet.write_table(table, tmp_path / "nectar.parquet")
+    (record,) = read(tmp_path / "nectar.parquet").records
+    assert isinstance(record, Ranking) and [r.author for r in record.responses] == ["m", ""]
+    dual = {"prompt": "q", "response_0": "a", "response_1": "b", "better_response_id": 0, "safer_response_id": 1}
+    dual |= {"is_response_0_safe": False, "is_response_1_safe": True}
+    pyarrow.parquet.write_table(pyarrow.table({k: [v] for k, v in dual.items()}), tmp_path / "pku.parquet")
+    (record,) = read(tmp_path / "pku.parquet").records
+    assert isinstance(record, SafetyComparison) and record.safe == (False, True)
+
+
+def test_published_columns_survive_csv(tmp_path: Path) -> None:
+    from tightrope.data.readers import read
+    from tightrope.records import SafetyComparison, StepLabels
+
+    (tmp_path / "a.csv").write_text(
+        "prompt,response_0,response_1,better_response_id,safer_response_id,is_response_0_safe,is_response_1_safe\n"
+        "q,a,b,0,1,False,True\n"
+    )
+    (record,) = read(tmp_path / "a.csv").records
+    assert isinstance(record, SafetyComparison) and (record.better, record.safer, record.safe) == (0, 1, (False, True))
+    (tmp_path / "b.csv").write_text('prompt,completions,labels\nq,"[""a"", ""b""]","[true, false]"\n')
+    (record,) = read(tmp_path / "b.csv").records
+    assert isinstance(record, StepLabels) and record.labels == (1, -1)

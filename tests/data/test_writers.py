@@ -21,7 +21,9 @@ from tightrope.records import (
     Rating,
     Record,
     Response,
+    SafetyComparison,
     Sampled,
+    StepLabels,
     user_prompt,
 )
 
@@ -46,6 +48,7 @@ RESPONSE = st.builds(
     st.sampled_from([(), (-0.5, 0.0)]),
     st.sampled_from(["stop", "length"]),
 )
+TWO = st.tuples(RESPONSE, RESPONSE).filter(lambda pair: pair[0].text != pair[1].text)
 WHENCE = st.sampled_from([{}, {"source": "s", "turn": 1}])
 RECORDS: dict[type[Any], st.SearchStrategy[Any]] = {
     Prompt: PROMPT,
@@ -62,7 +65,13 @@ RECORDS: dict[type[Any], st.SearchStrategy[Any]] = {
         st.builds(Rating, PROMPT, RESPONSE, st.booleans(), st.none(), provenance=WHENCE),
         st.builds(Rating, PROMPT, RESPONSE, st.none(), st.floats(-9, 9)),
     ),
-    Ranking: st.builds(Ranking, PROMPT, st.tuples(RESPONSE, RESPONSE), st.sampled_from([(0, 1), (1, 0)])),
+    Ranking: st.builds(Ranking, PROMPT, TWO, st.sampled_from([(0, 1), (1, 0)])),
+    SafetyComparison: st.builds(
+        SafetyComparison, PROMPT, TWO, st.integers(0, 1), st.integers(0, 1), st.tuples(st.booleans(), st.booleans())
+    ),
+    StepLabels: st.builds(
+        StepLabels, PROMPT, st.tuples(SAID, SAID), st.sampled_from([(1, -1), (-1, -1)]), provenance=WHENCE
+    ),
     Sampled: st.builds(Sampled, PROMPT, RESPONSE),
 }
 
@@ -89,6 +98,8 @@ def said(record: Record) -> Any:
         return said(record.prompt), record.chosen.text, record.rejected.text, record.margin
     if isinstance(record, Rating):
         return said(record.prompt), record.response.text, record.desirable
+    if isinstance(record, StepLabels):
+        return said(record.prompt), [step.strip() for step in record.steps], record.labels
     assert isinstance(record, Ranking)
     return said(record.prompt), [r.text for r in record.responses], record.ranks
 
@@ -102,6 +113,7 @@ def said(record: Record) -> Any:
         ("trl", Comparison),
         ("trl", Rating),
         ("trl", Ranking),
+        ("trl", StepLabels),
         ("messages", Demonstration),
         ("messages", Comparison),
     ],

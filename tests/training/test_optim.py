@@ -197,7 +197,7 @@ def test_reference_is_computed_once_and_found_by_content(tmp_path: Path) -> None
     with_reference(examples(), score, fingerprint="b", cache=tmp_path)
     with_reference(examples()[::-1], score, fingerprint="a", cache=tmp_path)
     assert len(calls) == 3
-    for file in tmp_path.glob("*.npz"):
+    for file in tmp_path.glob("*.npy"):
         file.write_bytes(b"damaged")
     with_reference(examples(), score, fingerprint="a", cache=tmp_path)
     assert len(calls) == 4

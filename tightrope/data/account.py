@@ -17,17 +17,23 @@ class Account:
     """Counts and places of rows that were read, kept, dropped or repaired.
 
     Attributes:
+        layout: the column layout they were in.
         rows_read: rows of the source.
-        kept: records made of them.
+        kept: rows that records were made of.
+        records: records made of them: as many, unless rows hold several.
         dropped: reason to places (file:line).
         repaired: reason to places of rows that were kept after a change.
+        noted: what is odd about rows that were kept as they are, to places.
         left_out: columns and message fields our records have no place for, with the number of rows.
     """
 
+    layout: str = ""
     rows_read: int = 0
     kept: int = 0
+    records: int = 0
     dropped: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     repaired: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    noted: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     left_out: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -40,8 +46,10 @@ class Account:
         return {
             "rows_read": self.rows_read,
             "kept": self.kept,
+            "records": self.records,
             "dropped": {why: _shown(places) for why, places in _by_frequency(self.dropped)},
             "repaired": {why: _shown(places) for why, places in _by_frequency(self.repaired)},
+            "noted": {why: _shown(places) for why, places in _by_frequency(self.noted)},
             "left_out": dict(self.left_out.most_common()),
         }
 

@@ -5,9 +5,26 @@ from __future__ import annotations
 import json
 from typing import Any
 
-BOOLEANS = frozenset({"label", "desirable", "on_policy"})
-NUMBERS = frozenset({"margin", "score", "score_chosen", "score_rejected"})
-LISTS = frozenset({"messages", "completions", "rank", "ranks", "scores", "tags", "responses"})
+BOOLEANS = frozenset(
+    {"label", "correct", "desirable", "on_policy", "is_response_0_safe", "is_response_1_safe", "is_safe_0", "is_safe_1"}
+)
+INTEGERS = frozenset(
+    {"better", "safer", "better_response_id", "safer_response_id", "better_helpful", "better_safe"}
+)
+NUMBERS = frozenset(
+    {
+        *("margin", "score", "score_chosen", "score_rejected", "chosen-rating", "rejected-rating"),
+        *("chosen_rating", "rejected_rating", "chosen_score", "rejected_score"),
+        *("chosen_avg_rating", "rejected_avg_rating", "preference_strength"),
+        *("helpfulness", "correctness", "coherence", "complexity", "verbosity"),
+    }
+)
+LISTS = frozenset(
+    {
+        *("messages", "completions", "rank", "ranks", "scores", "tags", "responses"),
+        *("answers", "steps", "labels", "safe"),
+    }
+)
 OBJECTS = frozenset({"reference", "provenance", "response"})
 CONVERSATIONS = frozenset({"prompt", "chosen", "rejected", "completion"})
 _TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
@@ -31,13 +48,14 @@ def cell(column: str, text: str, *, own: bool) -> Any:
         value = _json(text)
         talk = isinstance(value, list) and value and all(isinstance(m, dict) and "role" in m for m in value)
         return value if talk or (own and isinstance(value, dict)) else text
-    typed = column in BOOLEANS or column in NUMBERS or column in LISTS or column in OBJECTS
+    typed = any(column in columns for columns in (BOOLEANS, INTEGERS, NUMBERS, LISTS, OBJECTS))
     if not text.strip() and typed:
         return None
     if column in BOOLEANS:
         return _TRUTH.get(text.strip().casefold(), text)
-    if column in NUMBERS:
-        return _number(text)
+    if column in INTEGERS or column in NUMBERS:
+        number = _number(text)
+        return int(number) if column in INTEGERS and isinstance(number, float) and number.is_integer() else number
     if column in LISTS:
         value = _json(text)
         return value if isinstance(value, list) else text

@@ -11,6 +11,7 @@ of the longer one; templates that rewrite earlier turns fail that check and are 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
@@ -53,6 +54,8 @@ class ChatFormat:
                 remedy="Set eos_token in tokenizer_config.json.",
             )
         self.name = name
+        self._ahead: dict[str, list[int]] = {}
+        self._rendered: dict[tuple[tuple[Message, ...], bool], str] = {}
         self.end_of_turn = self._find_end_of_turn()
         self.stop_ids = frozenset({self.end_of_turn, int(tokenizer.eos_token_id), *stop_ids})
         self._marks = re.search(r"{%-?\s*generation", str(tokenizer.chat_template)) is not None
@@ -64,6 +67,9 @@ class ChatFormat:
 
     def render(self, messages: Sequence[Message], *, generation_prompt: bool) -> str:
         """Returns the conversation as the template writes it."""
+        known = self._rendered.get((tuple(messages), generation_prompt))
+        if known is not None:
+            return known
         rows = [{"role": m.role, "content": m.content} for m in messages]
         try:
             return cast(
@@ -81,7 +87,30 @@ class ChatFormat:
 
     def tokenize(self, text: str) -> list[int]:
         """Tokenises rendered text; the template has written the special tokens already."""
+        known = self._ahead.get(text)
+        if known is not None:
+            return list(known)
         return cast(list[int], self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def look_ahead(self, answers: Iterable[tuple[Prompt, Response]]) -> None:
+        """Tokenises what `encode` will ask for in one call, and forgets what was looked ahead to before.
+
+        What the template refuses is left to `encode`, which says what is wrong and where.
+        """
+        self._ahead, rendered = {}, {}
+        self._rendered = {}
+        for prompt, response in answers:
+            asked = prompt.messages
+            whole = (*asked, Message("assistant", response.text))
+            for turns, open_end in ((asked, True), (whole, False)):
+                if (turns, open_end) not in rendered:
+                    with contextlib.suppress(InputError):
+                        rendered[turns, open_end] = self.render(turns, generation_prompt=open_end)
+        texts = list(dict.fromkeys(rendered.values()))
+        if texts:
+            ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+            self._ahead = dict(zip(texts, cast(list[list[int]], ids), strict=True))
+        self._rendered = rendered
 
     def decode(self, ids: Sequence[int]) -> str:
         """Returns the text of response ids without special tokens."""

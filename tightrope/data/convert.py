@@ -2,70 +2,73 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from tightrope.data.foreign_rows import context
+from tightrope.data.makers import MAKERS, prompts_of
+from tightrope.data.pairing import Choices, PairChoice, by_prompt, pairs_of
 from tightrope.data.readers import read
 from tightrope.data.writers import check_target, not_carried, rows_in_layout, write_rows
 from tightrope.errors import InputError
-from tightrope.records import (
-    KINDS,
-    Comparison,
-    Demonstration,
-    Message,
-    Prompt,
-    Ranking,
-    Rating,
-    Record,
-    Response,
-    Sampled,
-)
-
-PairChoice = Literal["all", "best_worst", "adjacent"]
+from tightrope.records import KINDS, Comparison, Prompt, Rating, Record, kind_of
 
 
 def convert(
-    records: Sequence[Record], to: str, *, pairs: PairChoice = "all"
+    records: Sequence[Record],
+    to: str,
+    *,
+    pairs: PairChoice = "all",
+    min_margin: float | None = None,
+    by: Literal["helpful", "harmless"] = "helpful",
 ) -> tuple[list[Record], Counter[str]]:
     """Converts records; what cannot be converted is counted with its reason.
 
     - to `prompt`: every record's, each one once;
-    - to `comparison`: pairs of a ranking (`pairs` says which; ties give none);
-    - to `rating`: chosen and best responses desirable, rejected and worst ones not;
+    - to `comparison`: pairs of a ranking, or of all ratings of a prompt, whose scores give the margin; of a safety
+      comparison the more helpful or the more harmless response over the other; ties give none;
+    - to `rating`: chosen and best responses desirable, rejected and worst ones not; of a safety comparison the better
+      one desirable by `helpful`, every safe one by `harmless`; of labelled steps, whether the last one is good;
+    - to `ranking`: all ratings of a prompt in order, or a comparison as a ranking of two;
     - to `demonstration`: the chosen, best or desirable response, or what was sampled; only this answer is learnt,
       not earlier ones of the conversation, and a response cut by its token limit is never shown;
-    - to `ranking`: a comparison as a ranking of two;
     - to `sampled`: every response by itself.
 
     Args:
         records: of any kinds.
         to: the kind of record wanted.
-        pairs: which pairs of a ranking: all, the best against the worst, or neighbours in the order.
+        pairs: which pairs of several responses; see `Choices`.
+        min_margin: smallest difference of two scores; comparisons that have no margin or a smaller one are left out.
+        by: which judgement of a safety comparison counts.
 
     Returns:
-        The records, in the order of those they come from, and how often something was left behind, by reason.
+        The records, in the order of those they come from (of ratings, of the first of their prompt, behind the
+        others), and how often something was left behind, by reason.
 
     Raises:
-        InputError: no record can become `to`.
+        InputError: no record can become `to`, or an option says nothing about these records.
     """
     if to not in KINDS:
         raise InputError(f"no kind of record is called {to!r}", remedy=f"Use one of: {', '.join(KINDS)}.")
+    choices = Choices(pairs, min_margin, by)
     lost: Counter[str] = Counter()
     made: list[Record] = []
+    grouped: list[Rating] = []
     for record in records:
         if type(record) is KINDS[to]:
-            made.append(record)
+            made += _large_enough(record, choices, lost)
+            continue
+        if isinstance(record, Rating) and to in ("comparison", "ranking"):
+            grouped.append(record)
             continue
         before = lost.total()
-        found = _prompt_of(record) if to == "prompt" else _MAKERS[to](record, pairs, lost)
+        found = prompts_of(record) if to == "prompt" else MAKERS[to](record, choices, lost)
         if not found and lost.total() == before:
-            lost[f"a {type(record).__name__.lower()} gives no {to}"] += 1
+            lost[f"a {kind_of(record)} gives no {to}"] += 1
         made += found
+    for ordered in by_prompt(grouped, lost):
+        made += [ordered.ranking()] if to == "ranking" else pairs_of(ordered, choices, lost)
     if to == "prompt":
         unique: dict[Any, Record] = {}
         for prompt in made:
@@ -82,118 +85,15 @@ def convert(
     return made, +lost
 
 
-def _prompt_of(record: Record) -> list[Prompt]:
-    if isinstance(record, Demonstration):
-        last = max((i for i, m in enumerate(record.messages) if m.role == "assistant"), default=0)
-        asked = tuple(replace(m, train=None) for m in record.messages[:last])
-        return [Prompt(asked, record.id, record.tags)] if asked else []
-    return [record if isinstance(record, Prompt) else record.prompt]
-
-
-def _comparisons(record: Record, pairs: PairChoice, lost: Counter[str]) -> list[Record]:
-    if not isinstance(record, Ranking):
-        return []
-    # Among equal ranks the order of the file decides; a tied pair says nothing and is left out below.
-    order = sorted(range(len(record.responses)), key=lambda i: (record.ranks[i], i))
-    wanted: list[tuple[int, int]]
-    if pairs == "best_worst":
-        wanted = [(order[0], order[-1])]
-    elif pairs == "adjacent":
-        wanted = list(itertools.pairwise(order))
-    else:
-        wanted = list(itertools.combinations(order, 2))
-    made: list[Record] = []
-    for better, worse in wanted:
-        chosen, rejected = record.responses[better], record.responses[worse]
-        if record.ranks[better] == record.ranks[worse]:
-            lost["tied pair of a ranking"] += 1
-        elif chosen.text == rejected.text:
-            lost["pair of equal responses"] += 1
-        else:
-            made.append(
-                Comparison(record.prompt, chosen, rejected, judge=record.judge, provenance=record.provenance)
-            )
-    return made
-
-
-def _ratings(record: Record, pairs: PairChoice, lost: Counter[str]) -> list[Record]:
-    if isinstance(record, Comparison):
-        thumbs = [(record.chosen, True), (record.rejected, False)]
-    elif isinstance(record, Ranking):
-        # A response in the middle wins some pairs and loses others: it has no thumb.
-        best, worst = min(record.ranks), max(record.ranks)
-        ranked = list(zip(record.responses, record.ranks, strict=True))
-        thumbs = [(response, rank == best) for response, rank in ranked if rank in (best, worst)]
-        if len(thumbs) < len(ranked):
-            lost["response in the middle of a ranking"] += len(ranked) - len(thumbs)
-    else:
-        return []
-    return [
-        Rating(record.prompt, response, thumb, judge=record.judge, provenance=record.provenance)
-        for response, thumb in thumbs
-    ]
-
-
-def _demonstrations(record: Record, pairs: PairChoice, lost: Counter[str]) -> list[Record]:
-    judge = ""
-    provenance: Mapping[str, Any] = {}
-    if isinstance(record, Comparison):
-        shown = record.chosen
-    elif isinstance(record, Ranking):
-        shown = record.responses[record.ranks.index(min(record.ranks))]
-    elif isinstance(record, Rating):
-        if not record.desirable:
-            lost["a rating that is not a thumb up gives no demonstration"] += 1
+def _large_enough(record: Record, choices: Choices, lost: Counter[str]) -> list[Record]:
+    if choices.min_margin is not None and isinstance(record, Comparison):
+        if record.margin is None:
+            lost["comparison without a margin"] += 1
             return []
-        shown = record.response
-    elif isinstance(record, Sampled):
-        shown = record.response
-    else:
-        return []
-    if shown.finish_reason == "length":
-        lost["a response cut by its token limit would be shown as a finished one"] += 1
-        return []
-    if not shown.text.strip():
-        lost["an empty response shows nothing"] += 1
-        return []
-    if not isinstance(record, Sampled):
-        judge, provenance = record.judge, record.provenance
-    origin = {name: value for name, value in (("author", shown.author), ("judge", judge)) if value}
-    answer = Message("assistant", shown.text)
-    return [
-        Demonstration(
-            (*context(record.prompt), answer), record.prompt.id, record.prompt.tags, {**provenance, **origin}
-        )
-    ]
-
-
-def _rankings(record: Record, pairs: PairChoice, lost: Counter[str]) -> list[Record]:
-    if not isinstance(record, Comparison):
-        return []
-    return [
-        Ranking(record.prompt, (record.chosen, record.rejected), (0, 1), record.judge, record.provenance)
-    ]
-
-
-def _sampled(record: Record, pairs: PairChoice, lost: Counter[str]) -> list[Record]:
-    if isinstance(record, Comparison):
-        return [Sampled(record.prompt, record.chosen), Sampled(record.prompt, record.rejected)]
-    if isinstance(record, Rating):
-        return [Sampled(record.prompt, record.response)]
-    if isinstance(record, Ranking):
-        return [Sampled(record.prompt, response) for response in record.responses]
-    if isinstance(record, Demonstration) and record.messages[-1].role == "assistant":
-        return [Sampled(prompt, Response(record.messages[-1].content)) for prompt in _prompt_of(record)]
-    return []
-
-
-_MAKERS: dict[str, Callable[[Record, PairChoice, Counter[str]], list[Record]]] = {
-    "comparison": _comparisons,
-    "rating": _ratings,
-    "demonstration": _demonstrations,
-    "ranking": _rankings,
-    "sampled": _sampled,
-}
+        if record.margin < choices.min_margin:
+            lost[f"pair with a margin below {choices.min_margin:g}"] += 1
+            return []
+    return [record]
 
 
 def convert_command(
@@ -202,6 +102,8 @@ def convert_command(
     *,
     to: str | None = None,
     pairs: PairChoice = "all",
+    min_margin: float | None = None,
+    by: Literal["helpful", "harmless"] = "helpful",
     layout: str = "tightrope",
     split: str = "train",
 ) -> dict[str, Any]:
@@ -211,7 +113,9 @@ def convert_command(
         source: what `read` takes.
         target: the file to write, by its ending.
         to: kind of record wanted; None keeps the kinds.
-        pairs: which pairs of a ranking.
+        pairs: which pairs of several responses to a prompt.
+        min_margin: smallest difference of two scores that makes a comparison.
+        by: which judgement of a safety comparison counts.
         layout: columns of the target: `tightrope`, `trl` or `messages`.
         split: of a data set.
 
@@ -220,16 +124,22 @@ def convert_command(
         WorkError: the target cannot be written.
     """
     check_target(Path(target))
+    if to is None and (pairs != "all" or min_margin is not None or by != "helpful"):
+        raise InputError(
+            "--pairs, --min-margin and --by say how records become others, and none was asked for",
+            remedy="Add --to comparison, for instance.",
+        )
     result = read(source, split=split)
     records: Sequence[Record] = result.records
     lost: Counter[str] = Counter()
     if to is not None:
-        records, lost = convert(records, to, pairs=pairs)
+        records, lost = convert(records, to, pairs=pairs, min_margin=min_margin, by=by)
     write_rows(Path(target), rows_in_layout(records, layout))
     return {
         "source": source,
         "target": target,
         "format": result.format,
+        "read": len(result.records),
         "written": len(records),
         "not_converted": dict(lost.most_common()),
         "fields_left_out": dict(not_carried(records, layout).most_common()),

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
+from tightrope.data.ahead import tokenised_ahead
 from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.chat import ChatFormat
 from tightrope.data.joint import joint_example
 from tightrope.data.steps import step_example
 from tightrope.errors import InputError
 from tightrope.records import (
-    KINDS,
     Comparison,
     Demonstration,
     Ranking,
@@ -24,6 +24,7 @@ from tightrope.records import (
     SafetyComparison,
     StepLabels,
     content_hash,
+    kind_of,
     prompt_id,
 )
 
@@ -33,7 +34,10 @@ class Encoding:
     """Examples and what became of the other rows.
 
     Attributes:
-        examples: ready to train on, in the order of their records.
+        examples: ready to train on, in the order of their records; empty when they went into a store.
+        count: how many there are.
+        tokens: of them all, prompts counted once.
+        learned: learnt tokens of them all.
         dropped: reason to number of rows.
         unended: responses that were cut when they were sampled: trained without an end of turn.
         desirable_above: what makes a rating given as a score desirable; None accepts thumbs only.
@@ -43,6 +47,9 @@ class Encoding:
     """
 
     examples: list[Example] = field(default_factory=list)
+    count: int = 0
+    tokens: int = 0
+    learned: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     unended: int = 0
     desirable_above: float | None = None
@@ -53,9 +60,9 @@ class Encoding:
     def account(self) -> dict[str, object]:
         """Returns the accounting as it is written into the run."""
         return {
-            "examples": len(self.examples),
-            "tokens": sum(e.tokens for e in self.examples),
-            "learned_tokens": sum(e.learned for e in self.examples),
+            "examples": self.count,
+            "tokens": self.tokens,
+            "learned_tokens": self.learned,
             "dropped": dict(self.dropped),
             "responses_without_end": self.unended,
             **({"contradicting_safety_labels": self.contradicting} if self.contradicting else {}),
@@ -65,7 +72,7 @@ class Encoding:
 
 
 def encode(
-    records: Sequence[Record],
+    records: Iterable[Record],
     chat: ChatFormat,
     *,
     kind: type[Any],
@@ -74,6 +81,7 @@ def encode(
     needed_by: str = "",
     desirable_above: float | None = None,
     progress: Callable[[int], None] | None = None,
+    into: Callable[[Example], None] | None = None,
 ) -> Encoding:
     """Encodes records of one kind; `ENCODERS` lists them.
 
@@ -81,7 +89,7 @@ def encode(
     away and teach the model not to stop.
 
     Args:
-        records: what to encode.
+        records: what to encode; read once.
         chat: template and tokenizer.
         kind: what the objective needs; other records are refused.
         max_tokens: longest bundle, prompt and all responses.
@@ -89,13 +97,16 @@ def encode(
         needed_by: the method, for the error.
         desirable_above: ratings given as scores: above this they are desirable, otherwise not.
         progress: called with 1 after each record.
+        into: takes each example, instead of the list of the result (`store.StoreWriter.add`).
 
     Raises:
         InputError: a record of another kind, scores without a threshold, all rows dropped, or ratings of one class.
     """
     encoder = _joint if joint else ENCODERS[kind]
     out = Encoding(desirable_above=desirable_above)
-    for i, record in enumerate(records):
+    keep = into or out.examples.append
+    thumbs: set[bool] = set()
+    for i, record in enumerate(tokenised_ahead(records, chat)):
         if kind is Comparison and isinstance(record, SafetyComparison):
             record = _helpfulness(record)
             out.helpfulness += 1
@@ -106,10 +117,14 @@ def encode(
             if example.tokens > max_tokens:
                 out.dropped[f"longer than {max_tokens} tokens"] += 1
             else:
-                out.examples.append(example)
+                keep(example)
+                thumbs |= {label > 0 for label in example.labels}
+                out.count += 1
+                out.tokens += example.tokens
+                out.learned += example.learned
         if progress:
             progress(1)
-    if not out.examples:
+    if not out.count:
         reasons = ", ".join(f"{n} {why}" for why, n in out.dropped.most_common()) or "the file has no rows"
         raise InputError(
             "no row is left to train on",
@@ -117,7 +132,7 @@ def encode(
             remedy="Raise max_tokens, or look at: tightrope data inspect.",
         )
     if kind is Rating:
-        _refuse_one_class(out)
+        _refuse_one_class(thumbs)
     if kind is SafetyComparison and len(out.labels) == 1:
         raise InputError(
             f"all responses are called {next(iter(out.labels))}",
@@ -126,13 +141,8 @@ def encode(
     return out
 
 
-def kind_name(kind: type[Any]) -> str:
-    """The name of a kind of record, as `tightrope data convert --to` takes it."""
-    return next(name for name, cls in KINDS.items() if cls is kind)
-
-
 def _wrong_kind(record: Record, kind: type[Any], where: str) -> InputError:
-    found, needed = kind_name(type(record)), kind_name(kind)
+    found, needed = kind_of(type(record)), kind_of(kind)
     return InputError(
         f"found a {found} where a {needed} is needed",
         where=where,
@@ -140,11 +150,10 @@ def _wrong_kind(record: Record, kind: type[Any], where: str) -> InputError:
     )
 
 
-def _refuse_one_class(out: Encoding) -> None:
+def _refuse_one_class(thumbs: set[bool]) -> None:
     """Ratings that all say the same push every response the same way, and the policy off the road."""
-    signs = {label > 0 for e in out.examples for label in e.labels}
-    if len(signs) == 1:
-        word = "desirable" if signs.pop() else "undesirable"
+    if len(thumbs) == 1:
+        word = "desirable" if True in thumbs else "undesirable"
         raise InputError(
             f"all {len(out.examples)} ratings are {word}",
             remedy="Give ratings of both classes, or set desirable_above between the scores; responses that are all "

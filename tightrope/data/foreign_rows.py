@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tightrope.data.own_rows import checked_demonstration, checked_margin, checked_ranking, finite
+from tightrope.data.columns import flag
+from tightrope.data.own_rows import Several, checked_demonstration, checked_margin, checked_ranking, finite
 from tightrope.data.turns import (
     Drop,
     answered,
@@ -25,20 +26,31 @@ from tightrope.errors import InputError
 from tightrope.records import Comparison, Demonstration, Message, Prompt, Ranking, Rating, Response
 
 Row = Mapping[str, Any]
+# How binarised data sets name the scores of the two sides, and their authors.
+SCORES = (
+    ("score_chosen", "score_rejected"),
+    ("chosen_score", "rejected_score"),
+    ("chosen-rating", "rejected-rating"),
+    ("chosen_rating", "rejected_rating"),
+    ("chosen_avg_rating", "rejected_avg_rating"),
+)
+AUTHORS = (("chosen_model", "rejected_model"), ("chosen-model", "rejected-model"))
+_AUTHOR_NAMES = tuple(name for pair in AUTHORS for name in pair)
 # What preference files say beside the answers; kept with the comparison.
-PROVENANCE = ("score_chosen", "score_rejected", "source", "on_policy")
-PAIR_EXTRAS = ("margin", "judge", "chosen_model", "rejected_model", *PROVENANCE)
+PROVENANCE = (*(name for pair in SCORES for name in pair), "source", "on_policy")
+PAIR_EXTRAS = ("margin", "judge", *_AUTHOR_NAMES, *PROVENANCE)
+MARGIN_OF_SCORES = "the margin is the difference of the two scores"
 
 
 def usable(name: str, value: Any) -> bool:
     """Whether an extra column holds what we take it for; other tools use some of these names otherwise."""
     if name in ("id", "prompt_id"):
         return isinstance(value, str | int) and not isinstance(value, bool)
-    if name == "tags":
+    if name == "tags" or (name == "source" and isinstance(value, list)):
         return isinstance(value, list) and all(isinstance(tag, str) for tag in value)
     if name == "reference":
         return isinstance(value, Mapping)
-    if name in ("judge", "chosen_model", "rejected_model"):
+    if name in ("judge", *_AUTHOR_NAMES):
         return isinstance(value, str)
     if name in PROVENANCE:
         return isinstance(value, str | int | float) and not (
@@ -66,20 +78,43 @@ def prompt_only(row: Row, where: str) -> Prompt:
     )
 
 
-def _comparison(prompt: Prompt, chosen: Response, rejected: Response, row: Row, where: str) -> Comparison:
+def _comparison(prompt: Prompt, chosen: Response, rejected: Response, row: Row, where: str) -> Several:
     if chosen.text == rejected.text:
         raise Drop("chosen equals rejected")
-    return Comparison(
+    authors = [
+        next((row[n] for n in names if n in row and usable(n, row[n])), "") for names in zip(*AUTHORS, strict=True)
+    ]
+    margin = checked_margin(row.get("margin"), where)
+    noted: tuple[str, ...] = ()
+    if margin is None and (margin := _margin_of_scores(row)) is not None:
+        noted = (MARGIN_OF_SCORES,)
+    record = Comparison(
         prompt,
-        replace(chosen, author=_extra(row, "chosen_model")),
-        replace(rejected, author=_extra(row, "rejected_model")),
-        margin=checked_margin(row.get("margin"), where),
+        replace(chosen, author=authors[0]),
+        replace(rejected, author=authors[1]),
+        margin=margin,
         judge=_extra(row, "judge"),
         provenance={name: row[name] for name in PROVENANCE if name in row and usable(name, row[name])},
     )
+    return Several((record,), noted=noted)
 
 
-def preference(row: Row, where: str) -> Comparison:
+def _margin_of_scores(row: Row) -> float | None:
+    """The chosen response's score minus the other's, where both are given as numbers.
+
+    Raises:
+        Drop: the rejected response has the higher score: one of the two is wrong.
+    """
+    for names in SCORES:
+        values = [row[name] for name in names if name in row and usable(name, row[name])]
+        if len(values) == 2 and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+            if values[0] < values[1]:
+                raise Drop("the rejected response has the higher score")
+            return float(values[0] - values[1])
+    return None
+
+
+def preference(row: Row, where: str) -> Several:
     """TRL: prompt, chosen, rejected as texts or messages; the answers may repeat the prompt's messages."""
     prompt = _prompt(row, where)
     chosen, rejected = (_whole(row[name], prompt, f"{where}, field {name!r}") for name in ("chosen", "rejected"))
@@ -103,14 +138,22 @@ def _whole(value: Any, prompt: Prompt, where: str) -> tuple[Message, ...] | None
     return turns
 
 
-def implicit(row: Row, where: str) -> Comparison:
+def instruction_pair(row: Row, where: str) -> Several:
+    """Instruction, chosen and rejected response as texts (binarised UltraFeedback)."""
+    prompt = prompt_of(row["instruction"], f"{where}, field 'instruction'")
+    names = ("chosen_response", "rejected_response")
+    first, second = (response_of(row[name], f"{where}, field {name!r}") for name in names)
+    return _comparison(prompt, first, second, row, where)
+
+
+def implicit(row: Row, where: str) -> Several:
     """TRL: two conversations that differ in their last turn only."""
     chosen = messages(row["chosen"], f"{where}, field 'chosen'")
     rejected = messages(row["rejected"], f"{where}, field 'rejected'")
     return _comparison(*answered(chosen, rejected), row, where)
 
 
-def implicit_text(row: Row, where: str) -> Comparison:
+def implicit_text(row: Row, where: str) -> Several:
     """TRL: two texts; the prompt is what both begin with, up to the last white space.
 
     TRL (`extract_prompt`) cuts at the first differing character, also inside a word; here no word is cut in two.
@@ -136,7 +179,7 @@ def implicit_text(row: Row, where: str) -> Comparison:
     return _comparison(prompt, response_of(chosen[cut:], where), response_of(rejected[cut:], where), row, where)
 
 
-def hh(row: Row, where: str) -> Comparison:
+def hh(row: Row, where: str) -> Several:
     """Anthropic HH: two transcripts that differ in their last answer only."""
     chosen, rejected = (hh_turns(row[name], f"{where}, field {name!r}") for name in ("chosen", "rejected"))
     prompt, first, second = answered(chosen, rejected)
@@ -147,15 +190,18 @@ def hh(row: Row, where: str) -> Comparison:
 
 def unpaired(row: Row, where: str) -> Rating:
     """TRL: prompt, completion and a thumb (KTO)."""
-    label = row["label"]
-    if isinstance(label, int | float) and label in (0, 1):
-        label = bool(label)
-    if not isinstance(label, bool):
-        raise InputError(
-            f"`label` is {label!r}, not true or false", where=where, remedy="Use true or false (or 1 or 0)."
-        )
+    return _thumb(row, "label", where)
+
+
+def outcome(row: Row, where: str) -> Rating:
+    """Prompt, completion, and whether its answer is `correct`."""
+    return _thumb(row, "correct", where)
+
+
+def _thumb(row: Row, name: str, where: str) -> Rating:
+    desirable = flag(row, name, where)
     prompt = _prompt(row, where)
-    return Rating(prompt, response_of(row["completion"], f"{where}, field 'completion'"), desirable=label)
+    return Rating(prompt, response_of(row["completion"], f"{where}, field 'completion'"), desirable=desirable)
 
 
 def ranking(row: Row, where: str) -> Ranking:

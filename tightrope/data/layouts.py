@@ -1,38 +1,23 @@
 """Column layouts: which one a file is in, and what of a row it has no place for.
 
-A layout is recognised by its columns alone. `recognise` names it, `Layout.record` turns one row into a record,
-`left_out` names what of a row the record has no place for.
+A layout is recognised by its columns alone. `recognise` names it, `Layout.record` turns one row into its record or
+records, `left_out` names what of a row they have no place for. The table is in `layout_table`.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from tightrope.data.foreign_rows import (
-    PAIR_EXTRAS,
-    demonstration,
-    hh,
-    implicit,
-    implicit_text,
-    preference,
-    prompt_completion,
-    prompt_only,
-    ranking,
-    unpaired,
-    usable,
-)
-from tightrope.data.own_rows import own
+from tightrope.data.foreign_rows import usable
+from tightrope.data.own_rows import Several
 from tightrope.data.turns import MESSAGE_FIELDS
 from tightrope.errors import InputError
 from tightrope.records import Record
 
 Row = Mapping[str, Any]
-# A row with one of these and no layout of its own must not pass for a bare prompt.
-_ANSWERS = ("chosen", "rejected", "completion", "completions", "response", "responses", "output", "label")
-
 
 
 @dataclass(frozen=True)
@@ -43,36 +28,41 @@ class Layout:
         name: as `tightrope data inspect` shows it.
         columns: what every row has.
         fits: further conditions on a row with these columns.
-        record: makes the record of a row; raises InputError or `Drop`.
+        record: makes the record of a row, or several; raises InputError or `Drop`.
         extras: columns that are used when they are there.
+        parts: of columns that hold lists of objects, the fields that are used; messages where it is not said.
         repair: how rows of this layout are changed on the way in; empty when they are not.
     """
 
     name: str
     columns: tuple[str, ...]
     fits: Callable[[Row], bool]
-    record: Callable[[Row, str], Record]
+    record: Callable[[Row, str], Record | Several]
     extras: tuple[str, ...] = ()
+    parts: Mapping[str, frozenset[str]] = field(default_factory=dict)
     repair: str = ""
 
 
-def recognise(row: Row, where: str) -> Layout:
+def recognise(row: Row, where: str, layouts: Sequence[Layout]) -> Layout:
     """Returns the layout of a file from its first row.
 
     Raises:
-        InputError: no known layout; names the columns found and the nearest known layout.
+        InputError: no known layout; names the columns found, the nearest known layout, and what it lacks of it.
     """
-    for layout in LAYOUTS:
+    for layout in layouts:
         if set(layout.columns) <= set(row) and layout.fits(row):
             return layout
     found = sorted(map(str, row))
-    nearest = max(LAYOUTS, key=lambda layout: _likeness(layout, found))
+    nearest = max(layouts, key=lambda layout: _likeness(layout, found))
     like = _described(nearest) if _likeness(nearest, found) else ""
-    others = ", ".join(_described(layout) for layout in LAYOUTS if not like or layout is not nearest)
+    lacking = [column for column in nearest.columns if column not in row]
+    why = f"missing here: {', '.join(lacking)}" if lacking else "its columns are here, but hold something else"
+    others = ", ".join(layout.name for layout in layouts if not like or layout is not nearest)
+    known = f"The nearest known layout is {like} ({why}); others: {others}." if like else f"Known layouts: {others}."
     raise InputError(
         f"unknown columns: {', '.join(found) or 'none'}",
         where=where,
-        remedy=f"The nearest known layout is {like}; others: {others}." if like else f"Known layouts: {others}.",
+        remedy=known,
     )
 
 
@@ -90,72 +80,20 @@ def left_out(layout: Layout, row: Row) -> list[str]:
     names = [f"column {name!r}" for name in row if name not in known or not usable(name, row[name])]
     for column in sorted(known & set(row)):
         if isinstance(row[column], list):
-            fields = {str(f) for m in row[column] if isinstance(m, Mapping) for f in set(m) - MESSAGE_FIELDS}
-            names += [f"message field {field!r}" for field in sorted(fields)]
+            used = layout.parts.get(column, MESSAGE_FIELDS)
+            fields = {str(f) for m in row[column] if isinstance(m, Mapping) for f in set(m) - used}
+            what = f"field of `{column}`" if column in layout.parts else "message field"
+            names += [f"{what} {name!r}" for name in sorted(fields)]
     return names
 
 
-def _texts(row: Row) -> bool:
-    return isinstance(row["chosen"], str) and isinstance(row["rejected"], str)
-
-
-def _hh_texts(row: Row) -> bool:
-    return _texts(row) and any(row[name].lstrip().startswith("Human:") for name in ("chosen", "rejected"))
-
-
 def _likeness(layout: Layout, found: Sequence[str]) -> float:
-    # Close spellings count half: "chosn" is nearer to a preference than "prompt" alone is.
-    near = [
-        1.0 if name in found else 0.5 * bool(difflib.get_close_matches(name, found, 1))
-        for name in layout.columns
-    ]
-    return sum(near) / len(layout.columns) + 0.1 * sum(near)
-
-
-_ID = ("prompt_id",)
-
-LAYOUTS: tuple[Layout, ...] = (
-    Layout("tightrope", ("kind",), lambda row: isinstance(row["kind"], str), own),
-    Layout(
-        "hh", ("chosen", "rejected"), lambda row: "prompt" not in row and _hh_texts(row), hh, PAIR_EXTRAS
-    ),
-    Layout(
-        "preference",
-        ("prompt", "chosen", "rejected"),
-        lambda row: True,
-        preference,
-        (*_ID, *PAIR_EXTRAS),
-    ),
-    Layout(
-        "preference (implicit prompt)",
-        ("chosen", "rejected"),
-        lambda row: isinstance(row["chosen"], list),
-        implicit,
-        PAIR_EXTRAS,
-    ),
-    Layout(
-        "preference (implicit prompt in the text)",
-        ("chosen", "rejected"),
-        _texts,
-        implicit_text,
-        PAIR_EXTRAS,
-        repair="the prompt was cut from what chosen and rejected begin with",
-    ),
-    Layout("unpaired", ("prompt", "completion", "label"), lambda row: True, unpaired, _ID),
-    Layout(
-        "ranking",
-        ("prompt", "completions"),
-        lambda row: "rank" in row or "scores" in row,
-        ranking,
-        (*_ID, "rank", "scores"),
-    ),
-    Layout("messages", ("messages",), lambda row: not set(_ANSWERS) & set(row), demonstration),
-    Layout("prompt-completion", ("prompt", "completion"), lambda row: True, prompt_completion, _ID),
-    Layout(
-        "prompt-only",
-        ("prompt",),
-        lambda row: not set(_ANSWERS) & set(row),
-        prompt_only,
-        (*_ID, "id", "tags", "reference"),
-    ),
-)
+    """Share of the columns of both that agree; close spellings count half: "chosn" is nearly "chosen"."""
+    exact = [name for name in layout.columns if name in found]
+    others, near = [name for name in found if name not in exact], 0
+    for name in layout.columns:
+        close = difflib.get_close_matches(name, others, 1) if name not in exact else []
+        if close:
+            others.remove(close[0])
+            near += 1
+    return 2 * (len(exact) + near / 2) / (len(layout.columns) + len(found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tightrope.data.turns import Drop, check_order, check_text
@@ -17,9 +17,24 @@ from tightrope.records import (
     Rating,
     Record,
     Response,
+    SafetyComparison,
     Sampled,
+    StepLabels,
     from_json,
 )
+
+REPEATED = "the same reply twice in a ranking: kept once"
+CONTRADICTED = "the same reply twice in a ranking, at different ranks: left out"
+SAFER_IS_UNSAFE = "the safer response is labelled unsafe and the other one safe"
+
+
+@dataclass(frozen=True)
+class Several:
+    """What a row gives: its records, and what was changed about it or is worth knowing."""
+
+    records: tuple[Record, ...]
+    repaired: tuple[str, ...] = ()
+    noted: tuple[str, ...] = ()
 
 
 def own(row: Mapping[str, Any], where: str) -> Record:
@@ -56,6 +71,10 @@ def own(row: Mapping[str, Any], where: str) -> Record:
             )
         _own_responses(*record.responses)
         return checked_ranking(record)
+    elif isinstance(record, SafetyComparison):
+        return checked_safety(record, where)
+    elif isinstance(record, StepLabels):
+        return checked_steps(record, where)
     elif isinstance(record, Sampled):
         # An empty answer is kept: a model that fell silent is what a judge has to see.
         check_text(record.response.text)
@@ -104,3 +123,73 @@ def checked_demonstration(demonstration: Demonstration) -> Demonstration:
     if not any(turn.role == "assistant" and turn.train is not False for turn in demonstration.messages):
         raise Drop("no assistant turn to learn")
     return demonstration
+
+
+def checked_safety(record: SafetyComparison, where: str) -> SafetyComparison:
+    """Returns the dual judgement if it has two responses, two flags, and says which of the two.
+
+    Raises:
+        InputError: another number of responses or flags, or an index other than 0 and 1.
+        Drop: a response is empty, or both are the same.
+    """
+    if len(record.responses) != 2 or len(record.safe) != 2 or not {record.better, record.safer} <= {0, 1}:
+        raise InputError(
+            "a safety comparison needs two responses, two safe flags, and 0 or 1 for `better` and `safer`",
+            where=where,
+            remedy=f"There are {len(record.responses)} responses and {len(record.safe)} flags.",
+        )
+    _own_responses(*record.responses)
+    if record.responses[0].text == record.responses[1].text:
+        raise Drop("both responses are the same")
+    return record
+
+
+def checked_steps(record: StepLabels, where: str) -> StepLabels:
+    """Returns the labelled steps if they can be learnt from.
+
+    Raises:
+        InputError: more labels than steps, or a label other than 1, 0 and -1.
+        Drop: no label, or a step without text.
+    """
+    if len(record.labels) > len(record.steps) or not set(record.labels) <= {-1, 0, 1}:
+        raise InputError(
+            f"{len(record.labels)} labels for {len(record.steps)} steps, of the values {sorted(set(record.labels))}",
+            where=where,
+            remedy="A step has one label at most: 1 good, 0 neutral, -1 bad.",
+        )
+    if not record.labels:
+        raise Drop("no labelled step")
+    for step in record.steps:
+        if not step.strip():
+            raise Drop("a step without text")
+        check_text(step)
+    return record
+
+
+def settled(record: Record) -> Several:
+    """Returns the record as it is used, with what was changed or is odd about it.
+
+    A reply that stands in a ranking twice is one reply. Copies at one rank are merged; copies at different ranks say
+    nothing about it, so it is left out. Safety labels that contradict the order stay as they were given.
+
+    Raises:
+        Drop: nothing is left to order.
+    """
+    if isinstance(record, SafetyComparison):
+        odd = record.safe[1 - record.safer] and not record.safe[record.safer]
+        return Several((record,), noted=(SAFER_IS_UNSAFE,) if odd else ())
+    if not isinstance(record, Ranking) or len({r.text for r in record.responses}) == len(record.responses):
+        return Several((record,))
+    ranks: dict[str, set[int]] = {}
+    for response, rank in zip(record.responses, record.ranks, strict=True):
+        ranks.setdefault(response.text, set()).add(rank)
+    first = {response.text: i for i, response in reversed(list(enumerate(record.responses)))}
+    kept = sorted(i for text, i in first.items() if len(ranks[text]) == 1)
+    order = sorted({record.ranks[i] for i in kept})
+    merged = replace(
+        record,
+        responses=tuple(record.responses[i] for i in kept),
+        ranks=tuple(order.index(record.ranks[i]) for i in kept),
+    )
+    contradicted = any(len(found) > 1 for found in ranks.values())
+    return Several((checked_ranking(merged),), (CONTRADICTED if contradicted else REPEATED,))

@@ -7,16 +7,19 @@ dropped and counted; a file most of whose rows are dropped is refused.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tightrope.data.account import Account
+from tightrope.data.layout_table import LAYOUTS
 from tightrope.data.layouts import Layout, left_out, recognise
+from tightrope.data.own_rows import Several, settled
 from tightrope.data.rows import rows
 from tightrope.data.turns import Drop
 from tightrope.errors import InputError
-from tightrope.records import Record
+from tightrope.records import Record, kind_of
 
 MAX_DROPPED_SHARE = 0.5
 
@@ -37,25 +40,43 @@ def read(
     kind: type[Any] | None = None,
     max_dropped: float = MAX_DROPPED_SHARE,
 ) -> ReadResult:
-    """Reads records.
+    """Reads records; see `stream`, whose arguments and errors these are.
+
+    Returns:
+        All of them, the layout they were in, and what became of every row.
+    """
+    account = Account()
+    records = tuple(stream(source, account, split=split, kind=kind, max_dropped=max_dropped))
+    return ReadResult(records, account.layout, account)
+
+
+def stream(
+    source: str | Path,
+    account: Account,
+    *,
+    split: str = "train",
+    kind: type[Any] | None = None,
+    max_dropped: float = MAX_DROPPED_SHARE,
+) -> Iterator[Record]:
+    """Yields records as they are read, and keeps account of them.
 
     Args:
         source: a .jsonl, .json, .csv, .tsv or .parquet file (the text ones also with .gz), a folder of `datasets`,
-            or a hub id (`owner/name`, or `owner/name#config`).
+            a hub id (`owner/name`, or `owner/name#config`), or built-in data (`demo:comparisons`).
+        account: filled row by row; whole behind the last record.
         split: of a data set; files have none.
         kind: refuse records of another kind.
-        max_dropped: largest accepted share of dropped rows, 0 to 1.
+        max_dropped: largest accepted share of dropped rows, 0 to 1; known, and refused, behind the last record.
 
     Raises:
         InputError: missing, empty, unreadable, oversized, broken, of unknown layout, or mostly unusable.
     """
-    account = Account()
-    records: list[Record] = []
     layout: Layout | None = None
     for where, row in rows(source, split=split):
         account.rows_read += 1
         if layout is None:
-            layout = recognise(row, where)
+            layout = recognise(row, where, LAYOUTS)
+            account.layout = layout.name
         missing = [column for column in layout.columns if column not in row]
         if missing:
             raise InputError(
@@ -63,21 +84,29 @@ def read(
             )
         account.left_out.update(left_out(layout, row))
         try:
-            record = layout.record(row, where)
+            made = layout.record(row, where)
+            given = made if isinstance(made, Several) else Several((made,))
+            parts = [settled(record) for record in given.records]
         except Drop as drop:
             account.dropped[str(drop)].append(where)
             continue
+        account.kept += 1
+        for part in (given, *parts):
+            for why in part.repaired:
+                account.repaired[why].append(where)
+            for what in part.noted:
+                account.noted[what].append(where)
         if layout.repair:
             account.repaired[layout.repair].append(where)
-        if kind is not None and not isinstance(record, kind):
-            raise InputError(
-                f"found a {type(record).__name__.lower()} where a {kind.__name__.lower()} is needed",
-                where=where,
-                remedy=f"Convert it: tightrope data convert {source} OUT --to {kind.__name__.lower()}.",
-            )
-        records.append(record)
+        for record in (record for part in parts for record in part.records):
+            if kind is not None and not isinstance(record, kind):
+                raise InputError(
+                    f"found a {kind_of(record)} where a {kind_of(kind)} is needed",
+                    where=where,
+                    remedy=f"Convert it: tightrope data convert {source} OUT --to {kind_of(kind)}.",
+                )
+            account.records += 1
+            yield record
     if layout is None:
         raise InputError("the file has no rows", where=str(source), remedy="Give a file with at least one row.")
-    account.kept = len(records)
     account.refuse_if_mostly_dropped(str(source), max_dropped)
-    return ReadResult(tuple(records), layout.name, account)

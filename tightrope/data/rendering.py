@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
 from tightrope.data.batch import Example
+from tightrope.records import StepLabels
 
 NO_END = "⟨no end of turn⟩"
 # Text of a data set is hostile: an escape sequence must be seen, not obeyed by the terminal.
@@ -20,11 +21,22 @@ def visible(text: str) -> str:
     return text.translate(_VISIBLE)
 
 
-def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> Text:
+def render(
+    example: Example,
+    tokenizer: PreTrainedTokenizerBase,
+    titles: Sequence[str] = (),
+    marks: Mapping[int, tuple[str, str]] | None = None,
+) -> Text:
     """Returns a bundle as coloured text.
 
     Learnt tokens are green, the rest dim; special tokens (BOS, EOS, turn marks) are reversed, line breaks shown as
     ⏎. A response whose last learnt token ends no turn is marked: a model trained on it does not learn to stop there.
+
+    Args:
+        example: the bundle.
+        tokenizer: of the model that would be trained.
+        titles: what to write before each response; by default chosen and rejected, or their numbers.
+        marks: (words, style) to write behind a token of the first response, by its index.
     """
     text = Text()
     text.append(f"example {visible(example.key)}  ", style="bold")
@@ -34,15 +46,43 @@ def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> Text:
     _tokens(text, example.prompt_ids, (False,) * len(example.prompt_ids), tokenizer, special)
     labels = {c: "chosen" for c, _ in example.pairs} | {r: "rejected" for _, r in example.pairs}
     for k, response in enumerate(example.responses):
-        if len(example.responses) > 1:
+        if titles:
+            text.append(f"\n  {titles[k]}: ", style="bold")
+        elif len(example.responses) > 1:
             text.append(f"\n  {labels.get(k, f'response {k + 1}')}: ", style="bold")
         learn = response.learn or (True,) * len(response.ids)
-        _tokens(text, response.ids, learn, tokenizer, special)
+        start = 0
+        for index, (words, style) in sorted((marks or {}).items()) if k == 0 else ():
+            _tokens(text, response.ids[start : index + 1], learn[start : index + 1], tokenizer, special)
+            text.append(words, style=style)
+            start = index + 1
+        _tokens(text, response.ids[start:], learn[start:], tokenizer, special)
         learnt = [token for token, is_learnt in zip(response.ids, learn, strict=True) if is_learnt]
         if learnt[-1] not in special:
             text.append(NO_END, style="bold yellow")
     text.append("\n")
     return text
+
+
+STEP_STYLES = {1: ("⟨good⟩", "bold green"), 0: ("⟨neutral⟩", "bold yellow"), -1: ("⟨bad⟩", "bold red")}
+
+
+def step_marks(
+    record: StepLabels, example: Example, tokenizer: PreTrainedTokenizerBase
+) -> dict[int, tuple[str, str]]:
+    """Returns the mark of every step by the index of its last token, the one that completes its last letter."""
+    ids = example.responses[0].ids
+    marks: dict[int, tuple[str, str]] = {}
+    through, index = "", -1
+    labels = [STEP_STYLES[label] for label in record.labels]
+    labels += [("⟨no label⟩", "dim")] * (len(record.steps) - len(labels))
+    for step, mark in zip(record.steps, labels, strict=True):
+        through += step
+        wanted = through.strip()
+        while index + 1 < len(ids) and not str(tokenizer.decode(list(ids[: index + 1]))).lstrip().startswith(wanted):
+            index += 1
+        marks[index] = mark
+    return marks
 
 
 def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:

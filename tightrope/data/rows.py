@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
+from tightrope.data.built_in import built_in
 from tightrope.data.cells import cell
 from tightrope.data.sets import dataset_rows
 from tightrope.errors import InputError
@@ -28,6 +29,8 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 def rows(source: str | Path, *, split: str = "train") -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields (place, row) of a file, a folder of `datasets` or a hub id (`owner/name`, or `owner/name#config`).
 
+    Built-in data is a file, too: `demo:comparisons`.
+
     Args:
         source: where the rows are.
         split: of a data set; files have none.
@@ -35,7 +38,7 @@ def rows(source: str | Path, *, split: str = "train") -> Iterator[tuple[str, dic
     Raises:
         InputError: missing, empty, unreadable, larger than a limit, or broken (not UTF-8, invalid JSON or CSV).
     """
-    path = Path(source).expanduser()
+    path = built_in(source) or Path(source).expanduser()
     try:
         is_folder, size = path.is_dir(), path.stat().st_size if path.is_file() else None
     except OSError as error:
@@ -165,7 +168,11 @@ def _json(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _parsed(text: str, where: str, *, lines: bool = False) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
+    except _Twice as error:
+        raise InputError(
+            f"an object names {str(error)!r} twice", where=where, remedy="Remove the one that is not meant."
+        ) from error
     except (ValueError, RecursionError) as error:
         line = f":{getattr(error, 'lineno', 1)}" if lines else ""
         extra = " (one object a line? then name it .jsonl)" if lines and "Extra data" in str(error) else ""
@@ -174,6 +181,18 @@ def _parsed(text: str, where: str, *, lines: bool = False) -> Any:
             where=f"{where}{line}",
             remedy="Mend or remove this line.",
         ) from error
+
+
+class _Twice(Exception):
+    """A JSON object names a key twice; which of the values is meant nobody can know."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(next(name for name in names if names.count(name) > 1))
+    return found
 
 
 def _object(row: Any, where: str) -> dict[str, Any]:

@@ -159,13 +159,29 @@ def hh_turns(text: Any, where: str) -> tuple[Message, ...]:
             where=where,
             remedy=r'Write "\n\nHuman: ...\n\nAssistant: ...".',
         )
-    parts = _HH_TURN.split("\n\n" + text.lstrip())
-    if parts[0].strip():
-        raise Drop("the transcript begins before its first turn")
-    turns = [
-        Message("user" if who == "Human" else "assistant", said.strip())
-        for who, said in zip(parts[1::2], parts[2::2], strict=True)
-    ]
+    turns = _hh_split(text)
     if len(turns) < 2 or turns[-1].role != "assistant":
         raise Drop("the transcript does not end with the assistant's turn")
     return tuple(turns)
+
+
+def hh_prompt(text: str) -> tuple[Message, ...]:
+    """Splits a transcript that ends with an open assistant turn, and returns the turns before it.
+
+    Raises:
+        Drop: words before the first mark, or an end that is not an open assistant turn.
+    """
+    turns = _hh_split(text)
+    if len(turns) < 2 or turns[-1].role != "assistant" or turns[-1].content:
+        raise Drop("the transcript does not end with an open assistant turn")
+    return tuple(turns[:-1])
+
+
+def _hh_split(text: str) -> list[Message]:
+    parts = _HH_TURN.split("\n\n" + text.lstrip())
+    if parts[0].strip():
+        raise Drop("the transcript begins before its first turn")
+    return [
+        Message("user" if who == "Human" else "assistant", said.strip())
+        for who, said in zip(parts[1::2], parts[2::2], strict=True)
+    ]

@@ -22,6 +22,7 @@ from tightrope.records import (
     Record,
     SafetyComparison,
     StepLabels,
+    kind_of,
     to_json,
 )
 
@@ -43,6 +44,8 @@ _CARRIED = frozenset(
         "ranks",
         "desirable",
         "margin",
+        "steps",
+        "labels",
     }
 )
 
@@ -62,7 +65,7 @@ def rows_in_layout(records: Sequence[Record], layout: str) -> list[dict[str, Any
         raise InputError(f"no layout is called {layout!r}", remedy=f"Use one of: {', '.join(LAYOUT_NAMES)}.")
     if layout == "tightrope":
         return [to_json(record) for record in records]
-    kinds = sorted({type(record).__name__.lower() for record in records})
+    kinds = sorted({kind_of(record) for record in records})
     if len(kinds) > 1:
         raise InputError(
             f"{' and '.join(kinds)} records have different columns in layout {layout}",
@@ -124,9 +127,21 @@ def _trl(record: Record) -> dict[str, Any]:
     if isinstance(record, Ranking):
         completions = [_answer(response.text) for response in record.responses]
         return {"prompt": prompt, "completions": completions, "rank": list(record.ranks)}
-    if isinstance(record, SafetyComparison | StepLabels):
+    if isinstance(record, StepLabels):
+        if 0 in record.labels or len(record.labels) < len(record.steps):
+            raise InputError(
+                "TRL's `labels` are true or false, one a step: there is no neutral and no missing one",
+                remedy="Write it with --layout tightrope.",
+            )
+        return {
+            "prompt": prompt,
+            "completions": list(record.steps),
+            "labels": [label == 1 for label in record.labels],
+        }
+    if isinstance(record, SafetyComparison):
         raise InputError(
-            f"the trl layout has no columns for a {type(record).__name__}", remedy="Write it with --layout tightrope."
+            "the trl layout has no columns for a safety_comparison",
+            remedy="Write it with --layout tightrope, or make it a pair: --to comparison --by harmless.",
         )
     return {"prompt": prompt, "completion": _answer(record.response.text)}
 
@@ -141,7 +156,7 @@ def _conversations(record: Record) -> dict[str, Any]:
             "rejected": prompt + _answer(record.rejected.text),
         } | _margin(record)
     raise InputError(
-        f"a {type(record).__name__.lower()} is no conversation",
+        f"a {kind_of(record)} is no conversation",
         remedy="Make it one with --to demonstration, or write --layout trl.",
     )
 

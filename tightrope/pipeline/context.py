@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from tightrope.data.built_in import built_in
 from tightrope.data.readers import read
 from tightrope.errors import InputError
 from tightrope.files import file_hash
@@ -83,7 +83,7 @@ class Run:
         """Fingerprint of the records a data spec names."""
         if spec.path.startswith("@"):
             return self.stages[spec.path[1:].split("/")[0]].fingerprint
-        path = _built_in(spec.path) or Path(spec.path)
+        path = built_in(spec.path) or Path(spec.path)
         if path.is_file():
             return file_hash(path)
         if path.is_dir():
@@ -96,8 +96,6 @@ class Run:
         if spec.path.startswith("@"):
             name, _, file = spec.path[1:].partition("/")
             path = self.stages[name].data / (file or f"{kind}s.jsonl")
-        else:
-            path = _built_in(spec.path) or spec.path
         result = read(path, split=spec.split)
         records = list(result.records)
         account = dict(result.account.as_dict())
@@ -136,21 +134,6 @@ class Run:
                 bar.update(task, completed=done, note=note)
 
             yield update
-
-
-def _built_in(path: str) -> Path | None:
-    """The file behind `demo:train` or `demo:test`."""
-    if not path.startswith("demo:"):
-        return None
-    folder = Path(str(resources.files("tightrope"))) / "demo" / "prompts"
-    file = folder / f"{path[5:]}.jsonl"
-    if not file.is_file():
-        raise InputError(
-            f"no built-in prompts called {path[5:]!r}",
-            where=path,
-            remedy=f"There are: {', '.join('demo:' + p.stem for p in sorted(folder.glob('*.jsonl')))}.",
-        )
-    return file
 
 
 def _tags(record: Record) -> Sequence[str]:

@@ -7,7 +7,7 @@ and the saved model is read back before the stage counts as done.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tightrope.data.audit import render
 from tightrope.data.batch import Example
 from tightrope.data.convert import convert
-from tightrope.data.encode import RECORDS, encode, kind_name
+from tightrope.data.encode import RECORDS
 from tightrope.data.mismatch import with_mismatched
 from tightrope.files import write_jsonl
 from tightrope.models.heads import ScalarHead
@@ -30,9 +30,10 @@ from tightrope.pipeline.context import Run
 from tightrope.pipeline.folders import StageFolder
 from tightrope.pipeline.holdout import measure_held_out, split_prompts
 from tightrope.pipeline.rewarding import reward_function
+from tightrope.pipeline.tokens import tokenised
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import TrainStage
-from tightrope.records import Prompt, Record, Sampled, to_json
+from tightrope.records import Prompt, Record, Sampled, kind_of, to_json
 from tightrope.rollouts.local import sample
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 from tightrope.training.learner import Learner
@@ -161,7 +162,7 @@ def _stage_data(
     """The stage's records as examples with everything the objective's card asks for."""
     card = objective.card
     kind = RECORDS[card.data]
-    records, account = _records(run, stage, kind_name(kind), seed)
+    records, account = _records(run, stage, kind_of(kind), seed)
     held_out: list[Record] = []
     if card.head == "reward":
         records, held_out = split_prompts(records, stage.holdout, seed)

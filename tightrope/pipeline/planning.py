@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from tightrope.data.encode import RECORDS, kind_name
+from tightrope.data.encode import RECORDS
 from tightrope.models import loading
 from tightrope.pipeline.context import Run
 from tightrope.recipes.presets import resolve
@@ -126,7 +126,7 @@ def _training(
         examples = r.iterations * r.prompts_per_iteration
         batch_tokens = tokens // steps
     else:
-        examples, each = _rows(run, stage, kind_name(RECORDS[objective.card.data]), made)
+        examples, each = _rows(run, stage, kind_of(RECORDS[objective.card.data]), made)
         steps = -(-examples // stage.batch_size) * stage.epochs
         steps = min(steps, stage.max_steps or steps)
         tokens = int(each * min(examples * stage.epochs, steps * stage.batch_size))

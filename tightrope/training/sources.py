@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ class DiskSource:
     """Examples that exist before training starts.
 
     Args:
-        examples: all of them.
+        examples: all of them, in memory or on disk (`data.store`).
         batch_size: examples (bundles) per optimiser step; the last step of an epoch may have fewer.
         epochs: passes over the examples.
         seed: decides the order; every epoch has its own.
@@ -72,7 +72,7 @@ class DiskSource:
             raise InputError(
                 "no example is left to train on", remedy="See the data accounting for why rows were dropped."
             )
-        self._examples, self._batch, self._seed = list(examples), batch_size, seed
+        self._examples, self._batch, self._seed = examples, batch_size, seed
         self._per_epoch = -(-len(examples) // batch_size)
         self.steps = (
             self._per_epoch * epochs if max_steps is None else min(max_steps, self._per_epoch * epochs)
@@ -83,7 +83,7 @@ class DiskSource:
         epoch, place = divmod(step, self._per_epoch)
         order = np.random.default_rng([self._seed, epoch]).permutation(len(self._examples))
         chosen = order[place * self._batch : (place + 1) * self._batch]
-        return [self._examples[i] for i in chosen]
+        return [self._examples[i] for i in chosen.tolist()]
 
     def metrics(self) -> dict[str, float]:
         """Nothing changes between steps."""
@@ -110,13 +110,46 @@ def weights_fingerprint(policy: Policy) -> str:
     return digest.hexdigest()[:16]
 
 
+class WithColumn(Sequence[Example]):
+    """Examples with one more per-token column, joined when an example is asked for.
+
+    Args:
+        examples: in memory or on disk.
+        name: of the column.
+        flat: its values for all of them, one behind the other, [learned]; may be memory-mapped.
+        lengths: learnt tokens of each example.
+    """
+
+    def __init__(
+        self, examples: Sequence[Example], name: str, flat: NDArray[np.float32], lengths: Sequence[int]
+    ) -> None:
+        self._examples, self._name, self._flat = examples, name, flat
+        self._bounds = np.cumsum([0, *lengths])
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        example = self._examples[index]
+        at = range(len(self))[index]
+        return example.with_columns(**{self._name: self._flat[self._bounds[at] : self._bounds[at + 1]]})
+
+
 def with_reference(
     examples: Sequence[Example],
     score: Callable[[Sequence[Example]], list[NDArray[np.float32]]],
     *,
     fingerprint: str,
     cache: Path,
-) -> list[Example]:
+) -> WithColumn:
     """Adds the column `reference_logprobs`, computed once and kept on disk.
 
     Args:
@@ -128,20 +161,16 @@ def with_reference(
     Raises:
         WorkError: the reference gives a log-prob that is not finite.
     """
-    keys = [content_hash(e.prompt_ids, [(r.ids, r.learn) for r in e.responses]) for e in examples]
-    path = cache / f"reference-{content_hash(fingerprint, keys)}.npz"
-    lengths = [e.learned for e in examples]
-    flat: NDArray[np.float32] | None = None
-    if path.is_file():
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                flat = stored["logprobs"] if stored["keys"].tolist() == keys else None
-        except (OSError, ValueError, KeyError):
-            flat = None  # a damaged cache is computed again
-    if flat is None or len(flat) != sum(lengths):
+    keys, lengths = [], []
+    for e in examples:
+        keys.append(content_hash(e.prompt_ids, [(r.ids, r.learn) for r in e.responses]))
+        lengths.append(e.learned)
+    path = cache / f"reference-{content_hash(fingerprint, keys)}.npy"
+    flat = _cached(path)
+    if flat is None or flat.shape != (sum(lengths),):
         columns = score(examples)
-        flat = np.concatenate(columns).astype(np.float32)
-        if not np.isfinite(flat).all():
+        made = np.concatenate(columns).astype(np.float32)
+        if not np.isfinite(made).all():
             bad = next(i for i, c in enumerate(columns) if not np.isfinite(c).all())
             raise WorkError(
                 "the reference gives a log-probability that is not finite",
@@ -151,10 +180,17 @@ def with_reference(
         cache.mkdir(parents=True, exist_ok=True)
         staging = cache / f".{path.name}.tmp-{id(examples)}"
         with staging.open("wb") as file:
-            np.savez(file, logprobs=flat, keys=np.array(keys))
+            np.save(file, made)
         staging.replace(path)
-    bounds = np.cumsum([0, *lengths])
-    return [
-        e.with_columns(reference_logprobs=flat[a:b])
-        for e, a, b in zip(examples, bounds[:-1], bounds[1:], strict=True)
-    ]
+        flat = _cached(path)
+        assert flat is not None
+    return WithColumn(examples, "reference_logprobs", flat, lengths)
+
+
+def _cached(path: Path) -> NDArray[np.float32] | None:
+    """The log-probs of a file, memory-mapped; None where there are none, or the file is damaged."""
+    try:
+        flat: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return flat if flat.dtype == np.float32 else None

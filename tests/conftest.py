@@ -1,0 +1,9 @@
+"""Settings of the whole suite."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+# How long a test takes on a busy machine says nothing about what it tests.
+settings.register_profile("tightrope", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tightrope")

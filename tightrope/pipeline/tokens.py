@@ -1,0 +1,53 @@
+"""The token cache of a run: records are tokenised once, and trained from disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tightrope
+from tightrope.data.batch import Example
+from tightrope.data.chat import ChatFormat
+from tightrope.data.encode import encode
+from tightrope.data.store import ExampleStore, StoreWriter
+from tightrope.errors import WorkError
+from tightrope.records import Record, content_hash, kind_of, to_json
+
+
+def tokenised(
+    records: Sequence[Record], chat: ChatFormat, *, cache: Path, **options: Any
+) -> tuple[Sequence[Example], dict[str, Any]]:
+    """Returns the examples of some records, memory-mapped, and what became of every record.
+
+    They are named by the hash of everything that decides them: the records, the template, the vocabulary, the
+    options. A run that goes on, or another stage on the same data, finds them there.
+
+    Args:
+        records: what to encode.
+        chat: template and tokenizer.
+        cache: folder of the caches.
+        **options: of `encode`.
+
+    Raises:
+        InputError: as `encode`.
+        WorkError: the cache cannot be written.
+    """
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(json.dumps(to_json(record), ensure_ascii=True, sort_keys=True).encode() + b"\n")
+    told = {name: kind_of(value) if isinstance(value, type) else value for name, value in options.items()}
+    vocabulary = content_hash(chat.tokenizer.get_vocab())
+    key = content_hash(tightrope.__version__, digest.hexdigest(), chat.fingerprint, vocabulary, told)
+    folder = cache / f"tokens-{key}"
+    if folder.is_dir():
+        try:
+            store = ExampleStore(folder)
+            return store, dict(store.account["encoding"])
+        except WorkError:
+            pass  # damaged: written again
+    with StoreWriter(folder) as writer:
+        account = encode(records, chat, into=writer.add, **options).account()
+        return writer.finish({"encoding": account}), account
