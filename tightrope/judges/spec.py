@@ -11,7 +11,7 @@ from tightrope.files import file_hash
 from tightrope.judges.llm import LlmJudge
 from tightrope.judges.local import LocalLlmJudge
 from tightrope.judges.question import VERDICT_TOKENS
-from tightrope.judges.reward import RewardJudge
+from tightrope.judges.reward import PairwiseJudge, RewardJudge
 from tightrope.judges.rules import RULES, FirstJudge, RuleJudge
 from tightrope.judges.types import Judge
 from tightrope.records import Prompt, Response, content_hash
@@ -23,8 +23,8 @@ def load_judge(spec: str, *, cache: Path | None = None) -> Judge:
     """Returns the judge a spec names.
 
     Args:
-        spec: `rule:NAME`, `reward:FOLDER`, `llm:MODEL` (in this process, greedily), or
-            `openai:http://host:port/v1#model`.
+        spec: `rule:NAME`, `reward:FOLDER` (or any scorer of `rewards.spec`), `llm:MODEL` (in this process,
+            greedily), or `openai:http://host:port/v1#model`.
         cache: folder of a language-model judge's answers; default: the user's cache.
 
     Raises:
@@ -45,10 +45,7 @@ def load_judge(spec: str, *, cache: Path | None = None) -> Judge:
             else f"There are: {', '.join([*RULES, 'first'])}.",
         )
     if kind == "reward" and rest:
-        from tightrope.models.reward import RewardModel
-
-        model = RewardModel.load(rest)
-        return RewardJudge(model, _fingerprint(rest))
+        return _scored(rest)
     if kind == "llm" and rest:
         return _local(rest)
     if kind == "openai" and rest:
@@ -62,6 +59,19 @@ def load_judge(spec: str, *, cache: Path | None = None) -> Judge:
         remedy=(f"Did you mean {near[0]}:...? " if near and near[0] != kind else "")
         + "Use rule:NAME, reward:FOLDER, llm:MODEL or openai:http://host:port/v1#model.",
     )
+
+
+def _scored(spec: str) -> RewardJudge | PairwiseJudge:
+    from tightrope.models.reward import RewardModel
+    from tightrope.rewards.spec import ScorerSpec, load_scorer
+
+    parsed = ScorerSpec.parse(spec)
+    scorer = load_scorer(parsed)
+    prints = [_fingerprint(model) for model in parsed.models]
+    fingerprint = prints[0] if parsed.form == "model" else content_hash(parsed.form, prints)
+    if isinstance(scorer, RewardModel) and scorer.reading.kind == "pairwise":
+        return PairwiseJudge(scorer.name, scorer.gaps, fingerprint)
+    return RewardJudge(scorer, fingerprint)
 
 
 def _local(spec: str) -> LocalLlmJudge:
