@@ -22,7 +22,9 @@ import torch
 import transformers
 import trl
 from torch import Tensor
-from trl import DPOTrainer, RewardTrainer, SFTTrainer
+from trl import DPOTrainer, KTOTrainer, RewardTrainer, SFTTrainer
+from trl.experimental.cpo import CPOTrainer
+from trl.experimental.orpo import ORPOTrainer
 
 SEED = 20260
 OUT = Path(__file__).parent.parent / "tests" / "objectives" / "trl_fixtures.json"
@@ -56,47 +58,116 @@ def padded(rows: list[list[float]]) -> tuple[Tensor, Tensor]:
     return logps, mask
 
 
-def outputs(logps: Tensor, mask: Tensor) -> SimpleNamespace:
+def outputs(logps: Tensor, mask: Tensor, collision: Tensor | None = None) -> SimpleNamespace:
     """A model output of TRL's fused head: log-probs as given, the rest zeros that only feed metrics."""
     zeros = torch.zeros_like(logps)
     return SimpleNamespace(
-        log_probs=logps, entropy=zeros, mean_logits=zeros, is_top1=zeros.bool(), label_mask=mask[:, 1:].bool()
+        log_probs=logps,
+        entropy=zeros,
+        mean_logits=zeros,
+        is_top1=zeros.bool(),
+        label_mask=mask[:, 1:].bool(),
+        log_sum_sq_probs=zeros if collision is None else collision,
     )
 
 
 def dpo(
-    case: dict[str, Any], losses: list[str], weights: list[float], beta: float, eps: float
+    case: dict[str, Any],
+    losses: list[str],
+    weights: list[float],
+    beta: float,
+    eps: float,
+    *,
+    ld_alpha: float | None = None,
+    divergence: str = "reverse_kl",
+    collision: list[list[float]] | None = None,
+    dtype: torch.dtype = torch.float64,
 ) -> dict[str, Any]:
     """TRL's DPO loss with these loss types, and its gradient in every completion log-prob."""
     logps, mask = padded(case["policy_chosen"] + case["policy_rejected"])
-    logps.requires_grad_()
-    reference = [
-        torch.tensor([sum(row) for row in case[f"reference_{side}"]], dtype=torch.float64)
-        for side in ("chosen", "rejected")
-    ]
+    reference, _ = padded(case["reference_chosen"] + case["reference_rejected"])
+    logps, reference = logps.to(dtype).requires_grad_(), reference.to(dtype)
     fake = trainer(
-        ld_alpha=None,
-        precompute_ref_logps=True,
-        f_divergence_type="reverse_kl",
+        ld_alpha=ld_alpha,
+        precompute_ref_logps=False,
+        ref_model=lambda **_: outputs(reference, mask),
+        f_divergence_type=divergence,
+        f_alpha_divergence_coef=0.5,
         loss_types=losses,
         loss_weights=weights,
         beta=beta,
         label_smoothing=eps,
-        use_weighting=False,
+        use_weighting=collision is not None,
+        args=SimpleNamespace(gradient_checkpointing_kwargs=None, discopop_tau=0.05),
     )
+    fake.model.is_gradient_checkpointing = False
     inputs = {
         "input_ids": torch.zeros_like(mask),
         "attention_mask": torch.ones_like(mask),
         "completion_mask": mask,
-        "ref_chosen_logps": reference[0],
-        "ref_rejected_logps": reference[1],
     }
-    loss = DPOTrainer._compute_loss(fake, lambda **_: outputs(logps, mask), inputs, False)
+    squares = None if collision is None else padded(collision)[0]
+    loss = DPOTrainer._compute_loss(fake, lambda **_: outputs(logps, mask, squares), inputs, False)
     loss.backward()
     assert logps.grad is not None
     gradient = [row[keep.bool()].tolist() for row, keep in zip(logps.grad, mask[:, 1:], strict=True)]
     metrics = {name: values[0] for name, values in fake._metrics["train"].items()}
     return {"loss": loss.item(), "gradient": gradient, "metrics": metrics}
+
+
+def kto(case: dict[str, Any], beta: float, up: float, down: float, loss_type: str) -> dict[str, Any]:
+    """TRL's KTO loss and its gradient; chosen rows are thumbs up, `mismatched` rows give the reference point."""
+    logps, mask = padded(case["policy_chosen"] + case["policy_rejected"])
+    reference, _ = padded(case["reference_chosen"] + case["reference_rejected"])
+    mismatched, kl_mask = padded(case["policy_mismatched"])
+    kl_reference, _ = padded(case["reference_mismatched"])
+    logps.requires_grad_()
+    calculate = loss_type == "kto"
+    calls = iter([outputs(mismatched, kl_mask)] * calculate + [outputs(logps, mask)])
+    fake = trainer(
+        beta=beta,
+        desirable_weight=up,
+        undesirable_weight=down,
+        loss_type=loss_type,
+        calculate_KL=calculate,
+        precompute_ref_logps=True,
+    )
+    fake._compute_kl_logps = lambda model, batch: KTOTrainer._compute_kl_logps(fake, model, batch)
+    chosen = len(case["policy_chosen"])
+    inputs = {
+        "input_ids": torch.zeros_like(mask),
+        "attention_mask": torch.ones_like(mask),
+        "completion_mask": mask,
+        "KL_input_ids": torch.zeros_like(kl_mask),
+        "KL_attention_mask": torch.ones_like(kl_mask),
+        "KL_completion_mask": kl_mask,
+        "label": torch.tensor([True] * chosen + [False] * (len(logps) - chosen)),
+        "ref_logps": reference.sum(1),
+        "ref_KL_logps": kl_reference.sum(1),
+    }
+    loss = KTOTrainer._compute_loss(fake, lambda **_: next(calls), inputs, False)
+    loss.backward()
+    assert logps.grad is not None
+    gradient = [row[keep.bool()].tolist() for row, keep in zip(logps.grad, mask[:, 1:], strict=True)]
+    return {"loss": loss.item(), "gradient": gradient, "kl": fake._metrics["train"]["kl"][0]}
+
+
+def reference_free(case: dict[str, Any]) -> dict[str, Any]:
+    """TRL's preference terms of CPO, SimPO and ORPO, per pair."""
+    rows = [[torch.tensor(r, dtype=torch.float64) for r in case[f"policy_{side}"]] for side in ("chosen", "rejected")]
+    sums = [torch.stack([r.sum() for r in side]) for side in rows]
+    means = [torch.stack([r.mean() for r in side]) for side in rows]
+
+    def cpo(values: list[Tensor], **fields: Any) -> list[float]:
+        fake = trainer(alpha=0.0, label_smoothing=0.0, **fields)
+        losses, *_ = CPOTrainer.cpo_loss(fake, *values)
+        return list(losses.tolist())
+
+    return {
+        "cpo": {"beta": 0.1, "losses": cpo(sums, beta=0.1, loss_type="sigmoid")},
+        "simpo": {"beta": 2.0, "gamma": 1.0, "losses": cpo(means, beta=2.0, simpo_gamma=1.0, loss_type="simpo")},
+        "orpo": {"losses": (-ORPOTrainer.odds_ratio_loss(trainer(beta=1.0), *means)[0]).tolist()},
+    }
 
 
 def reward(
@@ -153,6 +224,41 @@ def main() -> None:
     for i in range(len(chosen)):
         one = {name: [side[i]] for name, side in case.items()}
         smoothed.append(dpo(one, ["aot"], [1.0], 0.1, 0.1)["loss"])
+    family = {
+        name: dpo(case, [name], [1.0], 0.1, 0.1)
+        for name in (
+            "hinge",
+            "ipo",
+            "exo_pair",
+            "nca_pair",
+            "robust",
+            "bco_pair",
+            "sppo_hard",
+            "aot_unpaired",
+            "apo_zero",
+            "apo_down",
+            "discopop",
+            "sigmoid_norm",
+        )
+    }
+    family["aot"] = dpo(case, ["aot"], [1.0], 0.1, 0.0)
+    family["aot_unpaired"] = dpo(case, ["aot_unpaired"], [1.0], 0.1, 0.0)
+    family["ld"] = dpo(case, ["sigmoid"], [1.0], 0.1, 0.0, ld_alpha=0.3)
+    family["forward_kl"] = dpo(case, ["sigmoid"], [1.0], 0.1, 0.0, divergence="forward_kl")
+    family["js"] = dpo(case, ["sigmoid"], [1.0], 0.1, 0.0, divergence="js_divergence")
+    # In float64 TRL's alpha divergence looks its clamp up in a table without that type.
+    family["alpha"] = dpo(case, ["sigmoid"], [1.0], 0.1, 0.0, divergence="alpha_divergence", dtype=torch.float32)
+    collision = rows(chosen + rejected)
+    family["wpo"] = {"collision": collision, **dpo(case, ["sigmoid"], [1.0], 0.1, 0.0, collision=collision)}
+    case |= {"policy_mismatched": rows([2, 5, 3]), "reference_mismatched": rows([2, 5, 3])}
+    ratings = [
+        {"beta": b, "up": up, "down": down, "type": kind, **kto(case, b, up, down, kind)}
+        for b, up, down, kind in (
+            (0.1, 1.0, 1.0, "kto"),
+            (0.5, 1.0, 1.5, "kto"),
+            (0.1, 1.33, 1.0, "apo_zero_unpaired"),
+        )
+    ]
     scores = [(4 * torch.randn(8, generator=draw, dtype=torch.float64)).tolist() for _ in range(2)]
     margin = torch.rand(8, generator=draw, dtype=torch.float64).tolist()
     micro = [rows([4, 2]), rows([1, 7, 3])]
@@ -169,6 +275,9 @@ def main() -> None:
             **case,
             "results": dpo_results,
             "smoothed": {"beta": 0.1, "label_smoothing": 0.1, "losses": smoothed},
+            "family": family,
+            "ratings": ratings,
+            "reference_free": reference_free(case),
         },
         "reward": {
             "chosen": scores[0],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, tensor
 
 from tests.objectives.toys import flat, owners, pair_inputs, run
 from tightrope.objectives.base import ObjectiveInputs
+from tightrope.recipes.presets import resolve
 
 TRL: dict[str, Any] = json.loads((Path(__file__).parent / "trl_fixtures.json").read_text(encoding="utf-8"))
 TOLERANCE = 1e-6
@@ -95,3 +97,110 @@ def test_sft_loss_alone_and_accumulated_over_micro_batches() -> None:
     tokens = sum(map(len, losses))
     accumulated = sum(x.sum().item() / tokens for x in losses)
     assert accumulated == pytest.approx(TRL["sft"]["accumulated"], abs=TOLERANCE)
+
+
+FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
+    "hinge": ("gpo", {"loss": "hinge"}),
+    "ipo": ("ipo", {"tau": 0.1, "ipo_length": "mean"}),
+    "exo_pair": ("exo", {"label_smoothing": 0.1}),
+    "nca_pair": ("nca", {"beta": 0.1}),
+    "robust": ("dpo", {"label_smoothing": 0.1, "smoothing": "robust"}),
+    "sppo_hard": ("sppo", {"eta": 10.0}),
+    "aot": ("aot", {"sort": "paired"}),
+    "aot_unpaired": ("aot", {"sort": "unpaired"}),
+    "apo_zero": ("apo", {"anchor": "zero"}),
+    "apo_down": ("apo", {"anchor": "down"}),
+    "discopop": ("discopop", {}),
+    "sigmoid_norm": ("ln_dpo", {"beta": 0.1}),
+    "ld": ("ld_dpo", {"alpha": 0.3}),
+    "forward_kl": ("f_dpo", {"divergence": "forward_kl"}),
+    "js": ("f_dpo", {"divergence": "js"}),
+    "alpha": ("f_dpo", {"divergence": "alpha", "alpha": 0.5}),
+    "wpo": ("wpo", {}),
+}
+
+
+def paired_rows(rows: list[list[float]]) -> list[list[float]]:
+    """TRL's order (all chosen, then all rejected) in ours (side by side)."""
+    half = len(rows) // 2
+    return [row for pair in zip(rows[:half], rows[half:], strict=True) for row in pair]
+
+
+@pytest.mark.parametrize("theirs", FAMILY)
+def test_direct_alignment_loss_and_gradient(theirs: str) -> None:
+    case, (name, settings) = TRL["dpo"]["family"][theirs], FAMILY[theirs]
+    policy = flat(interleaved("policy")).requires_grad_()
+    inputs = dpo_inputs(policy)
+    objective, checked = resolve(name, settings, where="test")
+    step = {}
+    for statistic in objective.statistics(checked):
+        measured = {n: v.detach().double() for n, v in statistic.measure(inputs).items()}
+        step |= statistic.settle(measured, {})
+    if "collision" in case:
+        inputs = dataclasses.replace(inputs, collision=flat(paired_rows(case["collision"])))
+    loss = objective(dataclasses.replace(inputs, step=step), checked).values.mean()
+    loss.backward()
+    exact = theirs != "alpha"  # TRL computes this one in float32
+    assert loss.item() == pytest.approx(case["loss"], abs=TOLERANCE if exact else 1e-5)
+    assert policy.grad is not None
+    expected = flat(paired_rows(case["gradient"]))
+    torch.testing.assert_close(policy.grad, expected, atol=TOLERANCE if exact else 1e-5, rtol=0 if exact else 1e-5)
+
+
+def rated_inputs(policy: Tensor) -> ObjectiveInputs:
+    data = TRL["dpo"]
+    rows = data["policy_chosen"] + data["policy_rejected"]
+    up = len(data["policy_chosen"])
+    return ObjectiveInputs(
+        owners(rows),
+        len(rows),
+        logprobs=policy,
+        labels=tensor([1.0] * up + [-1.0] * (len(rows) - up)),
+        columns={"reference_logprobs": flat(data["reference_chosen"] + data["reference_rejected"])},
+    )
+
+
+@pytest.mark.parametrize("case", TRL["dpo"]["ratings"], ids=lambda c: f"{c['type']}-beta{c['beta']}")
+def test_kto_loss_gradient_and_reference_point(case: dict[str, Any]) -> None:
+    data = TRL["dpo"]
+    policy = flat(data["policy_chosen"] + data["policy_rejected"]).requires_grad_()
+    probes = ObjectiveInputs(
+        owners(data["policy_mismatched"]),
+        len(data["policy_mismatched"]),
+        logprobs=flat(data["policy_mismatched"]),
+        columns={"reference_logprobs": flat(data["reference_mismatched"])},
+    )
+    settings = {
+        "beta": case["beta"],
+        "desirable_weight": case["up"],
+        "undesirable_weight": case["down"],
+        "reference_point": "mismatched" if case["type"] == "kto" else "zero",
+    }
+    objective, checked = resolve("kto", settings, where="test")
+    step = {}
+    for statistic in objective.statistics(checked):
+        step |= statistic.settle(statistic.measure(probes), {})
+        assert step["z0"].item() == pytest.approx(case["kl"], abs=TOLERANCE)
+    loss = objective(dataclasses.replace(rated_inputs(policy), step=step), checked).values.mean()
+    loss.backward()
+    assert loss.item() == pytest.approx(case["loss"], abs=TOLERANCE)
+    assert policy.grad is not None
+    torch.testing.assert_close(policy.grad, flat(case["gradient"]), atol=TOLERANCE, rtol=0)
+
+
+def test_bco_without_a_shift() -> None:
+    data = TRL["dpo"]
+    inputs = rated_inputs(flat(data["policy_chosen"] + data["policy_rejected"]))
+    loss = run("bco", dataclasses.replace(inputs, step={"delta": tensor(0.0)})).values
+    pairs = len(data["policy_chosen"])
+    assert loss.sum().item() / pairs == pytest.approx(data["family"]["bco_pair"]["loss"], abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["cpo", "simpo", "orpo"])
+def test_preference_terms_without_a_reference(name: str) -> None:
+    case = TRL["dpo"]["reference_free"][name]
+    settings = {key: value for key, value in case.items() if key != "losses"}
+    if name == "cpo":
+        settings["nll_weight"] = 0.0
+    loss = run(name, dpo_inputs(flat(interleaved("policy"))), **settings)
+    assert loss.metrics["preference_loss"].tolist() == pytest.approx(case["losses"], abs=TOLERANCE)
