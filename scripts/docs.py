@@ -23,6 +23,7 @@ COMMANDS = (
     "report",
     "sample",
     "judge",
+    "reward",
     "data inspect",
     "data convert",
     "methods",

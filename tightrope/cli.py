@@ -208,6 +208,31 @@ def judge(
     return Answer(judge_command(a, b, judge=judge), show_fields)
 
 
+@app.command()
+def reward(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A reward model's folder, `implicit:POLICY,REFERENCE`, or an ensemble: `mean:`, `worst:`, "
+            "`uncertainty:` and A,B,...",
+            show_default=False,
+        ),
+    ],
+    pairs: Annotated[str, typer.Argument(help="Held-out comparisons, rankings, thumbs or labelled steps.")],
+    split: Split = "train",
+    limit: Limit = None,
+    dtype: Dtype = "float32",
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> Answer:
+    """Measure a reward model on judged pairs, beside always picking the longer one."""
+    from tightrope.commands import reward_command
+    from tightrope.printing import show_reward
+
+    return Answer(reward_command(model, pairs, split=split, limit=limit, dtype=dtype, seed=seed), show_reward)
+
+
 @data.command("inspect")
 def data_inspect(
     file: Annotated[str, typer.Argument(help="A file, a folder of `datasets`, or a hub id.")],

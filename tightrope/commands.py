@@ -199,6 +199,35 @@ def judge_command(a: Path, b: Path, *, judge: str) -> dict[str, Any]:
     return dict(compare_files(a, b, load_judge(judge)))
 
 
+def reward_command(
+    model: str, pairs: str, *, split: str, limit: int | None, dtype: str, seed: int
+) -> dict[str, Any]:
+    """Measures whatever scores on held-out records, see `evaluation.reward_records`.
+
+    Args:
+        model: scorer spec, see `rewards.spec`.
+        pairs: a file of any known layout, or a data set.
+        split: of a data set.
+        limit: use at most this many records, drawn by the seed.
+        dtype: weights and computation.
+        seed: of drawing and intervals.
+    """
+    from tightrope.evaluation.reward_records import measure_reward_model, responses_of
+    from tightrope.recipes.schema import DataSpec
+    from tightrope.rewards.spec import ScorerSpec, load_scorer
+    from tightrope.rewards.types import Fitted
+
+    run = _run(dtype)
+    spec = DataSpec.model_validate({"path": pairs, "split": split, "limit": limit})
+    records, account = run.records(spec, kind="comparison", seed=seed)
+    with run.console.status("scoring"):
+        scorer = load_scorer(ScorerSpec.parse(model), dtype=run.recipe.dtype, device=run.device)
+        if isinstance(scorer, Fitted):
+            scorer.fit(responses_of(records))
+        measured = measure_reward_model(scorer, records, seed=seed)
+    return {**measured, "data": account}
+
+
 def methods_command() -> dict[str, Any]:
     """The table of methods, presets included."""
     from tightrope.recipes.pages import table

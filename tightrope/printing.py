@@ -105,6 +105,58 @@ def show_evaluate(value: Mapping[str, Any], console: Console) -> None:
     show_report(value, console)
 
 
+def show_reward(value: Mapping[str, Any], console: Console) -> None:
+    """Prints a reward model's accuracy beside the rule it must beat, where it comes from, and its calibration."""
+    console.print(Text(plain(value["model"]), "bold"), Text(f"({value['kind']} model)", "dim"))
+    if "pairs" in value:
+        _pair_figures(value["pairs"], console)
+    if "labels" in value:
+        found = value["labels"]
+        table = _table("labels", "value", "95 % interval", "n")
+        for name in ("accuracy", "found_false", "found_true"):
+            _figure_row(table, found[name])
+        table.add_row(Text("Accuracy of always saying the commoner"), _percent(found["always_the_commoner"]), "", "")
+        console.print(table)
+        console.print(f"area under the ROC curve {_number(found['auc']) or 'withheld: one class only'}")
+        _calibration(found["calibration"], console)
+
+
+def _pair_figures(found: Mapping[str, Any], console: Console) -> None:
+    table = _table("pairs", "value", "95 % interval", "n", "longer wins")
+    for name in ("accuracy", "always_the_longer", "gain", "chosen_longer", "chosen_shorter", "without_length"):
+        _figure_row(table, found[name], "")
+    for row in found["by_length"]:
+        _figure_row(table, row, _percent(row["always_the_longer"]))
+    for row in found["by_author"]:
+        taste = f"{row['preferred_by_model']:.1f} %, labels {row['preferred_by_labels']:.1f} %"
+        _figure_row(table, row, "", f"with {plain(row['label'])} (model prefers it {taste})")
+    console.print(table)
+    slope = found["length_correlation"]
+    if slope is not None:
+        console.print(f"correlation of score and length within pairs {slope:.3f}")
+    _calibration(found["calibration"], console)
+
+
+def _figure_row(table: Table, figure: Mapping[str, Any], *more: str) -> None:
+    """A row of a figure; `more` is the cells after n, the second of them another label."""
+    label, cells = Text(more[1] if len(more) > 1 else plain(figure["label"])), more[:1]
+    if figure["withheld"]:
+        table.add_row(label, Text("withheld", "dim"), Text(plain(figure["withheld"]), "dim"), "", *cells)
+        return
+    interval = f"{_number(figure['lower'])} to {_number(figure['upper'])}"
+    value = f"{figure['value']:+.1f} points" if figure["unit"] == "points" else _percent(figure["value"])
+    table.add_row(label, value, interval, _number(figure["n"]), *cells)
+
+
+def _calibration(found: Mapping[str, Any], console: Console) -> None:
+    bins = ", ".join(f"{b['confidence']:.2f}: {b['accuracy']:.2f}" for b in found["bins"])
+    console.print(f"calibration error {100 * found['ece']:.1f} points (said: true, by bins of margin: {bins})")
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} %"
+
+
 def show_fields(value: Mapping[str, Any], console: Console) -> None:
     """Prints an object as aligned names and values, nested ones indented."""
     table = Table(box=None, show_header=False, pad_edge=False)

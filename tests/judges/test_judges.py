@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from tests.judges.server import OPEN, contest
 from tightrope.errors import WorkError
 from tightrope.judges.order import both_orders
-from tightrope.judges.ranker import RankerJudge
-from tightrope.judges.reward import RewardJudge
+from tightrope.judges.reward import PairwiseJudge, RewardJudge
 from tightrope.judges.rules import RULES, FirstJudge, RuleJudge, useful
 from tightrope.records import Prompt, Response, user_prompt
 
@@ -115,30 +112,11 @@ def test_identities_carry_name_and_hash(name: str) -> None:
     assert re.fullmatch(r"rule:first@[0-9a-f]{8}", FirstJudge().identity)
 
 
-class ByLetter:
-    """A ranker that counts the letter e, and likes the first place."""
-
-    name = "models/counts-e/"
-
-    def compare(self, pairs: Sequence[tuple[Prompt, Response, Response]]) -> NDArray[np.float32]:
-        return np.array([a.text.count("e") - b.text.count("e") + 0.5 for _, a, b in pairs], np.float32)
-
-
-def test_ranker_judges_pairs_and_the_orders_average_its_taste_for_the_first() -> None:
-    judge = RankerJudge(ByLetter(), "f" * 16)
-    better, same = both_orders(judge, [contest("eee", "x"), contest("x", "x")])
-    assert better.preference == pytest.approx((sigmoid(3.5) + 1 - sigmoid(-2.5)) / 2)
-    assert same.preference == pytest.approx(0.5) and same.consistent is False
-    assert re.fullmatch(r"ranker:counts-e@f{8}", judge.identity)
-
-
 def test_ranker_without_numbers_prefers_nothing() -> None:
-    class Broken(ByLetter):
-        def compare(self, pairs: Sequence[tuple[Prompt, Response, Response]]) -> NDArray[np.float32]:
-            return np.full(len(pairs), np.nan, np.float32)
-
-    with pytest.raises(WorkError, match="2 of 2 logits"):
-        both_orders(RankerJudge(Broken(), "f" * 16), [contest("a", "b")])
+    judge = PairwiseJudge("models/broken/", lambda pairs: np.full(len(pairs), np.nan), "f" * 16)
+    assert re.fullmatch(r"reward:broken@f{8}", judge.identity)
+    with pytest.raises(WorkError, match="2 of 2 scores"):
+        both_orders(judge, [contest("a", "b")])
 
 
 def sigmoid(x: float) -> float:

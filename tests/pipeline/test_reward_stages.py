@@ -13,6 +13,7 @@ import yaml
 from transformers import AutoModelForSequenceClassification
 
 from tests.tiny import tiny_folder
+from tightrope.cli import main
 from tightrope.errors import InputError
 from tightrope.files import write_jsonl
 from tightrope.models.reward import RewardModel
@@ -168,3 +169,58 @@ def test_prompts_are_never_on_both_sides() -> None:
 
     assert not ids(learn) & ids(held)
     assert split_prompts(rows[:10], 0.1, seed=0)[1] == []
+
+
+def test_scorers_of_every_form_judge_and_reward_later_stages(start: Path, tmp_path: Path) -> None:
+    model, pairs = str(start / "model"), {"path": str(start / "pairs.jsonl")}
+    once = {"model": model, "max_steps": 1, "batch_size": 6}
+    prompts = {"path": str(start / "pairs.jsonl"), "limit": 4}
+    rollouts = {"iterations": 1, "prompts_per_iteration": 2, "max_tokens": 8}
+    stages = [
+        {"name": "one", "method": "reward", "data": [pairs], **once},
+        {"name": "cost", "method": "cost", "data": [{"path": str(start / "dual.jsonl")}], **once},
+        {"name": "ranker", "method": "pairwise", "data": [pairs], **once},
+        {
+            "name": "ask",
+            "method": "feedback",
+            "model": model,
+            "prompts": prompts,
+            "samples": 2,
+            "sampling": {"max_tokens": 8},
+            "judge": "reward:@ranker",
+        },
+        {
+            "name": "ppo",
+            "method": "ppo",
+            "model": model,
+            "prompts": prompts,
+            "reward": [{"source": "worst:@one,@cost"}, {"source": "safety-first:@cost,@one", "normalise": False}],
+            "rollouts": rollouts,
+        },
+    ]
+    tree = {"name": "all", "model": model, "output": str(tmp_path), "stages": stages}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(tree))
+    done = train(tmp_path / "r.yaml")["stages"]
+    assert done["ppo"]["steps"] > 0 and (tmp_path / "all" / "ask" / "data" / "comparisons.jsonl").stat().st_size
+    kept = yaml.safe_load((tmp_path / "all" / "ppo" / "stage.yaml").read_text())
+    assert {"reward @one", "reward @cost"} <= set(kept["inputs"])
+    tree["stages"] = [*stages[:3], {**stages[4], "reward": [{"source": "@ranker"}]}]
+    tree["name"] = "wrong"
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(InputError, match=r"reward @ranker.*no score for one"):
+        train(tmp_path / "r.yaml")
+
+
+def test_the_command_prints_the_baseline_beside_the_score(
+    start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, folder = run(start, tmp_path, "reward", "pairs", max_steps=1)
+    assert main(["reward", str(folder), str(start / "ranked.jsonl")]) == 0
+    shown = capsys.readouterr().out
+    for text in ("Accuracy", "always picking the longer", "chosen longer", "calibration error"):
+        assert text in shown
+    assert main(["reward", f"mean:{folder},{folder}", str(start / "pairs.jsonl"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["pairs"]["always_the_longer"]["value"] == 0  # `yes 1` is shorter than `no no 1`
+    assert main(["reward", str(folder), str(start / "steps.jsonl")]) == 2
+    assert "cannot be measured on StepLabels" in capsys.readouterr().err

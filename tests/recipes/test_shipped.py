@@ -24,11 +24,14 @@ from tightrope.records import (
     Rating,
     Record,
     Response,
+    SafetyComparison,
+    StepLabels,
     to_json,
     user_prompt,
 )
 
 FOLDER = Path(__file__).parents[2] / "tightrope" / "recipes"
+REWARD = ("reward", "reward-kwise", "starling-rm", "safe-rlhf-models", "prm")
 DIRECT = ("sft", "dpo", "ipo", "kto", "orpo", "cpo", "simpo", "zephyr", "contextual-kto")
 
 
@@ -40,6 +43,10 @@ def made(kind: str, i: int) -> Record:
         return Rating(prompt, good if i % 2 else bad, desirable=bool(i % 2))
     if kind == "rankings":
         return Ranking(prompt, (good, bad), (0, 1))
+    if kind == "safety":
+        return SafetyComparison(prompt, (good, bad), better=0, safer=0, safe=(True, False))
+    if kind == "steps":
+        return StepLabels(prompt, ("one\n", "two"), (1, -1))
     return Comparison(prompt, good, bad, margin=0.5)
 
 
@@ -58,10 +65,10 @@ def small(stage: dict[str, Any], data: Path, kind: str) -> dict[str, Any]:
     return {**kept, "data": [{"path": str(data / f"{kind}.jsonl")}], "max_steps": 1, "max_tokens": 200}
 
 
-@pytest.mark.parametrize("name", DIRECT)
+@pytest.mark.parametrize("name", [*DIRECT, *REWARD])
 def test_recipe_runs_on_any_model_and_data_by_changing_two_lines(name: str, data: Path, tmp_path: Path) -> None:
     recipe = load_recipe(name)
-    assert recipe.name == name and recipe.evaluation is not None
+    assert recipe.name == name and (recipe.evaluation is not None or name in REWARD)
     tree = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
     stages = []
     for stage in tree["stages"]:
@@ -69,7 +76,7 @@ def test_recipe_runs_on_any_model_and_data_by_changing_two_lines(name: str, data
             objective, _ = resolve(stage["method"], stage.get("objective", {}), where=name)
             stages.append(small(stage, data, objective.card.data))
     tree |= {"stages": stages, "model": str(data / "model"), "output": str(tmp_path), "dtype": "float32"}
-    del tree["evaluation"]
+    tree.pop("evaluation", None)
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(tree))
     done = train(tmp_path / "r.yaml")
     assert all(summary["steps"] == 1 for summary in done["stages"].values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tightrope.data.ahead import tokenised_ahead
@@ -132,7 +132,7 @@ def encode(
             remedy="Raise max_tokens, or look at: tightrope data inspect.",
         )
     if kind is Rating:
-        _refuse_one_class(thumbs)
+        _refuse_one_class(thumbs, out.count)
     if kind is SafetyComparison and len(out.labels) == 1:
         raise InputError(
             f"all responses are called {next(iter(out.labels))}",
@@ -150,12 +150,12 @@ def _wrong_kind(record: Record, kind: type[Any], where: str) -> InputError:
     )
 
 
-def _refuse_one_class(thumbs: set[bool]) -> None:
+def _refuse_one_class(thumbs: set[bool], count: int) -> None:
     """Ratings that all say the same push every response the same way, and the policy off the road."""
     if len(thumbs) == 1:
         word = "desirable" if True in thumbs else "undesirable"
         raise InputError(
-            f"all {len(out.examples)} ratings are {word}",
+            f"all {count} ratings are {word}",
             remedy="Give ratings of both classes, or set desirable_above between the scores; responses that are all "
             "good are demonstrations: use sft.",
         )

@@ -220,14 +220,13 @@ def _by_author(boot: Bootstrap, right: Floats, pairs: JudgedPairs) -> list[dict[
                 counts[name] = counts.get(name, 0) + 1
     rows = []
     for name in sorted(counts, key=lambda a: (-counts[a], a))[:AUTHORS]:
-        chosen = np.array([c == name != r for c, r in pairs.authors])
-        rejected = np.array([r == name != c for c, r in pairs.authors])
-        there = chosen | rejected
+        won = np.array([c == name != r for c, r in pairs.authors], np.bool_)
+        there = won | np.array([r == name != c for c, r in pairs.authors], np.bool_)
         rows.append(
             {
                 **share(boot, right, pairs.prompts, there, label=name).as_dict(),
-                "preferred_by_labels": float(100 * chosen[there].mean()),
-                "preferred_by_model": float(100 * np.where(chosen, right, 1 - right)[there].mean()),
+                "preferred_by_labels": float(100 * won[there].mean()),
+                "preferred_by_model": float(100 * np.where(won, right, 1 - right)[there].mean()),
             }
         )
     return rows

@@ -14,7 +14,17 @@ from tightrope.errors import InputError
 from tightrope.evaluation.label_accuracy import measure_labels
 from tightrope.evaluation.reward_model import Gaps, JudgedPairs, measure_pairs
 from tightrope.models.reward import RewardModel
-from tightrope.records import Comparison, Ranking, Rating, Record, SafetyComparison, StepLabels, prompt_id
+from tightrope.records import (
+    Comparison,
+    Prompt,
+    Ranking,
+    Rating,
+    Record,
+    Response,
+    SafetyComparison,
+    StepLabels,
+    prompt_id,
+)
 from tightrope.rewards.types import Scorer
 
 
@@ -72,6 +82,23 @@ def judged_pairs(records: Sequence[Record], *, harm: bool = False) -> list[Compa
                     best, worst = (i, j) if record.ranks[i] < record.ranks[j] else (j, i)
                     out.append(Comparison(record.prompt, record.responses[best], record.responses[worst]))
     return [c for c in out if c.chosen.text != c.rejected.text]
+
+
+def responses_of(records: Sequence[Record]) -> list[tuple[Prompt, Response]]:
+    """Every response the records hold, once: the common set that ensembles are fitted on."""
+    out: dict[tuple[str, str], tuple[Prompt, Response]] = {}
+    for record in records:
+        if isinstance(record, Comparison):
+            answers: tuple[Response, ...] = (record.chosen, record.rejected)
+        elif isinstance(record, Ranking | SafetyComparison):
+            answers = record.responses
+        elif isinstance(record, Rating):
+            answers = (record.response,)
+        else:
+            continue
+        for answer in answers:
+            out.setdefault((prompt_id(record.prompt), answer.text), (record.prompt, answer))
+    return list(out.values())
 
 
 def gaps_of(scorer: Scorer) -> Gaps:

@@ -1,8 +1,7 @@
 """From a judge spec to a judge.
 
     rule:NAME                                a rule
-    reward:FOLDER                            a reward model
-    ranker:FOLDER                            a pairwise ranker
+    reward:FOLDER                            a reward model, a pairwise ranker, or any scorer of `rewards.spec`
     llm:MODEL[?options]                      a language model in this process, greedily
     openai:http://host:port/v1#MODEL[?options]   a language model behind an endpoint
     votes:FILE                               people
@@ -25,7 +24,7 @@ from tightrope.judges.endpoint import Endpoint
 from tightrope.judges.llm import LlmJudge
 from tightrope.judges.local import LocalModel
 from tightrope.judges.prompts import wording
-from tightrope.judges.reward import RewardJudge
+from tightrope.judges.reward import PairwiseJudge, RewardJudge
 from tightrope.judges.rules import RULES, FirstJudge, RuleJudge
 from tightrope.judges.types import Judge
 from tightrope.judges.votes import VotesJudge
@@ -61,9 +60,7 @@ def load_judge(spec: str, *, cache: Path | None = None) -> Judge:
     if kind == "rule":
         return _rule(rest, spec)
     if kind == "reward" and rest:
-        from tightrope.models.reward import RewardModel
-
-        return RewardJudge(RewardModel.load(rest), _fingerprint(rest))
+        return _scored(rest)
     if kind == "votes" and rest:
         return VotesJudge(Path(rest))
     if kind == "llm" and rest:
@@ -150,6 +147,19 @@ def _prices(text: str | None, spec: str) -> tuple[float, float] | None:
     if len(parts) != 2:
         raise InputError(f"price is {text!r}", where=spec, remedy="Write prompt/completion, e.g. price=0.15/0.60.")
     return _number({"price": parts[0]}, "price", 0, spec), _number({"price": parts[1]}, "price", 0, spec)
+
+
+def _scored(spec: str) -> RewardJudge | PairwiseJudge:
+    from tightrope.models.reward import RewardModel
+    from tightrope.rewards.spec import ScorerSpec, load_scorer
+
+    parsed = ScorerSpec.parse(spec)
+    scorer = load_scorer(parsed)
+    prints = [_fingerprint(model) for model in parsed.models]
+    fingerprint = prints[0] if parsed.form == "model" else content_hash(parsed.form, prints)
+    if isinstance(scorer, RewardModel) and scorer.reading.kind == "pairwise":
+        return PairwiseJudge(scorer.name, scorer.gaps, fingerprint)
+    return RewardJudge(scorer, fingerprint)
 
 
 def _local(spec: str) -> LocalModel:

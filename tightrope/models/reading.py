@@ -98,5 +98,9 @@ def aggregated(probabilities: Sequence[float] | NDArray[np.float64], how: Aggreg
     steps = np.asarray(probabilities, np.float64)
     if not len(steps):
         raise InputError("a response without steps has no score", remedy="Give it text.")
-    put_together = {"product": steps.prod, "min": steps.min, "last": lambda: steps[-1], "mean": steps.mean}
-    return float(put_together[how]())
+    return {
+        "product": float(steps.prod()),
+        "min": float(steps.min()),
+        "last": float(steps[-1]),
+        "mean": float(steps.mean()),
+    }[how]

@@ -229,14 +229,14 @@ class RewardModel(Trunk):
         """How much better the first response is than the second, [len(pairs)]; sigmoid of it is a preference.
 
         A pairwise ranker reads both in one text, in both orders: (s(a, b) - s(b, a)) / 2. Others take the difference of
-        two scores. Swapping the responses negates it, exactly.
+        two scores. Swapping the responses negates a ranker's answer exactly, in every bit.
         """
         if self.reading.kind == "pairwise":
             swapped = [_canonical(p, a, b) for p, a, b in pairs]
             joint = [joint_example(self.chat, *pair) for pair, _ in swapped]
             outputs = self.score_examples(joint)
             signs = np.array([sign for _, sign in swapped])
-            return signs * np.array([(float(s[0]) - float(s[1])) / 2 for s in outputs])
+            return np.asarray(signs * np.array([(float(s[0]) - float(s[1])) / 2 for s in outputs]))
         scores = self.score_texts([(p, r) for p, a, b in pairs for r in (a, b)]).astype(np.float64)
         return np.asarray(scores[0::2] - scores[1::2])
 

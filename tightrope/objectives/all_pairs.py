@@ -73,6 +73,8 @@ OBJECTIVE = Objective(
         known_answer="None: equal scores give ln 2.",
         when="For rankings by people, whose pairs may be noisy one by one; InstructGPT's choice.",
         when_not="When the whole order is trusted: plackett_luce uses it with less variance.",
+        goes_wrong="A long ranking's easy pairs (best against worst) carry its mean, and accuracy looks better than on "
+        "single comparisons. Compare on held-out pairs only.",
     ),
     AllPairsSettings,
     all_pairs,

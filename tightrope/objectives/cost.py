@@ -92,6 +92,8 @@ OBJECTIVE = Objective(
         known_answer="None: a fresh head's costs are small, so the loss starts near 3 ln 2.",
         when="For PPO-Lagrangian or Llama 2's combination, beside a reward model on helpfulness.",
         when_not="Without safe or harmful flags of each response: the zero of the cost would mean nothing.",
+        goes_wrong="The sign: `cost_harmful` below `cost_safe` in the trace means safer and more harmful were swapped. "
+        "With few harmful responses the zero drifts to the safe side: read the share found, not the accuracy.",
     ),
     CostSettings,
     cost,

@@ -119,6 +119,8 @@ OBJECTIVE = Objective(
         known_answer="None: fresh heads correlate with length by chance.",
         when="When the preferred responses are mostly the longer ones and a policy will be trained on the reward.",
         when_not="With small steps (fewer than some 32 responses): correlations of a handful are noise.",
+        goes_wrong="Accuracy falls: on pairs where the longer one was preferred that is the purpose. Where length was "
+        "what made answers good, quality goes with it.",
     ),
     OdinSettings,
     odin,

@@ -82,6 +82,8 @@ OBJECTIVE = Objective(
         known_answer="None: a fresh head's scores are small, so the loss starts near ln 2.",
         when="To pick the best of n solutions whose correctness was checked (a verifier made the labels).",
         when_not="To find where a solution goes wrong, or on prefixes: use process.",
+        goes_wrong="Nearly all solutions of one problem are right, or wrong: the model learns the problem, not the "
+        "solution. Give every problem both.",
         reads="tokens",
     ),
     OutcomeSettings,

@@ -62,6 +62,8 @@ OBJECTIVE = Objective(
         known_answer="None: a fresh head's scores are small, so the loss starts near ln 2.",
         when="To judge pairs or rank a few candidates, where seeing both at once helps.",
         when_not="As a reward for PPO: it scores pairs, not responses. With many candidates: n(n-1) readings.",
+        goes_wrong="`position_bias` far from 0 and many `order_flips`: it reads the place, not the answers; asking "
+        "both orders cancels it, at the price of ties. Long answers double the length of the text.",
         layout="joint",
     ),
     PairwiseSettings,

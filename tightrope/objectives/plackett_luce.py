@@ -89,6 +89,8 @@ OBJECTIVE = Objective(
         known_answer="None: K equal scores give log K! / (K - 1).",
         when="When one judge ranked three or more responses to a prompt (Nectar, Starling).",
         when_not="For rankings put together from judges who disagree: use all_pairs, which does not need one order.",
+        goes_wrong="The top of a ranking is learnt and its tail is noise: a judge that orders seven replies guesses "
+        "the middle. Replies that only differ in length order by length: look at the baseline beside the accuracy.",
     ),
     PlackettLuceSettings,
     plackett_luce,

@@ -87,6 +87,8 @@ OBJECTIVE = Objective(
         known_answer="None: a fresh head's scores are small, so one output starts near ln 2 and three near ln 3.",
         when="To search or rank solutions by their steps, when steps are labelled (PRM800K, Math-Shepherd).",
         when_not="Where only the final answer was checked: use outcome.",
+        goes_wrong="Steps are mostly good: high accuracy with `found_wrong` near 0 has learnt nothing. At inference a "
+        "separator that is not the training data's reads between steps.",
         reads="steps",
     ),
     ProcessSettings,

@@ -36,6 +36,7 @@ from tightrope.records import (
     prompt_id,
     to_json,
 )
+from tightrope.rewards.spec import ScorerSpec
 from tightrope.rollouts.local import sample
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 
@@ -144,8 +145,8 @@ def _tournament(
 ) -> list[dict[tuple[int, int], float]]:
     """Every pair of every pool, judged in both orders: preference for the first, by index pair."""
     spec = stage.judge
-    if spec.startswith("reward:@"):
-        spec = "reward:" + str(run.stages[spec.removeprefix("reward:@")].model)
+    if spec.startswith("reward:"):
+        spec = f"reward:{ScorerSpec.parse(spec.removeprefix('reward:')).resolved(run.model_spec)}"
     judge = load_judge(spec)
     contests, where = [], []
     for p, (prompt, pool) in enumerate(zip(prompts, pools, strict=True)):

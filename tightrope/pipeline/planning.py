@@ -18,6 +18,7 @@ from tightrope.models import loading
 from tightrope.pipeline.context import Run
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import FeedbackStage, TrainStage
+from tightrope.records import kind_of
 
 # Shares of the matrix speed that the demo's stages reached on 2 cores (2026-11-23), and the values per layer and hidden
 # unit that a token of theirs kept for the backward pass (17 is the textbook figure for fused kernels).

@@ -7,12 +7,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tightrope.data.chat import ChatFormat
 from tightrope.errors import InputError
+from tightrope.models.loading import load_tokenizer
 from tightrope.models.policy import Policy
 from tightrope.models.reward import RewardModel
 from tightrope.pipeline.context import Run
 from tightrope.recipes.schema import RewardTerm, TrainStage
 from tightrope.records import Prompt, Response
+from tightrope.rewards.spec import ScorerSpec, load_scorer
+from tightrope.rewards.types import Fitted
 from tightrope.rewards.verifiers import verify
 from tightrope.rollouts.local import sample
 from tightrope.rollouts.types import SampleRequest, SamplingParams
@@ -45,26 +49,42 @@ def _term(
 ) -> Scores:
     if term.source == "verifier":
         return verified
-    model = RewardModel.load(run.model_spec(term.source), dtype=run.dtype, device=run.device)
-    if model.chat.fingerprint != policy.chat.fingerprint:
+    spec = ScorerSpec.parse(term.source).resolved(run.model_spec)
+    where = f"stage {stage.name!r}, reward {term.source}"
+    rendering = ChatFormat(policy.tokenizer).fingerprint
+    for name in spec.models:
+        if ChatFormat(load_tokenizer(name)).fingerprint != rendering:
+            raise InputError(
+                "the reward model and the policy render conversations differently",
+                where=where,
+                remedy="Train the reward model from a model with the policy's tokenizer and template.",
+            )
+    scorer = load_scorer(spec, dtype=run.dtype, device=run.device)
+    if isinstance(scorer, RewardModel) and scorer.reading.kind == "pairwise":
         raise InputError(
-            "the reward model and the policy render conversations differently",
-            where=f"stage {stage.name!r}, reward {term.source}",
-            remedy="Train the reward model from a model with the policy's tokenizer and template.",
+            "a pairwise ranker compares two responses and has no score for one",
+            where=where,
+            remedy="Use it as the judge of a feedback stage, or train a reward model with `bradley_terry`.",
         )
-    model.model.requires_grad_(False)
-    if not term.normalise:
-        return model.score_texts
+    if not term.normalise and not isinstance(scorer, Fitted):
+        return scorer.score_texts
     rng = np.random.default_rng([seed, 11])
     chosen = [prompts[i] for i in rng.permutation(len(prompts))[:NORMALISING_SAMPLES]]
+    # A length correction compares answers to one prompt, so it needs two.
+    each = 2 if spec.form == "length-corrected" else 1
     groups = sample(
         policy,
-        [SampleRequest(p, seed=seed + 1) for p in chosen],
+        [SampleRequest(p, n=each, seed=seed + 1) for p in chosen],
         SamplingParams(temperature=stage.rollouts.temperature, max_tokens=stage.rollouts.max_tokens),
     )
-    scores = model.score_texts([(p, g[0]) for p, g in zip(chosen, groups, strict=True)])
+    common = [(p, r) for p, group in zip(chosen, groups, strict=True) for r in group]
+    if isinstance(scorer, Fitted):
+        scorer.fit(common)
+    if not term.normalise:
+        return scorer.score_texts
+    scores = scorer.score_texts(common)
     mean, deviation = float(scores.mean()), max(float(scores.std()), 1e-6)
-    return lambda answers: ((model.score_texts(answers) - mean) / deviation).astype(np.float32)
+    return lambda answers: ((scorer.score_texts(answers) - mean) / deviation).astype(np.float32)
 
 
 def verified(answers: Sequence[tuple[Prompt, Response]]) -> NDArray[np.float32]:

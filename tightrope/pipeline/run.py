@@ -27,6 +27,7 @@ from tightrope.recipes.schema import (
     parse_recipe,
 )
 from tightrope.records import prompt_id
+from tightrope.rewards.spec import ScorerSpec
 from tightrope.rollouts.types import SamplingParams
 
 
@@ -146,8 +147,9 @@ def _stage(run: Run, stage: FeedbackStage | TrainStage, *, redo: bool) -> dict[s
         inputs["prompts"] = run.data_input(stage.prompts)
         if stage.answers is not None:
             inputs["answers"] = run.stages[stage.answers.removeprefix("@")].fingerprint
-        if stage.judge.startswith("reward:@"):
-            inputs["judge"] = run.stages[stage.judge.removeprefix("reward:@")].fingerprint
+        if stage.judge.startswith("reward:"):
+            scorer = ScorerSpec.parse(stage.judge.removeprefix("reward:"))
+            inputs |= {f"judge {model}": run.model_input(model) for model in scorer.models}
     else:
         inputs |= {f"data {d.path}": run.data_input(d) for d in stage.data}
         if stage.prompts is not None:
@@ -156,7 +158,8 @@ def _stage(run: Run, stage: FeedbackStage | TrainStage, *, redo: bool) -> dict[s
             inputs["reference"] = run.model_input(stage.reference)
         for term in stage.reward:
             if term.source != "verifier":
-                inputs[f"reward {term.source}"] = run.model_input(term.source)
+                models = ScorerSpec.parse(term.source).models
+                inputs |= {f"reward {model}": run.model_input(model) for model in models}
     folder = StageFolder(run.folder, stage.name, config=config, inputs=inputs, seed=seed)
     run.stages[stage.name] = folder
     summary = folder.summary()

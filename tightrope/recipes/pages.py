@@ -31,6 +31,7 @@ UNITS = {
     "pairs": "the mean over the pairs of the step",
     "responses": "the mean over the responses of the step",
     "bundles": "the mean over the prompts of the step",
+    "steps": "the mean over the labelled steps of the step's solutions",
 }
 
 

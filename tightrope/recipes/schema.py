@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from tightrope.errors import InputError
 from tightrope.models.precision import AnyDtype
 from tightrope.recipes.presets import resolve
+from tightrope.rewards.spec import ScorerSpec
 from tightrope.training.loop import LoopSettings
 from tightrope.training.optim import OptimiserSettings
 from tightrope.training.rollouts import RolloutSettings
@@ -129,7 +130,9 @@ class TrainStage(Section):
 class RewardTerm(Section):
     """One part of a reward; parts are added."""
 
-    source: str = Field(description="`@stage` or folder of a reward model, or `verifier`.")
+    source: str = Field(
+        description="`@stage` or folder of a reward model, `worst:@a,@b` or any other scorer, or `verifier`."
+    )
     weight: float = Field(1.0, description="Multiplies the part.")
     normalise: bool = Field(
         True, description="Reward models only: shift and scale to mean 0, deviation 1 on start samples."
@@ -237,9 +240,12 @@ def references(stage: FeedbackStage | TrainStage) -> list[str]:
     """Names of the earlier stages a stage reads, as written with `@`."""
     values: list[str | None] = [stage.model]
     if isinstance(stage, FeedbackStage):
-        values += [stage.prompts.path, stage.judge.removeprefix("reward:"), stage.answers]
+        values += [stage.prompts.path, stage.answers]
+        if stage.judge.startswith("reward:"):
+            values += ScorerSpec.parse(stage.judge.removeprefix("reward:")).models
     else:
-        values += [stage.reference, *(d.path for d in stage.data), *(r.source for r in stage.reward)]
+        values += [stage.reference, *(d.path for d in stage.data)]
+        values += [m for term in stage.reward for m in ScorerSpec.parse(term.source).models]
         values.append(stage.prompts.path if stage.prompts else None)
     return [v[1:].split("/")[0] for v in values if v and v.startswith("@")]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,4 +21,13 @@ class Scorer(Protocol):
 
     def score_texts(self, answers: Answers) -> Scores:
         """Returns one score per (prompt, response), [len(answers)]."""
+        ...
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """A scorer that must see a common set of answers before it scores: it needs scales or a slope."""
+
+    def fit(self, answers: Answers) -> None:
+        """Looks at the common set."""
         ...
