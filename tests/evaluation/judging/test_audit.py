@@ -17,7 +17,7 @@ from tightrope.judges.types import Contest, Verdict
 from tightrope.records import content_hash
 
 SEEDS = 24
-ENOUGH = 19  # of 24 intervals at 95 %: fewer happens once in 800 times
+ENOUGH = 19  # of 24 intervals at 95 %: fewer happens once in a thousand times
 # what is planted, the figure that must find it, and its true value
 PLANTED: list[tuple[dict[str, Any], str, float]] = [
     ({"first": 0.3}, "first_shown", 65.0),
