@@ -159,5 +159,6 @@ def _scale(unit: str, key: str, drawn: Sequence[svg.Interval]) -> tuple[float, f
     if unit == "percent":
         return 0.0, 100.0
     if unit == "0 to 1":
-        return min([0.0, *(d.lower for d in drawn)]), 1.0
+        lowest = min([0.0, *(d.lower for d in drawn)])
+        return 0.0 if lowest == 0 else -0.2 if lowest >= -0.2 else -1.0, 1.0
     return (0.0, max([10.0, *(d.upper for d in drawn)])) if key == "repeat_noise" else (-100.0, 100.0)
