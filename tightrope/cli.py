@@ -204,7 +204,7 @@ def judge(
     judge: Annotated[
         str | None,
         typer.Option(
-            help="`rule:NAME`, `reward:FOLDER`, `ranker:FOLDER`, `llm:MODEL`, `votes:FILE`, or "
+            help="`rule:NAME`, `reward:FOLDER`, `llm:MODEL`, `votes:FILE`, or "
             "`openai:http://host:port/v1#model`; default rule:useful.",
             show_default=False,
         ),

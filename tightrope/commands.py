@@ -6,11 +6,13 @@ Nothing heavy is imported before a command needs it, so that `tightrope --help` 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from tightrope.errors import InputError
@@ -207,7 +209,8 @@ def judge_command(files: Sequence[str], *, judge: str | None) -> dict[str, Any]:
             remedy="Give two files of answers, or measure a judge with --audit.",
         )
     a, b = files
-    return dict(compare_files(Path(a), Path(b), load_judge(judge or "rule:useful")))
+    with _asking(judge or "rule:useful") as progress:
+        return dict(compare_files(Path(a), Path(b), load_judge(judge or "rule:useful", progress=progress)))
 
 
 def audit_command(
@@ -253,11 +256,11 @@ def audit_command(
     truth = load_judge(gold) if gold else None
     audits = []
     for spec in specs:
-        loaded = load_judge(spec)
-        itself = own or [getattr(loaded, "author", "")]
-        audits.append(
-            {"spec": spec, **audit(loaded, items, gold_judge=truth, own=itself, repeats=repeats, seed=seed)}
-        )
+        with _asking(spec) as progress:
+            loaded = load_judge(spec, progress=progress)
+            itself = own or [getattr(loaded, "author", "")]
+            found = audit(loaded, items, gold_judge=truth, own=itself, repeats=repeats, seed=seed)
+        audits.append({"spec": spec, **found})
     short = re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(specs)).strip("-.")[:60]
     folder = out or Path("runs") / f"audit-{short}-{content_hash(specs, [str(f) for f in files])[:6]}"
     words = ["tightrope judge --audit", *specs, *(str(f) for f in files)]
@@ -303,6 +306,15 @@ def method_command(name: str) -> dict[str, Any]:
         "when_not": card.when_not,
         "settings": settings,
     }
+
+
+@contextmanager
+def _asking(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr that appears with the first answer: rules need none."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(plain(title), total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
 def folder_name(model: str, against: str) -> str:

@@ -120,7 +120,7 @@ class ByLetter:
 
     name = "models/counts-e/"
 
-    def compare(self, pairs: Sequence[tuple[Prompt, Response, Response]]) -> NDArray[np.float32]:
+    def gaps(self, pairs: Sequence[tuple[Prompt, Response, Response]]) -> NDArray[np.float32]:
         return np.array([a.text.count("e") - b.text.count("e") + 0.5 for _, a, b in pairs], np.float32)
 
 
@@ -134,7 +134,7 @@ def test_ranker_judges_pairs_and_the_orders_average_its_taste_for_the_first() ->
 
 def test_ranker_without_numbers_prefers_nothing() -> None:
     class Broken(ByLetter):
-        def compare(self, pairs: Sequence[tuple[Prompt, Response, Response]]) -> NDArray[np.float32]:
+        def gaps(self, pairs: Sequence[tuple[Prompt, Response, Response]]) -> NDArray[np.float32]:
             return np.full(len(pairs), np.nan, np.float32)
 
     with pytest.raises(WorkError, match="2 of 2 logits"):

@@ -27,7 +27,7 @@ from tightrope.evaluation.outputs import ModelOutputs, aligned
 from tightrope.evaluation.refusal import refusal_counts, refusal_figures, refused
 from tightrope.evaluation.stats import Bootstrap, Figure, Floats, from_draws, withheld
 from tightrope.evaluation.style import LengthUnit, common_unit, lengths, style_figures
-from tightrope.evaluation.winrate import length_taste, orders, preferences, win_rate
+from tightrope.evaluation.winrate import length_taste, metric_names, orders, preferences, win_rate
 from tightrope.judges.order import TwoOrderVerdict, both_orders
 from tightrope.judges.types import Contest, Judge
 from tightrope.records import Sampled, content_hash, prompt_id, to_json
@@ -104,6 +104,7 @@ def measure(
             "tags": dict(Counter(tag for p in prompts for tag in dict.fromkeys(p.tags))),
         },
         "seed": seed,
+        "metrics": metric_names(figures, judge=judge.identity),
         "bootstrap": {"draws": draws, "level": boot.level, "unit": "prompt", "seed": seed},
         "figures": {name: figure.as_dict() for name, figure in figures.items()},
         "doubts": _doubts(boot, preference, controlled, mine, base),

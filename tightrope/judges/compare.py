@@ -12,7 +12,7 @@ from tightrope.data.readers import read
 from tightrope.errors import InputError
 from tightrope.judges.llm import usage_of
 from tightrope.judges.order import both_orders
-from tightrope.judges.types import Contest, Judge
+from tightrope.judges.types import Contest, Judge, metric_name
 from tightrope.records import Sampled, prompt_id
 
 
@@ -94,6 +94,7 @@ def compare_files(a_path: Path, b_path: Path, judge: Judge) -> dict[str, Any]:
         "a": str(a_path),
         "b": str(b_path),
         "judge": judge.identity,
+        "metric": metric_name("win_rate", judge.identity),
         "prompts": len(contests),
         "only_in_a": found.only_in_a,
         "only_in_b": found.only_in_b,

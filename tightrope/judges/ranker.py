@@ -14,17 +14,20 @@ from tightrope.records import Prompt, Response
 
 
 class Ranker(Protocol):
-    """Anything that compares two responses in the order they are shown (PairRM, Jiang et al. 2023, 2306.02561)."""
+    """Anything that compares two responses (PairRM, Jiang et al. 2023, 2306.02561).
+
+    It may read a pair as shown or in both orders; in the first case its taste for a place shows in `both_orders`.
+    """
 
     name: str
 
-    def compare(self, pairs: Sequence[tuple[Prompt, Response, Response]]) -> NDArray[np.float32]:
-        """Returns [n] logits that the first response is better, as shown: no averaging over orders."""
+    def gaps(self, pairs: Sequence[tuple[Prompt, Response, Response]]) -> NDArray[np.floating]:
+        """Returns [n] logits that the first response of each pair is better."""
         ...
 
 
 class RankerJudge:
-    """P(a better) = sigmoid(logit). Its taste for the first place shows in the two orders and is averaged there."""
+    """Prefers by the ranker's logit: P(a better) = sigmoid(gap)."""
 
     def __init__(self, ranker: Ranker, fingerprint: str) -> None:
         self._ranker, self._fingerprint = ranker, fingerprint
@@ -40,7 +43,7 @@ class RankerJudge:
         Raises:
             WorkError: a logit is NaN or infinite, which prefers nothing.
         """
-        logits = np.asarray(self._ranker.compare([(c.prompt, c.a, c.b) for c in contests]), np.float64)
+        logits = np.asarray(self._ranker.gaps([(c.prompt, c.a, c.b) for c in contests]), np.float64)
         if not np.isfinite(logits).all():
             raise WorkError(
                 f"{np.count_nonzero(~np.isfinite(logits))} of {len(logits)} logits are NaN or infinite",
