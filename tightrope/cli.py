@@ -195,17 +195,48 @@ def sample(
 
 @app.command()
 def judge(
-    a: Annotated[Path, typer.Argument(metavar="A", help="Answers, as `tightrope sample --out` writes them.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Answers of the other model to the same prompts.")],
-    judge: Judge = "rule:useful",
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILES]",
+            help="Two files of answers to the same prompts, as `tightrope sample --out` writes them. With --audit: "
+            "judges, and contests as comparisons, rankings or two such files; without files the built-in ones.",
+            show_default=False,
+        ),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            help="`rule:NAME`, `reward:FOLDER`, `llm:MODEL`, `votes:FILE`, or "
+            "`openai:http://host:port/v1#model`; default rule:useful.",
+            show_default=False,
+        ),
+    ] = None,
+    audit: Annotated[bool, typer.Option("--audit", help="Measure the judge instead of the answers.")] = False,
+    gold: Annotated[
+        str | None, typer.Option(help="Audit: the judge that is right, e.g. `votes:FILE`.", show_default=False)
+    ] = None,
+    own: Annotated[
+        list[str] | None, typer.Option(help="Audit: author that is the judge itself.", show_default=False)
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=0, help="Audit: times to ask again.")] = 3,
+    limit: Limit = None,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Audit: folder of audit.json and audit.html.")] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
-    """Compare two files of answers with a judge, in both orders."""
-    from tightrope.commands import judge_command
-    from tightrope.printing import show_fields
+    """Compare two files of answers with a judge, in both orders; or audit a judge."""
+    from tightrope.commands import audit_command, judge_command
+    from tightrope.printing import show_audit, show_fields
 
-    return Answer(judge_command(a, b, judge=judge), show_fields)
+    given = files or []
+    if not audit:
+        return Answer(judge_command(given, judge=judge), show_fields)
+    audited = audit_command(
+        given, judge=judge, gold=gold, own=own or [], repeats=repeats, limit=limit, seed=seed, out=out
+    )
+    return Answer(audited, show_audit)
 
 
 @app.command()

@@ -6,15 +6,17 @@ Nothing heavy is imported before a command needs it, so that `tightrope --help` 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from tightrope.errors import InputError
-from tightrope.files import write_jsonl
+from tightrope.files import file_hash, write_jsonl
 from tightrope.printing import plain
 from tightrope.records import Message, Prompt, Sampled, content_hash, to_json, user_prompt
 
@@ -191,12 +193,85 @@ def report_command(runs: Sequence[Path], *, out: Path | None, title: str | None)
     return {"report": str(build_report(list(runs), out=target, title=title)), "runs": [str(r) for r in runs]}
 
 
-def judge_command(a: Path, b: Path, *, judge: str) -> dict[str, Any]:
-    """Compares two files of outputs with a judge, both orders."""
+def judge_command(files: Sequence[str], *, judge: str | None) -> dict[str, Any]:
+    """Compares two files of outputs with a judge, both orders.
+
+    Raises:
+        InputError: there are not two files, or they do not match.
+    """
     from tightrope.judges.compare import compare_files
     from tightrope.judges.spec import load_judge
 
-    return dict(compare_files(a, b, load_judge(judge)))
+    if len(files) != 2:
+        raise InputError(
+            f"{len(files)} files given, two are compared",
+            where="tightrope judge",
+            remedy="Give two files of answers, or measure a judge with --audit.",
+        )
+    a, b = files
+    with _asking(judge or "rule:useful") as progress:
+        return dict(compare_files(Path(a), Path(b), load_judge(judge or "rule:useful", progress=progress)))
+
+
+def audit_command(
+    given: Sequence[str],
+    *,
+    judge: str | None,
+    gold: str | None,
+    own: Sequence[str],
+    repeats: int,
+    limit: int | None,
+    seed: int,
+    out: Path | None,
+) -> dict[str, Any]:
+    """Measures how far judges can be believed, and writes `audit.json` and `audit.html`.
+
+    Args:
+        given: judges (anything that reads `kind:...` and is no file), then the files of contests: two files of answers,
+            or files of comparisons or rankings; none stands for the built-in contests.
+        judge: one more judge, first.
+        gold: a judge whose verdicts are the truth, e.g. `votes:FILE`.
+        own: authors that are the judge itself; default: the judging model's name.
+        repeats: times a sample of contests is asked anew.
+        limit: prompts at most.
+        seed: of everything that is drawn.
+        out: folder of the two files.
+
+    Raises:
+        InputError: no judge, or files that hold no contests.
+    """
+    from tightrope.evaluation.judging.audit import audit
+    from tightrope.evaluation.judging.items import load_items
+    from tightrope.files import write_json
+    from tightrope.judges.spec import is_spec, load_judge
+    from tightrope.report.audit import build_audit
+
+    specs = [*([judge] if judge else []), *(g for g in given if is_spec(g) and not Path(g).exists())]
+    files = [Path(g) for g in given if g not in specs]
+    if not specs:
+        raise InputError(
+            "no judge to audit", where="tightrope judge --audit", remedy="Name one: --audit rule:useful."
+        )
+    items = load_items(files, limit=limit, seed=seed)
+    truth = load_judge(gold) if gold else None
+    audits = []
+    for spec in specs:
+        with _asking(spec) as progress:
+            loaded = load_judge(spec, progress=progress)
+            itself = own or [getattr(loaded, "author", "")]
+            found = audit(loaded, items, gold_judge=truth, own=itself, repeats=repeats, seed=seed)
+        audits.append({"spec": spec, **found})
+    short = re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(specs)).strip("-.")[:60]
+    folder = out or Path("runs") / f"audit-{short}-{content_hash(specs, [str(f) for f in files])[:6]}"
+    words = ["tightrope judge --audit", *specs, *(str(f) for f in files)]
+    words += [f"--gold {gold}"] if gold else []
+    words += [f"--own {name}" for name in own]
+    words += [f"--limit {limit}"] if limit else []
+    command = " ".join([*words, f"--repeats {repeats} --seed {seed}"])
+    hashes = {str(f): file_hash(f) for f in files}
+    result = {"command": command, "files": hashes, "judges": audits, "folder": str(folder)}
+    write_json(folder / "audit.json", result)
+    return {**result, "report": str(build_audit(audits, out=folder / "audit.html", command=command))}
 
 
 def reward_command(
@@ -240,6 +315,15 @@ def method_command(name: str) -> dict[str, Any]:
     from tightrope.recipes.pages import describe
 
     return describe(name)
+
+
+@contextmanager
+def _asking(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr that appears with the first answer: rules need none."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(plain(title), total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
 def folder_name(model: str, against: str) -> str:

@@ -165,6 +165,20 @@ def show_fields(value: Mapping[str, Any], console: Console) -> None:
     console.print(table)
 
 
+def show_audit(value: Mapping[str, Any], console: Console) -> None:
+    """Prints what is wrong with every judge, what is unclear, what is fine, and where the page is."""
+    colours = {"strong": "bold red", "bias": "yellow", "unclear": "magenta", "fine": "green"}
+    for audit in value["judges"]:
+        console.print(Text(plain(audit["judge"]), "bold"))
+        for finding in audit["findings"]:
+            level = Text(f"  {finding['level']:>8}  ", colours[finding["level"]])
+            console.print(level + Text(plain(finding["text"])))
+        withheld = [f for f in audit["figures"].values() if f["withheld"]]
+        for figure in withheld:
+            console.print(Text(f"  withheld  {plain(figure['label'])}: {plain(figure['withheld'])}", "dim"))
+    show_report(value, console)
+
+
 def show_methods(value: Mapping[str, Any], console: Console) -> None:
     """Prints the table of methods; presets are set in below the objective they run."""
     table = _table("name", "method", "learns from", "what it does", numbers=False)

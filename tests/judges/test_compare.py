@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tightrope.cli import main
 from tightrope.errors import InputError
 from tightrope.files import write_jsonl
 from tightrope.judges.compare import compare_files
 from tightrope.judges.rules import FirstJudge, RuleJudge
-from tightrope.records import Response, Sampled, to_json, user_prompt
+from tightrope.records import Comparison, Response, Sampled, to_json, user_prompt
 
 
 def write(path: Path, answers: list[tuple[str, str, str]]) -> Path:
@@ -48,3 +51,48 @@ def test_files_that_do_not_match_are_errors(tmp_path: Path, other: list[tuple[st
     a = write(tmp_path / "a.jsonl", [("1", "q1", "long answer")])
     with pytest.raises(InputError, match=message):
         compare_files(a, write(tmp_path / "b.jsonl", other), RuleJudge("longer"))
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, Any]:
+    code = main(["judge", *(str(a) for a in arguments), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_command_compares_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = write(tmp_path / "a.jsonl", [("1", "q1", "long answer")])
+    b = write(tmp_path / "b.jsonl", [("1", "q1", "short")])
+    code, found = run(capsys, a, b, "--judge", "rule:longer")
+    assert code == 0 and found["win_rate"] == 100 and found["judge"].startswith("rule:longer@")
+    code, found = run(capsys, a, b)
+    assert code == 0 and found["judge"].startswith("rule:useful@")
+    for wrong, message in (([a], "1 files given"), ([a, b, b], "3 files given"), ([], "0 files given")):
+        code, found = run(capsys, *wrong)
+        assert code == 2 and message in found["error"]["what"]
+
+
+def test_command_audits_judges_named_either_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    few = ("--limit", 5, "--repeats", 0, "--out", out)
+    code, found = run(capsys, "--audit", "rule:longer", "rule:first", *few)
+    assert code == 0 and [a["spec"] for a in found["judges"]] == ["rule:longer", "rule:first"]
+    assert found["judges"][0]["figures"]["length_gap"]["metric"].startswith("length_gap by rule:longer@")
+    assert found["judges"][0]["items"]["prompts"] == 5
+    assert (out / "audit.html").is_file() and json.loads((out / "audit.json").read_text())["judges"] == found["judges"]
+    assert found["command"] == "tightrope judge --audit rule:longer rule:first --limit 5 --repeats 0 --seed 0"
+    code, same = run(capsys, "--judge", "rule:longer", "--audit", *few)
+    assert code == 0 and same["judges"][0] == found["judges"][0]
+    code, found = run(capsys, "--audit", *few)
+    assert code == 2 and "no judge to audit" in found["error"]["what"]
+
+
+def test_command_audits_on_files_with_votes_as_gold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = write(tmp_path / "a.jsonl", [(str(i), f"q{i}", f"long answer {i}") for i in range(8)])
+    b = write(tmp_path / "b.jsonl", [(str(i), f"q{i}", f"short {i}") for i in range(8)])
+    people = tmp_path / "votes.jsonl"
+    for_b = [(user_prompt(f"q{i}"), Response(f"short {i}"), Response(f"long answer {i}")) for i in range(6)]
+    write_jsonl(people, [to_json(Comparison(*vote, judge="ann")) for vote in for_b])
+    code, found = run(capsys, "--audit", "rule:longer", a, b, "--gold", f"votes:{people}", "--out", tmp_path / "o")
+    (audited,) = found["judges"]
+    assert code == 0 and audited["items"]["with_gold"] == 6 and audited["items"]["contests"] == 8
+    assert audited["figures"]["accuracy"]["value"] == 0 and set(found["files"]) == {str(a), str(b)}
+    assert audited["items"]["gold"].startswith("votes:votes.jsonl@")

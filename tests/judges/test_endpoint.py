@@ -190,9 +190,11 @@ def test_requests_in_flight_stay_within_the_bound_and_reach_it(tmp_path: Path) -
             now -= 1
         return 200, "[[A=B]]"
 
+    told: list[tuple[int, int]] = []
     with server(script) as (url, _):
-        judge_at(url, tmp_path, concurrency=3).judge([contest(str(i), "b") for i in range(12)])
-    assert most == 3
+        judge = judge_at(url, tmp_path, concurrency=3, progress=lambda done, total: told.append((done, total)))
+        judge.judge([contest(str(i), "b") for i in range(12)])
+    assert most == 3 and told == [(i, 12) for i in range(1, 13)]
 
 
 def test_equal_questions_are_asked_once_and_repeats_anew(tmp_path: Path) -> None:

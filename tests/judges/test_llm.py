@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.judges.server import OPEN, contest, said, server
@@ -106,6 +106,7 @@ def test_aspects_and_checklists_are_worth_their_mean() -> None:
     assert checked.value == 0.75 and checked.said == (True, True, True, False)
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 0.98), st.floats(0.01, 1))
 def test_letter_is_weighted_by_its_probability(p: float, share: float) -> None:
     mass = 0.5 + 0.5 * share

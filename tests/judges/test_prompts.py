@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.judges.server import OPEN
@@ -56,6 +56,7 @@ def test_anything_else_is_no_answer(name: str, raw: str) -> None:
     assert wording(name).read(raw, LISTED) is None
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(WORDINGS)), st.text(max_size=80))
 def test_readers_take_any_text_and_what_they_read_lies_in_range(name: str, raw: str) -> None:
     kind = wording(name)

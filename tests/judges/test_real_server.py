@@ -1,8 +1,8 @@
 """Against a real OpenAI-compatible server that serves the embedded model; docs/judges.md says how to have one.
 
 `TIGHTROPE_TEST_ENDPOINT=http://host:port/v1#model` names a running one; `TIGHTROPE_TEST_VLLM=/path/to/bin/python`
-names an interpreter with vLLM, which is then started here. Without either, and without `.venv-vllm` beside the project's
-files, these tests are skipped.
+names an interpreter with vLLM, which is then started here. Without either, and without `.venv-vllm` in the project's
+folder, these tests are skipped.
 """
 
 from __future__ import annotations

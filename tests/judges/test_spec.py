@@ -15,7 +15,8 @@ from tightrope.errors import InputError
 from tightrope.judges.llm import LlmJudge
 from tightrope.judges.local import LocalModel
 from tightrope.judges.order import both_orders
-from tightrope.judges.spec import load_judge
+from tightrope.judges.prompts import WORDINGS
+from tightrope.judges.spec import ENDPOINT_OPTIONS, FORMS, load_judge
 from tightrope.judges.weighing import weigh_choices
 from tightrope.models.policy import Policy
 from tightrope.records import Prompt, Response, user_prompt
@@ -101,3 +102,13 @@ def test_question_that_does_not_fit_the_judge_is_an_error(tmp_path: Path) -> Non
     judge = load_judge(f"llm:{tiny_folder(tmp_path / 'cramped')}")
     with pytest.raises(InputError):
         judge.judge([contest("a", "b")])
+
+
+def test_page_about_judges_names_every_wording_spec_and_option() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "judges.md").read_text(encoding="utf-8")
+    for name in WORDINGS:
+        assert f"| `{name}` |" in page
+    for kind in FORMS:
+        assert f"`{kind}:" in page
+    for option in ENDPOINT_OPTIONS:
+        assert f"| `{option}` |" in page

@@ -22,7 +22,7 @@ from tightrope.evaluation.outputs import ModelOutputs, aligned
 from tightrope.evaluation.refusal import refusal_counts, refusal_figures, unsafe_compliance
 from tightrope.evaluation.stats import Bootstrap, Floats
 from tightrope.evaluation.style import LengthUnit, common_unit, lengths, style_figures
-from tightrope.evaluation.winrate import length_taste, orders, preferences
+from tightrope.evaluation.winrate import length_taste, metric_names, orders, preferences
 from tightrope.judges.order import TwoOrderVerdict, both_orders
 from tightrope.judges.types import Contest, Judge
 from tightrope.records import Sampled, content_hash, prompt_id, to_json
@@ -103,6 +103,7 @@ def measure(
             "tags": dict(Counter(tag for p in prompts for tag in dict.fromkeys(p.tags))),
         },
         "seed": seed,
+        "metrics": metric_names(figures, judge=judge.identity),
         "bootstrap": {"draws": draws, "level": boot.level, "unit": "prompt", "seed": seed},
         "figures": {name: figure.as_dict() for name, figure in figures.items()},
         "doubts": {**seen.doubts, **outcome_doubts(boot, outcomes)},

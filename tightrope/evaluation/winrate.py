@@ -6,7 +6,7 @@ winner. Ties count half. A contest with an unreadable verdict is no contest: it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from tightrope.errors import WorkError
 from tightrope.evaluation.stats import Bootstrap, Figure, Floats, from_draws, mean, wilson, withheld
 from tightrope.judges.order import TwoOrderVerdict
+from tightrope.judges.types import metric_name
 
 BALANCE_PROMPTS = 5  # of each kind, before "longer wins" is taken apart from "the model wins"
 
@@ -48,6 +49,11 @@ def win_rate(boot: Bootstrap, preference: Floats) -> Figure:
         scale=100,
         span=(0.0, 1.0),
     )
+
+
+def metric_names(figures: Iterable[str], *, judge: str) -> dict[str, str]:
+    """Full names of the figures that a judge has a say in: by another judge they are other metrics."""
+    return {n: metric_name(n, judge) for n in figures if n.endswith("win_rate") or n == "length_gap"}
 
 
 def orders(verdicts: Sequence[TwoOrderVerdict]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,31 @@ from tightrope.data.readers import read
 from tightrope.errors import InputError
 from tightrope.judges.llm import usage_of
 from tightrope.judges.order import both_orders
-from tightrope.judges.types import Contest, Judge
+from tightrope.judges.types import Contest, Judge, metric_name
 from tightrope.records import Sampled, prompt_id
 
 
-def compare_files(a_path: Path, b_path: Path, judge: Judge) -> dict[str, Any]:
-    """Judges the answers of two files, aligned by prompt, in both orders.
+@dataclass(frozen=True)
+class Aligned:
+    """Two files of answers put side by side.
 
-    Args:
-        a_path: records of kind `sampled` (what `tightrope sample` writes).
-        b_path: the same prompts answered by somebody else.
-        judge: who decides.
+    Attributes:
+        contests: one per shared prompt, in the order of the first file.
+        only_in_a: answers of the first file without a counterpart.
+        only_in_b: of the second.
+        dropped_a: rows of the first file that could not be used.
+        dropped_b: of the second.
+    """
 
-    Returns:
-        Win rate of A in percent (ties half) with Wilson's interval, ties, unparsed verdicts, order flips, the share
-        the first-shown answer wins, how often the longer answer wins, and mean lengths in words.
+    contests: tuple[Contest, ...]
+    only_in_a: int
+    only_in_b: int
+    dropped_a: int
+    dropped_b: int
 
-        `only_in_a`, `only_in_b` and `dropped_a`, `dropped_b` count answers without a counterpart and rows that
-        could not be used.
+
+def align(a_path: Path, b_path: Path) -> Aligned:
+    """Aligns the answers of two files by prompt.
 
     Raises:
         InputError: a file holds something else, repeats a prompt, or shares no prompt with the other; or one id
@@ -49,7 +57,30 @@ def compare_files(a_path: Path, b_path: Path, judge: Judge) -> dict[str, Any]:
                 where=f"{a_path} and {b_path}",
                 remedy="Give different prompts different ids.",
             )
-    contests = [Contest(a[k].prompt, a[k].response, b[k].response) for k in shared]
+    contests = tuple(Contest(a[k].prompt, a[k].response, b[k].response) for k in shared)
+    return Aligned(contests, len(a) - len(shared), len(b) - len(shared), dropped_a, dropped_b)
+
+
+def compare_files(a_path: Path, b_path: Path, judge: Judge) -> dict[str, Any]:
+    """Judges the answers of two files, aligned by prompt, in both orders.
+
+    Args:
+        a_path: records of kind `sampled` (what `tightrope sample` writes).
+        b_path: the same prompts answered by somebody else.
+        judge: who decides.
+
+    Returns:
+        Win rate of A in percent (ties half) with Wilson's interval, ties, unparsed verdicts, order flips, the share
+        the first-shown answer wins, how often the longer answer wins, and mean lengths in words.
+
+        `only_in_a`, `only_in_b` and `dropped_a`, `dropped_b` count answers without a counterpart and rows that
+        could not be used.
+
+    Raises:
+        InputError: as `align`.
+    """
+    found = align(a_path, b_path)
+    contests = found.contests
     verdicts = both_orders(judge, contests)
     known = [
         (c, v, v.preference) for c, v in zip(contests, verdicts, strict=True) if v.preference is not None
@@ -63,11 +94,12 @@ def compare_files(a_path: Path, b_path: Path, judge: Judge) -> dict[str, Any]:
         "a": str(a_path),
         "b": str(b_path),
         "judge": judge.identity,
-        "prompts": len(shared),
-        "only_in_a": len(a) - len(shared),
-        "only_in_b": len(b) - len(shared),
-        "dropped_a": dropped_a,
-        "dropped_b": dropped_b,
+        "metric": metric_name("win_rate", judge.identity),
+        "prompts": len(contests),
+        "only_in_a": found.only_in_a,
+        "only_in_b": found.only_in_b,
+        "dropped_a": found.dropped_a,
+        "dropped_b": found.dropped_b,
         "unparsed": len(verdicts) - len(known),
         "win_rate": 100 * wins / len(known) if known else None,
         "interval": [100 * x for x in wilson(wins, len(known))] if known else None,

@@ -56,6 +56,7 @@ class Endpoint:
         backoff: seconds before the first retry; doubles each time, with jitter, never less than Retry-After.
         temperature: 0 is greedy.
         prices: of a million prompt tokens and of a million completion tokens, in whatever currency.
+        progress: told how many of a call's new questions are answered, and how many there are.
         clock: time and sleep.
 
     Raises:
@@ -75,6 +76,7 @@ class Endpoint:
         backoff: float = 1.0,
         temperature: float = 0.0,
         prices: tuple[float, float] | None = None,
+        progress: Callable[[int, int], None] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.url, self._model = checked_url(url), model
@@ -82,7 +84,7 @@ class Endpoint:
         self._concurrency, self._attempts, self._timeout, self._backoff = concurrency, attempts, timeout, backoff
         self._interval = 60.0 / per_minute if per_minute else 0.0
         self._settings = {"model": model, "temperature": temperature}
-        self._prices, self._clock = prices, clock or Clock()
+        self._prices, self._progress, self._clock = prices, progress, clock or Clock()
         self._headers = authorization()
         self._next_start = 0.0
         self._usage = Usage(cost=0.0 if prices else None)
@@ -137,6 +139,8 @@ class Endpoint:
                     repeat=question.repeat,
                     question=question.text,
                 )
+                if self._progress is not None:
+                    self._progress(len(answers), len(questions))
 
         # One deadline over the whole request, below; the client's own starts anew with every byte.
         async with httpx.AsyncClient(timeout=None, headers=self._headers) as client:

@@ -14,7 +14,7 @@ completion tokens, `0.15/0.60`).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -30,6 +30,7 @@ from tightrope.judges.types import Judge
 from tightrope.judges.votes import VotesJudge
 from tightrope.records import Prompt, Response, content_hash
 
+Progress = Callable[[int, int], None]
 FORMS = {
     "rule": "rule:NAME",
     "reward": "reward:FOLDER",
@@ -46,12 +47,13 @@ def is_spec(text: str) -> bool:
     return text.partition(":")[0] in FORMS and ":" in text
 
 
-def load_judge(spec: str, *, cache: Path | None = None) -> Judge:
+def load_judge(spec: str, *, cache: Path | None = None, progress: Progress | None = None) -> Judge:
     """Returns the judge a spec names; see the module's docstring.
 
     Args:
         spec: kind, name and options.
         cache: folder of a language-model judge's answers; default: the user's cache.
+        progress: told (answered, asked) by judges that are language models.
 
     Raises:
         InputError: unknown kind, name or option.
@@ -65,7 +67,7 @@ def load_judge(spec: str, *, cache: Path | None = None) -> Judge:
         return VotesJudge(Path(rest))
     if kind == "llm" and rest:
         name, options = _options(rest, LLM_OPTIONS, spec)
-        return _llm(_local(name), options, spec)
+        return _llm(_local(name, progress), options, spec)
     if kind == "openai" and rest:
         url, _, named = rest.partition("#")
         name, options = _options(named, ENDPOINT_OPTIONS, spec)
@@ -79,6 +81,7 @@ def load_judge(spec: str, *, cache: Path | None = None) -> Judge:
             concurrency=_count(options, "concurrency", 4, spec),
             per_minute=_number(options, "per_minute", 0.0, spec) or None,
             prices=_prices(options.get("price"), spec),
+            progress=progress,
         )
         return _llm(endpoint, options, spec)
     near = difflib.get_close_matches(kind, FORMS, 1)
@@ -162,7 +165,7 @@ def _scored(spec: str) -> RewardJudge | PairwiseJudge:
     return RewardJudge(scorer, fingerprint)
 
 
-def _local(spec: str) -> LocalModel:
+def _local(spec: str, progress: Progress | None) -> LocalModel:
     # Rule judges and endpoints need no torch.
     from tightrope.judges.weighing import weigh_choices
     from tightrope.models.policy import Policy
@@ -173,7 +176,9 @@ def _local(spec: str) -> LocalModel:
 
     def generate(prompts: Sequence[Prompt], max_tokens: int) -> list[Response]:
         params = SamplingParams(temperature=0.0, max_tokens=max_tokens)
-        return [rows[0] for rows in sample(policy, [SampleRequest(p) for p in prompts], params)]
+        requests = [SampleRequest(p) for p in prompts]
+        told = None if progress is None else lambda done, total, rate: progress(done, total)
+        return [rows[0] for rows in sample(policy, requests, params, progress=told)]
 
     return LocalModel(
         generate, policy.name, _fingerprint(spec), lambda prompts, choices: weigh_choices(policy, prompts, choices)

@@ -45,3 +45,8 @@ class Judge(Protocol):
     def judge(self, contests: Sequence[Contest]) -> list[Verdict]:
         """Returns one verdict per contest."""
         ...
+
+
+def metric_name(figure: str, judge: str) -> str:
+    """A figure's full name: the same figure by another judge (model, wording, settings) is another metric."""
+    return f"{figure} by {judge}"

@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 from markupsafe import Markup
 
@@ -21,6 +19,7 @@ from tightrope import __version__
 from tightrope.errors import InputError
 from tightrope.files import read_json, read_text, write_text
 from tightrope.report import svg
+from tightrope.report.page import environment
 
 GROUPS = {
     "usefulness": "Usefulness",
@@ -129,13 +128,7 @@ def build_report(
         for c in collected
         for v in c.verdicts
     ]
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = lambda value: "–" if value is None else f"{value:.1f}"
-    template = environment.from_string(
-        (resources.files("tightrope.report") / "template.html.j2").read_text(encoding="utf-8")
-    )
+    template = environment().get_template("template.html.j2")
     page = template.render(
         title=title,
         note=note,

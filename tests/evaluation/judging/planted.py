@@ -78,7 +78,8 @@ class PlantedJudge:
         self.author, self.rng = author, np.random.default_rng([seed, 99])
 
     def judge(self, contests: Sequence[Contest]) -> list[Verdict]:
-        return [self._one(c, draw) for c, draw in zip(contests, self.rng.uniform(size=len(contests)).tolist(), strict=True)]
+        draws = self.rng.uniform(size=len(contests)).tolist()
+        return [self._one(c, draw) for c, draw in zip(contests, draws, strict=True)]
 
     def _one(self, contest: Contest, draw: float) -> Verdict:
         for whim, chance in self.whims.items():

@@ -12,12 +12,13 @@ from tests.evaluation.judging.planted import PlantedJudge, items
 from tightrope.errors import InputError, WorkError
 from tightrope.evaluation.judging.audit import audit
 from tightrope.evaluation.judging.items import built_in
+from tightrope.evaluation.winrate import metric_names
 from tightrope.judges.rules import FirstJudge, RuleJudge
 from tightrope.judges.types import Contest, Verdict
 from tightrope.records import content_hash
 
 SEEDS = 24
-ENOUGH = 19  # of 24 intervals at 95 %: fewer happens once in 800 times
+ENOUGH = 19  # of 24 intervals at 95 %: fewer happens once in a thousand times
 # what is planted, the figure that must find it, and its true value
 PLANTED: list[tuple[dict[str, Any], str, float]] = [
     ({"first": 0.3}, "first_shown", 65.0),
@@ -143,6 +144,11 @@ def test_built_in_items_show_the_rules_nature() -> None:
 def test_every_metric_carries_the_judge() -> None:
     found = audit(RuleJudge("useful"), items(10), draws=50)
     assert all(f["metric"] == f"{name} by {RuleJudge('useful').identity}" for name, f in found["figures"].items())
+
+
+def test_win_rates_of_a_verdict_carry_the_judge_and_other_figures_do_not() -> None:
+    named = metric_names(["win_rate", "lc_win_rate", "length_gap", "accuracy"], judge="rule:useful@1")
+    assert named == {n: f"{n} by rule:useful@1" for n in ("win_rate", "lc_win_rate", "length_gap")}
 
 
 def test_judge_that_never_parses_says_nothing_and_that_is_said() -> None:

@@ -21,11 +21,11 @@ from tightrope.evaluation.judging.repeats import again, spread
 from tightrope.evaluation.stats import Figure, Floats
 from tightrope.judges.llm import usage_of
 from tightrope.judges.order import TwoOrderVerdict, both_orders
-from tightrope.judges.types import Contest, Judge
+from tightrope.judges.types import Contest, Judge, metric_name
 from tightrope.records import content_hash
 
 REPEATED_CONTESTS = 100  # asked again at most: enough to see noise, cheap enough to do it always
-EXAMPLES = 2  # shown of every attack that won
+EXAMPLES = 1  # shown of every attack that won
 
 
 def audit(
@@ -100,7 +100,7 @@ def audit(
         "format": 1,
         "judge": identity,
         "figures": {
-            name: {**figure.as_dict(), "metric": f"{name} by {identity}"} for name, figure in figures.items()
+            name: {**figure.as_dict(), "metric": metric_name(name, identity)} for name, figure in figures.items()
         },
         "findings": findings(figures, constant=_constant(core)),
         "self_preference": itself,

@@ -100,7 +100,8 @@ def length(
         out["length_gap"] = withheld(reason, n=sum(counts), unit="points", group=GROUP, label=label)
         return out
     boot = prompts.boot
-    drawn = boot.means(sides[0], span=(0.0, 1.0)) - boot.means(sides[1], span=(0.0, 1.0))
+    # The two added prompts are worth -1 and +1 to the difference, as in every other difference of shares.
+    drawn = boot.means(sides[0], span=(0.0, 1.0)) - boot.means(sides[1], span=(1.0, 0.0))
     value = float(np.nanmean(sides[0]) - np.nanmean(sides[1]))
     out["length_gap"] = from_draws(
         boot, value, drawn, n=sum(counts), unit="points", group=GROUP, label=label, scale=100

@@ -17,8 +17,9 @@ from typing import Any
 from tightrope.data.readers import read
 from tightrope.errors import InputError
 from tightrope.files import parse_json
+from tightrope.judges.compare import align
 from tightrope.judges.types import Contest
-from tightrope.records import Comparison, Prompt, Ranking, Response, user_prompt
+from tightrope.records import Comparison, Prompt, Ranking, Response, Sampled, prompt_id, user_prompt
 
 HERE = Path(__file__).parent
 ARITHMETIC = 32
@@ -69,6 +70,28 @@ def built_in(*, limit: int | None = None, seed: int = 0) -> list[AuditItem]:
     turns = itertools.chain.from_iterable(itertools.zip_longest(*kinds.values()))
     kept = set(list(filter(None, turns))[:limit])
     return [item for item in items if item.contest.prompt.id in kept]
+
+
+def load_items(files: Sequence[Path], *, limit: int | None = None, seed: int = 0) -> list[AuditItem]:
+    """Returns the contests of files, or the built-in ones without any.
+
+    Args:
+        files: two files of answers to the same prompts (no gold), or any number with comparisons or rankings.
+        limit: prompts at most, the first ones.
+        seed: of the built-in sums.
+
+    Raises:
+        InputError: a file holds something else, or nothing to compare.
+    """
+    if not files:
+        return built_in(limit=limit, seed=seed)
+    if len(files) == 2 and isinstance(read(files[0]).records[0], Sampled):
+        aligned = align(files[0], files[1])
+        items = [AuditItem(c, kind=c.prompt.tags[0] if c.prompt.tags else "") for c in aligned.contests]
+    else:
+        items = [item for file in files for item in from_file(file)]
+    kept = list(dict.fromkeys(prompt_id(item.contest.prompt) for item in items))[:limit]
+    return [item for item in items if prompt_id(item.contest.prompt) in set(kept)]
 
 
 def from_file(file: Path) -> list[AuditItem]:

@@ -32,9 +32,11 @@ def kappa(boot: Bootstrap, index: Ints, one: Floats, other: Floats, label: str) 
     tables = np.zeros((boot.n, size * size))
     np.add.at(tables, (index[there], cells), 1.0)
     drawn = (boot.counts @ tables).reshape(-1, size, size)
-    total = np.maximum(drawn.sum((1, 2)), 1e-300)
-    observed = np.trace(drawn, axis1=1, axis2=2) / total
-    chance = (drawn.sum(2) * drawn.sum(1)).sum(1) / total**2
+    total = drawn.sum((1, 2))
+    # A resample without any labelled contest has chance 1 and, like one with a single label, no kappa.
+    observed = np.divide(np.trace(drawn, axis1=1, axis2=2), total, out=np.ones(len(drawn)), where=total > 0)
+    margins = (drawn.sum(2) * drawn.sum(1)).sum(1)
+    chance = np.divide(margins, total**2, out=np.ones(len(drawn)), where=total > 0)
     draws = np.divide(observed - chance, 1 - chance, out=np.full(len(drawn), np.nan), where=chance < 1 - 1e-12)
     if not np.isfinite(value):
         reason = "both gave one and the same label throughout: chance alone agrees everywhere"
