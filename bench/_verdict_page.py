@@ -33,8 +33,30 @@ def tables(found: dict[str, Any]) -> str:
         f"seed {found['seed']}, {where}, shared with other work; results in `bench/results/verdict.json`. "
         "Percent; brackets are 95 % Wilson intervals of the simulation."
     )
-    makers = (_false_useful, _forms, _gain, _capability, _checkpoints, _others)
+    makers = (_targets, _false_useful, _forms, _gain, _capability, _checkpoints, _others)
     return "\n\n".join([head, *(make(cells) for make in makers)])
+
+
+def _targets(cells: Sequence[Cell]) -> str:
+    null = [c for c in cells if c["group"] == "no effect"]
+    pooled = [_pick(null, "no effect", n=n, growth=g) for n in (100, 178, 400, 800) for g in GROWTHS]
+    worst = max((some for some in pooled if some), key=lambda some: _rate(some, _useful))
+    where = f"{worst[0]['truth']['n']} prompts, {100 * (worst[0]['truth']['growth'] - 1):+.0f} % length"
+    rows = [("false `useful` at most 5 %, no effect, any length", "all cells pooled", _share(null, _useful))]
+    rows.append(("", f"worst length and size, judges pooled: {where}", _share(worst, _useful)))
+    usual = {"n": 800, "growth": 1.0, "gain": 5.0, "order_noise": 0.35}
+    for what, taste in (("none", {"taste": "none"}), ("log, 60 %", {"love": 60.0}), ("log, 80 %", {"love": 80.0})):
+        found = _share(_pick(cells, "gain", **usual, **taste), _useful)
+        rows.append(("+5 points found by 80 % or more, 800 prompts", f"judge's taste: {what}", found))
+    for base, rho in ((0.5, 0.5), (0.5, 0.7), (0.8, 0.5)):
+        some = _pick(cells, "capability", base=base, correlation=rho, changes=[["accuracy", -5.0]])
+        what = f"{100 * base:.0f} % solved before, correlation {rho:g}"
+        rows.append(("-5 points on 400 items found by 80 % or more", what, _share(some, _word("lobotomised"))))
+    for c in cells:
+        if c["group"] == "checkpoints" and c["models"] == 10:
+            what = f"ten checkpoints, {100 * (c['truth']['growth'] - 1):+.0f} % length"
+            rows.append(("any false `useful` at most 5 %", what, _share([c], _any, each=False)))
+    return _table("**Targets**", ("target", "where", "measured"), rows)
 
 
 def _false_useful(cells: Sequence[Cell]) -> str:
@@ -201,6 +223,14 @@ def figure(cells: Sequence[Cell]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img">'
         f"<title>False claims of a gain by length</title><style>{style}</style>{''.join(parts)}</svg>\n"
     )
+
+
+def _any(cell: Cell) -> int:
+    return int(cell["counts"]["any useful"])
+
+
+def _rate(cells: Sequence[Cell], count: Callable[[Cell], int]) -> float:
+    return sum(count(c) for c in cells) / sum(c["runs"] for c in cells)
 
 
 def _useful(cell: Cell) -> int:

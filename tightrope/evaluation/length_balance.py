@@ -68,7 +68,8 @@ def length_balanced(boot: Bootstrap, preferences: Floats, length_model: Floats, 
         reason = f"the model's answer is the {who} one on only {len(fewer)} prompts, {SIDE_PROMPTS} are needed"
         none = withheld(reason, n=int(judged.sum()), unit="percent", group="usefulness", label=LABEL, better=better)
         return Balanced(none, np.empty(0), len(sides[0]), len(sides[1]))
-    reach = float(np.quantile(fewer, OVERLAP))
+    # Two sides of one size reach as far as the nearer one does, so that swapping the models changes nothing.
+    reach = min(float(np.quantile(side, OVERLAP)) for side in sides if len(side) == len(fewer))
     here = judged & (np.abs(ratio) <= reach)
     x = _design(ratio[here], (length_model - length_reference)[here])
     y = preferences[here]
