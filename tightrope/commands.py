@@ -296,7 +296,7 @@ def reward_command(
     spec = DataSpec.model_validate({"path": pairs, "split": split, "limit": limit})
     records, account = run.records(spec, kind="comparison", seed=seed)
     with run.console.status("scoring"):
-        scorer = load_scorer(ScorerSpec.parse(model), dtype=run.recipe.dtype, device=run.device)
+        scorer = load_scorer(ScorerSpec.parse(model), dtype=run.dtype, device=run.device)
         if isinstance(scorer, Fitted):
             scorer.fit(responses_of(records))
         measured = measure_reward_model(scorer, records, seed=seed)

@@ -118,19 +118,24 @@ def _file(path: Path, judge: str | None, baseline: str | None) -> list[Annotatio
     else:
         rows = found.integers("row")
         refuse_repeats(found, list(zip(said, models, rows.tolist(), strict=True)), what="judge, model and row")
+    places: dict[tuple[str, str], list[int]] = {}
+    for i, key in enumerate(zip(said, models, strict=True)):
+        places.setdefault(key, []).append(i)
+    sizes = (
+        [_lengths(found, column) for column in ("len_model", "len_baseline")]
+        if name == "preferences with lengths"
+        else None
+    )
     out = []
-    for who, model in dict.fromkeys(zip(said, models, strict=True)):
+    for (who, model), mine in places.items():
         if judge is not None and who != judge:
             continue
-        at = np.array([i for i, key in enumerate(zip(said, models, strict=True)) if key == (who, model)])
+        at = np.array(mine)
         if texts:
             out.append(_annotated(found, at, who, model, codes[at]))
             continue
-        lengths = [
-            _lengths(found, column)[at] if name == "preferences with lengths" else None
-            for column in ("len_model", "len_baseline")
-        ]
-        out.append(Annotations(model, "", who, codes[at], rows[at], lengths[0], lengths[1], None, None, str(path)))
+        of_model, of_baseline = (None, None) if sizes is None else (sizes[0][at], sizes[1][at])
+        out.append(Annotations(model, "", who, codes[at], rows[at], of_model, of_baseline, None, None, str(path)))
     return out
 
 

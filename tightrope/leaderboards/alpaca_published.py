@@ -20,7 +20,7 @@ import numpy as np
 
 from tightrope.errors import InputError
 from tightrope.leaderboards.correlation import spearman
-from tightrope.leaderboards.files import Floats, Table, table
+from tightrope.leaderboards.files import Floats, Table, first_row, table
 from tightrope.leaderboards.l1_logistic import chances
 
 WEIGHTS = ("model", "w_len", "w_difficulty", "w_model")
@@ -122,9 +122,9 @@ def published_table(files: Sequence[Path]) -> tuple[str, Table] | None:
     """Returns which published table the only file is, and its rows; None for anything else."""
     if len(files) != 1:
         return None
-    found = table(files[0])
-    name = next((name for name, needed in LAYOUTS.items() if all(c in found.columns for c in needed)), None)
-    return None if name is None else (name, found)
+    columns = first_row(files[0])
+    name = next((name for name, needed in LAYOUTS.items() if all(c in columns for c in needed)), None)
+    return None if name is None else (name, table(files[0]))
 
 
 def _spread(a: float, b: float) -> float:

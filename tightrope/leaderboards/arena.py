@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from tightrope.errors import InputError
 from tightrope.leaderboards import bradley_terry as bt
-from tightrope.leaderboards.arena_files import Battles, read_battles
+from tightrope.leaderboards.arena_files import LAYOUTS, Battles, read_battles
 from tightrope.leaderboards.arena_style import Style, read_style
 from tightrope.leaderboards.connected import rateable
 from tightrope.leaderboards.elo import online_elo, orders_for
-from tightrope.leaderboards.files import Floats, Table, is_tree, listed, table
+from tightrope.leaderboards.files import Floats, first_row, is_tree, listed, table
 from tightrope.leaderboards.position import position, win_matrix
 
 Z95 = 1.959963984540054
@@ -232,11 +232,11 @@ def _quantiles(resampled: Floats) -> tuple[Floats, Floats] | None:
 
 def _bootstrap_ratings(path: Path) -> dict[str, Any] | None:
     """A table with one model a column and one resample a row, as Chatbot Arena publishes; None for other files."""
-    if not path.is_file() or is_tree(path):
+    if is_tree(path) or not _numeric(first_row(path)):
         return None
     found = table(path)
-    if len(found) < 2 or len(found.columns) < 2 or not _numeric(found):
-        return None
+    if len(found) < 2:
+        raise InputError("one resample only", where=str(path), remedy="Bootstrap ratings need many rows.")
     draws = np.stack([found.numbers(name) for name in found.columns], 1)  # [draws, M]
     low, high = np.percentile(draws, QUANTILES, axis=0)
     rank, middle, variance = ranks(low, high), np.median(draws, axis=0), draws.var(0, ddof=1)
@@ -262,13 +262,14 @@ def _bootstrap_ratings(path: Path) -> dict[str, Any] | None:
     }
 
 
-def _numeric(found: Table) -> bool:
+def _numeric(row: Mapping[str, Any]) -> bool:
+    """Whether a row holds nothing but numbers, under names that no file of battles has."""
     try:
-        for name in found.columns:
-            float(found.columns[name][0])
+        for value in row.values():
+            float(value)
     except (TypeError, ValueError):
         return False
-    return not {"first", "second", "verdict", "model_a", "model_b", "winner"} & set(found.columns)
+    return len(row) > 1 and not any(column in row for columns in LAYOUTS.values() for column in columns)
 
 
 def _notes(battles: Battles, left_out: dict[int, str]) -> list[str]:

@@ -22,7 +22,7 @@ Ints = NDArray[np.int64]
 CENTRE, SCALE = 1000.0, 400.0 / np.log(10.0)
 TOLERANCE = 1e-9  # largest gradient per unit of weight
 MOST_STEPS, LONGEST_STEP = 100, 3.0
-LARGEST = 40.0  # a coefficient beyond this has run to infinity
+LARGEST = 15.0  # log-odds between two models, or a coefficient, beyond this have run to infinity
 # arena-rank adds this to every coordinate's curvature per battle before it inverts. It narrows intervals by less than
 # 0.1 % of their width, 1 % for a model with few battles; kept so that intervals equal the published ones.
 SANDWICH_RIDGE = 1e-5
@@ -153,8 +153,9 @@ def fit(design: Design, *, ridge: float = 0.0) -> Ratings:
     centre = np.eye(len(parameters))
     centre[:size, :size] -= 1 / size
     covariance = centre @ bread @ meat @ bread @ centre
-    fine = gradient <= TOLERANCE and bool(np.abs(parameters).max() < LARGEST)
-    return Ratings(parameters[:size], parameters[size:], covariance, gradient, steps, fine)
+    xi, beta = parameters[:size], parameters[size:]
+    moderate = bool(np.ptp(xi) < LARGEST and np.abs(beta).max(initial=0) < LARGEST)
+    return Ratings(xi, beta, covariance, gradient, steps, gradient <= TOLERANCE and moderate)
 
 
 def bootstrap(design: Design, start: Floats, *, draws: int, seed: int) -> Floats:
@@ -190,13 +191,13 @@ def _many(wins: Floats, start: Floats) -> Floats:
     """Strengths [K, M] of K tables of wins [K, M, M]; NaN where the fit does not converge."""
     size = wins.shape[1]
     games = wins + wins.transpose(0, 2, 1)
-    total = wins.sum((1, 2))
+    total, played = wins.sum((1, 2)), np.maximum(games.sum(2), 1e-300)
     xi = np.repeat(start[None], len(wins), 0)
     gradients = np.full(len(wins), np.inf)
     for _ in range(30):
         p = chances(xi[:, :, None] - xi[:, None, :])
         slope = (wins - games * p).sum(2)
-        gradients = np.abs(slope).max(1) / total
+        gradients = (np.abs(slope) / played).max(1)
         if (gradients <= TOLERANCE).all():
             break
         curvature = -games * p * (1 - p)
@@ -206,7 +207,7 @@ def _many(wins: Floats, start: Floats) -> Floats:
         step = np.linalg.solve(curvature, slope[:, :, None])[:, :, 0]
         xi = xi + step * np.minimum(1.0, LONGEST_STEP / np.maximum(np.abs(step).max(1), 1e-300))[:, None]
     xi = xi - xi.mean(1, keepdims=True)
-    fine = (gradients <= TOLERANCE) & (np.abs(xi).max(1) < LARGEST)
+    fine = (gradients <= TOLERANCE) & (np.ptp(xi, axis=1) < LARGEST)
     return np.where(fine[:, None], xi, np.nan)
 
 

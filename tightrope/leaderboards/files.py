@@ -125,6 +125,17 @@ def table(path: Path) -> Table:
     return Table(path, columns, places)
 
 
+def first_row(path: Path) -> dict[str, Any]:
+    """Returns the first row of a file, to tell what it is; empty for a file without rows.
+
+    Raises:
+        InputError: as `table`.
+    """
+    if not path.is_file():
+        raise InputError("no such file", where=str(path), remedy="Check the path.")
+    return next((row for _, row in rows(path)), {})
+
+
 def tree(path: Path) -> Any:
     """Reads a file that is one JSON value, `.json` or `.json.gz`.
 

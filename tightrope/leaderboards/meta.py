@@ -111,6 +111,6 @@ def _forecast(benchmark: Scores, i: Any, j: Any) -> Floats:
     """Probability [pairs] that i is better than j; a sure order where neither has any spread."""
     gap = benchmark.mean[i] - benchmark.mean[j]
     spread = np.sqrt(benchmark.variance[i] + benchmark.variance[j])
-    z = np.divide(gap, spread, out=np.sign(gap) * np.inf, where=spread > 0)
-    found: Floats = np.where(np.isnan(z), 0.5, ndtr(z))
+    certain: Floats = (np.sign(gap) + 1) / 2
+    found: Floats = np.where(spread > 0, ndtr(gap / np.where(spread > 0, spread, 1.0)), certain)
     return found
