@@ -67,6 +67,14 @@ class Learner:
                 where=model.name,
                 remedy="Hand in the frozen reference policy.",
             )
+        if isinstance(model, Policy) and reference is not None:
+            sizes = [len(policy.head.weight) for policy in (model, reference)]
+            if sizes[0] != sizes[1]:
+                raise InputError(
+                    f"the policy has {sizes[0]} tokens, its reference {sizes[1]}",
+                    where=reference.name,
+                    remedy="Distributions can only be compared over the same vocabulary: name another reference.",
+                )
         self.step_state: dict[str, Tensor] = {}
 
     def parameters(self) -> Iterator[nn.Parameter]:
