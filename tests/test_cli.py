@@ -163,7 +163,7 @@ def test_machine_limits_are_explained(
         (["sample", "embedded", "demo:test", "--text", "hi"], "both given"),
         (["sample", "embedded", "--chat", "--json"], "--chat"),
         (["report", "no/such/run"], "no such run folder"),
-        (["methods", "dop"], "Did you mean 'dpo'"),
+        (["methods", "dpoo"], "Did you mean 'dpo'"),
     ],
 )
 def test_wrong_usage_exits_with_two_and_says_what(

@@ -87,6 +87,7 @@ OFFLINE = [n for n in names() if n != "sum" and resolve(n, {}, where="")[0].card
 OFFLINE = [n for n in OFFLINE if resolve(n, {}, where="")[0].card.head == "lm"]
 
 
+@pytest.mark.slow
 def test_every_method_takes_a_step_through_the_whole_road(data: Path, tmp_path: Path) -> None:
     stages = [
         small({"name": n, "method": n, "model": str(data / "model")}, data, resolve(n, {}, where="")[0].card.data)

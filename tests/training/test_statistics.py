@@ -118,6 +118,8 @@ def test_the_reference_point_is_what_one_by_one_forwards_say() -> None:
 def test_steps_of_one_row_and_of_one_class_are_right(count: int) -> None:
     data = with_mismatched(rated(6, one_class=True), seed=0, max_tokens=64)[0]
     examples = with_reference(data, policy())[:count]
+    made = learner("kto", policy())  # the first step asserts what is known, of the one class there is
+    _step(made, Optimiser(made.parameters(), OptimiserSettings(learning_rate=1e-12), 2), examples, 0, 10_000)
     row, norm = gradients("kto", examples, 10_000)
     assert row["z0"] == pytest.approx(0.0, abs=1e-5) and row["loss"] == pytest.approx(0.5, abs=1e-5)
     assert norm > 0 and "reward_undesirable" not in row and row["examples"] == count
@@ -251,8 +253,18 @@ def test_a_step_without_a_pair_is_an_error_and_not_a_nan() -> None:
     examples = with_reference([dataclasses.replace(e, pairs=()) for e in paired(2)], policy())
     made = learner("dpo", policy())
     optimiser = Optimiser(made.parameters(), OptimiserSettings(), 2)
-    with pytest.raises((WorkError, ValueError), match=r"no pairs to learn from|needs pairs"):
+    with pytest.raises(WorkError, match="the step has no pairs to learn from"):
         _step(made, optimiser, examples, 0, 1000)
+
+
+def test_known_answers_are_asserted_only_where_the_policy_starts_at_its_reference() -> None:
+    examples = with_reference(paired(3), policy(1))
+    made = learner("dpo", policy())
+    optimiser = Optimiser(made.parameters(), OptimiserSettings(learning_rate=1e-12), 2)
+    with pytest.raises(WorkError, match="before the first update"):
+        _step(made, optimiser, examples, 0, 1000)
+    made.starts_at_reference = False
+    assert _step(made, optimiser, examples, 0, 1000)["margin"] != 0
 
 
 def test_tdpo_without_its_reference_is_refused() -> None:

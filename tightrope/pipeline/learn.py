@@ -25,6 +25,7 @@ from tightrope.models.heads import ScalarHead
 from tightrope.models.policy import LoraSettings, Policy
 from tightrope.models.reading import Reading
 from tightrope.models.reward import RewardModel
+from tightrope.objectives.base import Card, Objective
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.folders import StageFolder
 from tightrope.pipeline.holdout import measure_held_out, split_prompts
@@ -94,31 +95,9 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         )
         temperature = stage.rollouts.temperature
     else:
-        kind = RECORDS[card.data]
-        records, account = _records(run, stage, kind_name(kind), seed)
-        if card.head == "reward":
-            records, held_out = split_prompts(records, stage.holdout, seed)
-            account["held_out_records"] = len(held_out)
-        encoding = encode(
-            records,
-            model.chat,
-            kind=kind,
-            max_tokens=stage.max_tokens,
-            joint=card.layout == "joint",
-            needed_by=f"stage {stage.name!r}, {stage.method}",
-            desirable_above=stage.desirable_above,
-        )
-        examples = encoding.examples
-        if "probes" in card.needs:
-            examples, left_out = with_mismatched(examples, seed=seed, max_tokens=stage.max_tokens)
-            encoding.dropped["no response of another prompt fits behind this one"] += left_out
-        account |= replace(encoding, examples=examples, dropped=+encoding.dropped).account()
-        if isinstance(model, Policy):  # it will be asked some of them
-            prompts = [r for r in convert(records, "prompt")[0] if isinstance(r, Prompt)]
-        _show(run, model, examples)
-        if "reference" in card.needs:
-            assert isinstance(model, Policy)
-            examples = _with_reference(run, stage, model, examples)
+        records, held_out, account = _records(run, stage, card, seed)
+        examples, prompts, encoded = _examples(run, stage, objective, model, records, seed)
+        account |= encoded
         if "live_reference" in card.needs:
             reference = _frozen_reference(run, stage)
         source = DiskSource(
@@ -132,6 +111,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         value_head=value_head,
         temperature=temperature,
         reference=reference,
+        starts_at_reference=_starts_at_reference(run, stage, card),
         seed=seed,
     )
     with run.progress(stage.name, source.steps) as bar:
@@ -156,14 +136,64 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     return {**summary, "account": account}
 
 
-def _records(run: Run, stage: TrainStage, kind: str, seed: int) -> tuple[list[Record], dict[str, Any]]:
+def _starts_at_reference(run: Run, stage: TrainStage, card: Card) -> bool:
+    """Whether loss and margins are known before the first update.
+
+    Rollouts are compared with the policy that sampled them, whatever the reference is.
+    """
+    if stage.reference is None or card.data == "prompts":
+        return True
+    return run.model_input(stage.reference) == run.model_input(stage.model)
+
+
+def _examples(
+    run: Run,
+    stage: TrainStage,
+    objective: Objective,
+    model: Policy | RewardModel,
+    records: Sequence[Record],
+    seed: int,
+) -> tuple[list[Example], list[Prompt], dict[str, Any]]:
+    """Records as examples with everything the objective's card asks for, and what became of the rows."""
+    card = objective.card
+    encoding = encode(
+        records,
+        model.chat,
+        kind=RECORDS[card.data],
+        max_tokens=stage.max_tokens,
+        joint=card.layout == "joint",
+        needed_by=f"stage {stage.name!r}, {stage.method}",
+        desirable_above=stage.desirable_above,
+    )
+    examples = encoding.examples
+    if "probes" in card.needs:
+        examples, left_out = with_mismatched(examples, seed=seed, max_tokens=stage.max_tokens)
+        encoding.dropped["no response of another prompt fits behind this one"] += left_out
+    account = replace(encoding, examples=examples, dropped=+encoding.dropped).account()
+    _show(run, model, examples)
+    if "reference" in card.needs:
+        assert isinstance(model, Policy)
+        examples = _with_reference(run, stage, model, examples)
+    prompts: list[Prompt] = []
+    if isinstance(model, Policy):  # it will be asked some of them
+        prompts = [r for r in convert(records, "prompt")[0] if isinstance(r, Prompt)]
+    return examples, prompts, account
+
+
+def _records(
+    run: Run, stage: TrainStage, card: Card, seed: int
+) -> tuple[list[Record], list[Record], dict[str, Any]]:
+    """The stage's records, those a reward model is measured on and does not learn, and where they are from."""
     records: list[Record] = []
     account: dict[str, Any] = {}
     for spec in stage.data:
-        some, one = run.records(spec, kind=kind, seed=seed)
+        some, one = run.records(spec, kind=kind_name(RECORDS[card.data]), seed=seed)
         records += some
         account[spec.path] = one
-    return records, account
+    if card.head != "reward":
+        return records, [], account
+    learn, held_out = split_prompts(records, stage.holdout, seed)
+    return learn, held_out, account | {"held_out_records": len(held_out)}
 
 
 def _with_reference(run: Run, stage: TrainStage, policy: Policy, examples: list[Example]) -> list[Example]:

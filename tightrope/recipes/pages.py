@@ -15,7 +15,8 @@ import yaml
 from tightrope.errors import InputError
 from tightrope.objectives import registry, weighted_sum
 from tightrope.objectives.base import DATA, Card, Objective
-from tightrope.recipes.presets import PRESETS, SUM, names, resolve
+from tightrope.objectives.weighted_sum import NAME as SUM
+from tightrope.recipes.presets import PRESETS, names, resolve
 
 # What a card's words mean to somebody who has data and a model.
 NEEDS = {

@@ -29,6 +29,8 @@ class Learner:
         value_head: for objectives that learn values beside the policy.
         temperature: logits are divided by it, as in the sampling the objective corrects for.
         reference: the frozen reference itself, for objectives that read its whole distributions.
+        starts_at_reference: whether the policy is its reference before the first update; where another model was named,
+            nothing is known beforehand.
         seed: of the embedding noise.
 
     Attributes:
@@ -44,6 +46,7 @@ class Learner:
         value_head: ScalarHead | None = None,
         temperature: float = 1.0,
         reference: Policy | None = None,
+        starts_at_reference: bool = True,
         seed: int = 0,
     ) -> None:
         wants_reward = objective.card.head == "reward"
@@ -57,6 +60,7 @@ class Learner:
         self.value_head = value_head
         self.temperature = temperature
         self.reference, self.seed = reference, seed
+        self.starts_at_reference = starts_at_reference
         if "live_reference" in objective.card.needs and reference is None:
             raise InputError(
                 f"{objective.card.name} reads the reference's whole distributions, and there is no reference",
