@@ -7,7 +7,6 @@ and the saved model is read back before the stage counts as done.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +95,9 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         )
         temperature = stage.rollouts.temperature
     else:
-        data = _stage_data(run, stage, objective, model, seed)
-        examples, prompts, held_out, account = data.examples, data.prompts, data.held_out, data.account
+        records, held_out, account = _records(run, stage, card, seed)
+        examples, prompts, encoded = _examples(run, stage, objective, model, records, seed)
+        account |= encoded
         if "live_reference" in card.needs:
             reference = _frozen_reference(run, stage)
         source = DiskSource(
@@ -146,42 +146,29 @@ def _starts_at_reference(run: Run, stage: TrainStage, card: Card) -> bool:
     return run.model_input(stage.reference) == run.model_input(stage.model)
 
 
-@dataclass(frozen=True)
-class _StageData:
-    """What a stage on disk learns from, is asked, and is measured on, and what became of every row."""
-
-    examples: Sequence[Example]
-    prompts: list[Prompt]
-    held_out: list[Record]
-    account: dict[str, Any]
-
-
-def _stage_data(
-    run: Run, stage: TrainStage, objective: Objective, model: Policy | RewardModel, seed: int
-) -> _StageData:
-    """The stage's records as examples with everything the objective's card asks for."""
+def _examples(
+    run: Run,
+    stage: TrainStage,
+    objective: Objective,
+    model: Policy | RewardModel,
+    records: Sequence[Record],
+    seed: int,
+) -> tuple[Sequence[Example], list[Prompt], dict[str, Any]]:
+    """Records as examples with everything the objective's card asks for, and what became of the rows."""
     card = objective.card
-    kind = RECORDS[card.data]
-    records, account = _records(run, stage, kind_of(kind), seed)
-    held_out: list[Record] = []
-    if card.head == "reward":
-        records, held_out = split_prompts(records, stage.holdout, seed)
-        account["held_out_records"] = len(held_out)
-    examples, encoded = tokenised(
+    examples, account = tokenised(
         records,
         model.chat,
         cache=run.folder / "cache",
-        kind=kind,
+        kind=RECORDS[card.data],
         max_tokens=stage.max_tokens,
         joint=card.layout == "joint",
         needed_by=f"stage {stage.name!r}, {stage.method}",
         desirable_above=stage.desirable_above,
     )
-    account |= encoded
     prompts: list[Prompt] = []
     if isinstance(model, Policy):  # it will be asked some of them
         prompts = [r for r in convert(records, "prompt")[0][:SAMPLE_PROMPTS] if isinstance(r, Prompt)]
-    del records  # what is trained comes from disk
     if "probes" in card.needs:  # partners come from anywhere in the data, so these are held in memory
         examples, left_out = with_mismatched(examples, seed=seed, max_tokens=stage.max_tokens)
         if left_out:
@@ -190,17 +177,23 @@ def _stage_data(
     if "reference" in card.needs:
         assert isinstance(model, Policy)
         examples = _with_reference(run, stage, model, examples)
-    return _StageData(examples, prompts, held_out, account)
+    return examples, prompts, account
 
 
-def _records(run: Run, stage: TrainStage, kind: str, seed: int) -> tuple[list[Record], dict[str, Any]]:
+def _records(
+    run: Run, stage: TrainStage, card: Card, seed: int
+) -> tuple[list[Record], list[Record], dict[str, Any]]:
+    """The stage's records, those a reward model is measured on and does not learn, and where they are from."""
     records: list[Record] = []
     account: dict[str, Any] = {}
     for spec in stage.data:
-        some, one = run.records(spec, kind=kind, seed=seed)
+        some, one = run.records(spec, kind=kind_of(RECORDS[card.data]), seed=seed)
         records += some
         account[spec.path] = one
-    return records, account
+    if card.head != "reward":
+        return records, [], account
+    learn, held_out = split_prompts(records, stage.holdout, seed)
+    return learn, held_out, account | {"held_out_records": len(held_out)}
 
 
 def _with_reference(
