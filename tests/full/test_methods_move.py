@@ -60,7 +60,7 @@ def test_thirty_steps_move_the_methods_own_figure(method: str, tmp_path: Path) -
         "max_steps": STEPS,
         "optimiser": {"learning_rate": 2e-5, "schedule": "constant"},
     }
-    tree = {"name": "run", "output": str(tmp_path), "dtype": "bfloat16", "stages": [stage]}
+    tree = {"name": "run", "output": str(tmp_path), "dtype": "float32", "stages": [stage]}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(tree))
     train(tmp_path / "r.yaml")
     rows = [json.loads(line) for line in (tmp_path / "run" / "learn" / "trace.jsonl").read_text().splitlines()]
