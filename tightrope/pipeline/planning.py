@@ -128,6 +128,8 @@ def _training(
         batch_tokens = tokens // steps
     else:
         examples, each = _rows(run, stage, kind_of(RECORDS[objective.card.data]), made)
+        if objective.card.head == "reward":
+            examples = round(examples * (1 - stage.holdout))
         steps = -(-examples // stage.batch_size) * stage.epochs
         steps = min(steps, stage.max_steps or steps)
         tokens = int(each * min(examples * stage.epochs, steps * stage.batch_size))
