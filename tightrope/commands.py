@@ -252,7 +252,7 @@ def audit_command(
         raise InputError(
             "no judge to audit", where="tightrope judge --audit", remedy="Name one: --audit rule:useful."
         )
-    items = load_items(files, limit=limit, seed=seed)
+    items = load_items(files, limit=limit, seed=seed, gold=gold is None)
     truth = load_judge(gold) if gold else None
     audits = []
     for spec in specs:

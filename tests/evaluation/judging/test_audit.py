@@ -63,7 +63,7 @@ def test_planted_bias_lies_in_its_interval_as_often_as_it_should(
     assert sum(f["lower"] <= truth <= f["upper"] for f in found) >= ENOUGH
     fair = {"percent": 50.0, "points": 0.0}[found[0]["unit"]]
     # An interval that held everything would hold the truth, too.
-    assert sum(f["upper"] - f["lower"] for f in found) / SEEDS < 35
+    assert sum(f["upper"] - f["lower"] for f in found) / SEEDS < 40
     if figure.endswith(("_preference", "_gap", "_shown")) and abs(truth - fair) > 20:
         assert sum(f["lower"] <= fair <= f["upper"] for f in found) <= 2
 
@@ -73,7 +73,7 @@ def test_kappa_with_gold_is_recovered() -> None:
     inside = 0
     for seed in range(SEEDS):
         noisy = FlipJudge(0.2, seed)
-        f = audit(noisy, items(60, seed=seed), seed=seed, repeats=0, draws=200)["figures"]["kappa"]
+        f = audit(noisy, items(40, seed=seed), seed=seed, repeats=0, draws=200)["figures"]["kappa"]
         inside += f["lower"] <= 0.6 <= f["upper"]
     assert inside >= ENOUGH
 
@@ -95,9 +95,9 @@ class FlipJudge:
         return out
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_fair_judge_is_found_fair(seed: int) -> None:
-    found = audit(PlantedJudge(), items(120, seed=seed, authors=("me", "you")), own=["me"], draws=300)
+    found = audit(PlantedJudge(), items(200, seed=seed, authors=("me", "you")), own=["me"], draws=300)
     assert {f["level"] for f in found["findings"]} == {"fine"}
     assert found["figures"]["kappa"]["value"] == pytest.approx(1.0)
     assert not found["examples"]
@@ -130,13 +130,13 @@ def test_other_judge_can_stand_in_for_gold() -> None:
 
 
 def test_built_in_items_show_the_rules_nature() -> None:
-    useful = audit(RuleJudge("useful"), built_in(), draws=200)
+    useful = audit(RuleJudge("useful"), built_in(), repeats=0, draws=200)
     assert {f["level"] for f in useful["findings"]} == {"fine"} and useful["figures"]["accuracy"]["value"] == 100
-    longer = audit(RuleJudge("longer"), built_in(), draws=200)
+    longer = audit(RuleJudge("longer"), built_in(limit=40), repeats=0, draws=200)
     strong = {f["figure"] for f in longer["findings"] if f["level"] == "strong"}
     assert {"accuracy", "length_gap", "filler_preference", "repeated_preference", "bold_preference"} <= strong
     assert longer["figures"]["length_gap"]["value"] == 100 and abs(longer["figures"]["kappa"]["value"]) < 0.2
-    first = audit(FirstJudge(), built_in(), draws=200)
+    first = audit(FirstJudge(), built_in(limit=40), repeats=0, draws=200)
     assert first["findings"][0]["text"].startswith("constant:")
     assert first["figures"]["first_shown"]["value"] == 100 and first["figures"]["position_consistency"]["value"] == 0
 

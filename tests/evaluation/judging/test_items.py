@@ -73,6 +73,15 @@ def test_preferences_that_contradict_each_other_are_refused(tmp_path: Path) -> N
         from_file(file)
 
 
+def test_several_judges_in_one_file_are_no_gold_but_contests(tmp_path: Path) -> None:
+    a, b = Response("a"), Response("b")
+    file = write(tmp_path / "c.jsonl", Comparison(Q, a, b, judge="ann"), Comparison(Q, b, a, judge="bob"))
+    with pytest.raises(InputError, match=r"2 judges in one file: ann, bob.*--gold votes:FILE"):
+        from_file(file)
+    (item,) = from_file(file, gold=False)
+    assert item.gold is None and item.contest == Contest(Q, a, b)
+
+
 def test_two_files_of_answers_have_no_gold_and_other_records_no_contests(tmp_path: Path) -> None:
     a = write(tmp_path / "a.jsonl", Sampled(Q, Response("a")))
     b = write(tmp_path / "b.jsonl", Sampled(Q, Response("b")))

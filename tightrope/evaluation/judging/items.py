@@ -72,13 +72,16 @@ def built_in(*, limit: int | None = None, seed: int = 0) -> list[AuditItem]:
     return [item for item in items if item.contest.prompt.id in kept]
 
 
-def load_items(files: Sequence[Path], *, limit: int | None = None, seed: int = 0) -> list[AuditItem]:
+def load_items(
+    files: Sequence[Path], *, limit: int | None = None, seed: int = 0, gold: bool = True
+) -> list[AuditItem]:
     """Returns the contests of files, or the built-in ones without any.
 
     Args:
         files: two files of answers to the same prompts (no gold), or any number with comparisons or rankings.
         limit: prompts at most, the first ones.
         seed: of the built-in sums.
+        gold: whether what the files prefer is the truth; False where somebody else says what is.
 
     Raises:
         InputError: a file holds something else, or nothing to compare.
@@ -89,19 +92,28 @@ def load_items(files: Sequence[Path], *, limit: int | None = None, seed: int = 0
         aligned = align(files[0], files[1])
         items = [AuditItem(c, kind=c.prompt.tags[0] if c.prompt.tags else "") for c in aligned.contests]
     else:
-        items = [item for file in files for item in from_file(file)]
+        items = [item for file in files for item in from_file(file, gold=gold)]
     kept = list(dict.fromkeys(prompt_id(item.contest.prompt) for item in items))[:limit]
     return [item for item in items if prompt_id(item.contest.prompt) in set(kept)]
 
 
-def from_file(file: Path) -> list[AuditItem]:
-    """Returns the contests of a file of comparisons or rankings; what it prefers is the gold.
+def from_file(file: Path, *, gold: bool = True) -> list[AuditItem]:
+    """Returns the contests of a file of comparisons or rankings; what it prefers is the gold, unless told otherwise.
 
     Raises:
-        InputError: the file holds something else, or says of two answers both that one and that the other is better.
+        InputError: the file holds something else; or, as gold, several judges' preferences, or says of two answers
+            both that one and that the other is better.
     """
     items: dict[Any, AuditItem] = {}
-    for record in read(file).records:
+    records = read(file).records
+    judges = sorted({record.judge for record in records if isinstance(record, Comparison | Ranking)})
+    if gold and len(judges) > 1:
+        raise InputError(
+            f"{len(judges)} judges in one file: {', '.join(name or 'unnamed' for name in judges[:3])}",
+            where=str(file),
+            remedy="Keep one judge's records, or take them all as votes: --gold votes:FILE.",
+        )
+    for record in records:
         if isinstance(record, Comparison):
             pairs = [(record.chosen, record.rejected, 1.0)]
         elif isinstance(record, Ranking):
@@ -115,15 +127,18 @@ def from_file(file: Path) -> list[AuditItem]:
                 where=str(file),
                 remedy="Give comparisons or rankings, or two files of answers to the same prompts.",
             )
-        for a, b, gold in pairs:
+        for a, b, preferred in pairs:
             contest = Contest(record.prompt, a, b)
             kind = record.prompt.tags[0] if record.prompt.tags else ""
-            item = AuditItem(contest, gold, record.judge or file.name, kind)
             if a.text == b.text:
                 continue
-            seen = items.setdefault(_pair(contest), item)
-            agreed = seen.gold == (gold if seen.contest.a.text == a.text else 1 - gold)
-            if not agreed:
+            if not gold:
+                items.setdefault(_pair(contest), AuditItem(contest, kind=kind))
+                continue
+            seen = items.setdefault(
+                _pair(contest), AuditItem(contest, preferred, record.judge or file.name, kind)
+            )
+            if seen.gold != (preferred if seen.contest.a.text == a.text else 1 - preferred):
                 raise InputError(
                     f"two answers to {record.prompt.messages[-1].content[:60]!r} are preferred both ways",
                     where=str(file),
