@@ -189,6 +189,13 @@ def test_models_that_always_win_or_lose_are_withheld(tmp_path: Path) -> None:
     assert all(row["rating"] is not None for row in penalised["models"])
 
 
+def test_a_model_without_a_readable_battle_is_withheld(tmp_path: Path) -> None:
+    columns = {"first": list("xyxz"), "second": list("yxyx"), "verdict": [1, 1, 3, -1]}
+    rows = by_model(arena([write_csv(tmp_path / "b.csv", columns)]))
+    assert (rows["z"]["rating"], rows["z"]["withheld"], rows["z"]["battles"]) == (None, "no readable battle", 0)
+    assert rows["x"]["rating"] == pytest.approx(1000)
+
+
 def test_elo_of_one_battle_is_half_of_k() -> None:
     found = online_elo(2, np.array([0]), np.array([1]), np.array([1.0]), k=4.0, orders=3, seed=0)
     assert found.mean.tolist() == [1002.0, 998.0]

@@ -16,7 +16,6 @@ from tightrope.leaderboards.files import Floats
 
 SAME_SHARE, SAME_LEAST = 0.25, 5  # natural answers: one length is shared by about 1 % of 805
 COMPARABLE_SHARE = 0.10  # of answers within a factor of two of the baseline's length
-INJECTED_LEAST = 1
 EXTREME_POINTS, EXTREME_PART = 10.0, 4.0  # AlpacaEval warns of a failed fit there
 
 # What an answer says to a judge and not to a user.
@@ -61,7 +60,7 @@ def flags(
         said |= _lengths(length_model, length_baseline, outputs)
     if outputs is not None:
         injected = [i for i, text in enumerate(outputs) if INJECTION.search(text)]
-        if len(injected) >= INJECTED_LEAST:
+        if injected:
             said["prompt_injection"] = (
                 f"{len(injected)} of {len(outputs)} answers speak to the judge or hold chat markup "
                 f"(first: row {injected[0]})"

@@ -13,7 +13,7 @@ from tightrope.leaderboards import bradley_terry as bt
 from tightrope.leaderboards.arena_files import LAYOUTS, Battles, read_battles
 from tightrope.leaderboards.arena_style import Style, read_style
 from tightrope.leaderboards.connected import rateable
-from tightrope.leaderboards.elo import online_elo, orders_for
+from tightrope.leaderboards.elo import Elo, online_elo, orders_for
 from tightrope.leaderboards.files import Floats, first_row, is_tree, listed, table
 from tightrope.leaderboards.position import position, win_matrix
 
@@ -54,11 +54,11 @@ def arena(
     """
     if len(files) == 1 and (columns := _bootstrap_ratings(files[0])) is not None:
         return columns
-    if style is not None and interval == "bootstrap":
+    if interval == "bootstrap" and (style is not None or ridge > 0):
         raise InputError(
-            "ratings at equal style come with sandwich intervals only",
+            "ratings at equal style or with a ridge come with sandwich intervals only",
             where="--interval",
-            remedy="Leave out --interval bootstrap or --style.",
+            remedy="Leave out --interval bootstrap, or --style and --ridge.",
         )
     if draws < 100 and interval == "bootstrap":
         raise InputError(f"{draws} resamples are too few for a 95 % interval", where="--draws", remedy="Use 1000.")
@@ -88,27 +88,10 @@ def arena(
         covariates = read_style(style, fitted, features)
         controlled = _controlled(fitted, covariates, ridge, reweight)
         shown = controlled["columns"]
-    elo = _elo(battles, elo_k, seed)
-    played = np.bincount(battles.first, weights=battles.counts, minlength=len(battles.models)) + np.bincount(
-        battles.second, weights=battles.counts, minlength=len(battles.models)
-    )
-    rank = ranks(shown["lower"], shown["upper"])
-    models = []
-    for m, name in enumerate(battles.models):
-        k = kept.index(m) if m in kept else None
-        row: dict[str, Any] = {"model": name}
-        for key, values in shown.items():
-            row[key] = None if k is None else float(values[k])
-        row["rank"] = None if k is None else int(rank[k])
-        row["battles"] = int(played[m])
-        row["withheld"] = left_out.get(m)
-        for key, pair in (("sandwich", sandwich), ("bootstrap", boot)):
-            row[key] = None if k is None or pair is None else [float(pair[0][k]), float(pair[1][k])]
-        if controlled is not None:
-            row["uncontrolled_rating"] = None if k is None else float(found["rating"][k])
-        row["elo"], row["elo_deviation"] = float(elo.mean[m]), float(elo.deviation[m])
-        models.append(row)
-    models.sort(key=lambda row: (row["rating"] is None, -(row["rating"] or 0)))
+    intervals = {"sandwich": sandwich, "bootstrap": boot}
+    plainly = None if controlled is None else found["rating"]
+    elo = online_elo_of(battles, elo_k, seed)
+    models = _rows(battles, kept, left_out, shown, intervals, plainly, elo)
     return {
         "kind": "arena",
         "models": models,
@@ -130,6 +113,37 @@ def arena(
         },
         "notes": _notes(battles, left_out),
     }
+
+
+def _rows(
+    battles: Battles,
+    kept: Sequence[int],
+    left_out: Mapping[int, str],
+    shown: Mapping[str, Floats],
+    intervals: Mapping[str, tuple[Floats, Floats] | None],
+    uncontrolled: Floats | None,
+    elo: Elo,
+) -> list[dict[str, Any]]:
+    """One object a model, best first; those that cannot be rated stand last."""
+    size = len(battles.models)
+    played = sum(np.bincount(side, weights=battles.counts, minlength=size) for side in (battles.first, battles.second))
+    rank, place = ranks(shown["lower"], shown["upper"]), {m: k for k, m in enumerate(kept)}
+    rows = []
+    for m, name in enumerate(battles.models):
+        k = place.get(m)
+        row: dict[str, Any] = {"model": name}
+        for key, values in shown.items():
+            row[key] = None if k is None else float(values[k])
+        row["rank"] = None if k is None else int(rank[k])
+        row["battles"] = int(np.asarray(played)[m])
+        row["withheld"] = left_out.get(m)
+        for key, pair in intervals.items():
+            row[key] = None if k is None or pair is None else [float(pair[0][k]), float(pair[1][k])]
+        if uncontrolled is not None:
+            row["uncontrolled_rating"] = None if k is None else float(uncontrolled[k])
+        row["elo"], row["elo_deviation"] = float(elo.mean[m]), float(elo.deviation[m])
+        rows.append(row)
+    return sorted(rows, key=lambda row: (row["rating"] is None, -(row["rating"] or 0)))
 
 
 def ranks(lower: Floats, upper: Floats) -> Floats:
@@ -202,7 +216,8 @@ def _among(battles: Battles, kept: Sequence[int]) -> Battles:
     )
 
 
-def _elo(battles: Battles, k: float, seed: int) -> Any:
+def online_elo_of(battles: Battles, k: float, seed: int) -> Elo:
+    """Online Elo of battles and of counts of battles."""
     if not k > 0:
         raise InputError(f"K is {k}", where="--elo-k", remedy="Give a number above 0.")
     each = np.repeat(np.arange(len(battles.first)), battles.counts.astype(int))

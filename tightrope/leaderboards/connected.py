@@ -40,17 +40,20 @@ def rateable(battles: Battles, files: Sequence[Path], *, penalised: bool) -> tup
     j = np.concatenate([battles.second, battles.first[lost == 1]])
     won = np.concatenate([battles.outcome > 0, np.ones(int(lost.sum()), dtype=bool)])
     beats = coo_array((np.ones(int(won.sum())), (i[won], j[won])), shape=(size, size))
-    islands, island = connected_components(beats, directed=False)
-    if islands > 1:
-        groups = [[battles.models[m] for m in np.flatnonzero(island == g)] for g in range(islands)]
+    idle = np.setdiff1d(np.arange(size), np.concatenate([battles.first, battles.second]))
+    _, island = connected_components(beats, directed=False)
+    islands = np.setdiff1d(island, island[idle])
+    if len(islands) > 1:
+        groups = [[battles.models[m] for m in np.flatnonzero(island == g)] for g in islands]
         raise InputError(
-            f"{islands} islands of models never met: {'; '.join(listed(group) for group in groups[:5])}",
+            f"{len(islands)} islands of models never met: {'; '.join(listed(group) for group in groups[:5])}",
             where=where,
             remedy="Rate each island by itself, or add battles between them.",
         )
     circles, circle = connected_components(beats, directed=True, connection="strong")
-    if penalised or circles == 1:
-        return list(range(size)), {}
+    reasons = {int(m): "no readable battle" for m in idle}
+    if penalised or circles == 1 + len(idle):
+        return [m for m in range(size) if m not in reasons], reasons
     largest = int(np.argmax(np.bincount(circle)))
     kept = [int(m) for m in np.flatnonzero(circle == largest)]
     if len(kept) < 2:
@@ -60,9 +63,8 @@ def rateable(battles: Battles, files: Sequence[Path], *, penalised: bool) -> tup
             remedy="Gather more battles, or give --ridge 0.5.",
         )
     inside = set(kept)
-    reasons = {}
     for m in range(size):
-        if m not in inside:
+        if m not in inside and m not in reasons:
             mine, other = battles.first == m, battles.second == m
             points = float(
                 battles.counts[mine] @ battles.outcome[mine] + battles.counts[other] @ (1 - battles.outcome[other])
