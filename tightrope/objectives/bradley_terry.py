@@ -27,7 +27,9 @@ from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Se
 class BradleyTerrySettings(Settings):
     """Margin and centring."""
 
-    use_margin: bool = Field(True, description="Subtract each comparison's margin (0 where none is given).")
+    use_margin: bool = Field(
+        False, description="Subtract each comparison's margin (Llama 2: 0 to 1, or 0 to 3); score gaps are far larger."
+    )
     centring: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="Weight of the squared sum of the two scores; 0 or 0.01."
     )
