@@ -53,15 +53,15 @@ def _targets(cells: Sequence[Cell]) -> str:
         what = f"{100 * base:.0f} % solved before, correlation {rho:g}"
         rows.append(("-5 points on 400 items found by 80 % or more", what, _share(some, _word("lobotomised"))))
     for c in cells:
-        if c["group"] == "checkpoints" and c["models"] == 10:
-            what = f"ten checkpoints, {100 * (c['truth']['growth'] - 1):+.0f} % length"
+        if c["group"] == "checkpoints" and c["models"] > 1:
+            what = f"{c['models']} checkpoints, {100 * (c['truth']['growth'] - 1):+.0f} % length"
             rows.append(("any false `useful` at most 5 %", what, _share([c], _any, each=False)))
     return _table("**Targets**", ("target", "where", "measured"), rows)
 
 
 def _false_useful(cells: Sequence[Cell]) -> str:
     rows = []
-    for n in (100, 178, 400, 800):
+    for n in sorted({c["truth"]["n"] for c in cells if c["group"] == "no effect"}):
         row = []
         for growth in GROWTHS:
             here = _pick(cells, "no effect", n=n, growth=growth)
@@ -159,7 +159,7 @@ def _checkpoints(cells: Sequence[Cell]) -> str:
             )
             rows.append((str(c["models"]), f"{100 * (c['truth']['growth'] - 1):+.0f} %", alone, together))
     return _table(
-        "**Any checkpoint called `useful`: none has an effect, 178 prompts, checkpoints alike at 0.7**",
+        "**Any checkpoint called `useful`: none has an effect, 178 prompts, checkpoints alike at 0.7, 240 draws each**",
         ("checkpoints", "length", "each judged alone", "judged together"),
         rows,
     )
@@ -180,6 +180,8 @@ def _others(cells: Sequence[Cell]) -> str:
         else:
             continue
         rows.append((what, str(truth["n"]), *(_share([c], _word(w)) for w in ("useful", "chattier", "lobotomised"))))
+    if not rows:
+        return "**Harder worlds, and refusals**: not run."
     return _table("**Harder worlds, and refusals**", ("truth", "prompts", "useful", "chattier", "lobotomised"), rows)
 
 

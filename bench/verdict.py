@@ -28,6 +28,7 @@ from tightrope.evaluation.stats import Bootstrap
 from tightrope.evaluation.verdict import decide, decide_together
 
 DRAWS, POOL, SEED = 200, 16, 20261125
+DRAWS_PER_MODEL = 240  # as pipeline/measuring.py, where several models are decided together
 RESULTS = Path(__file__).parent / "results" / "verdict.json"
 GROWTHS = (0.5, 1.0, 1.25, 1.5, 2.0, 3.0)
 FORMS = ("tanh", "log", "linear", "saturating", "the longer one")
@@ -63,9 +64,8 @@ def cells() -> Iterator[Cell]:
                 lost = (("accuracy", loss),)
                 yield "capability", replace(null, base=base, correlation=correlation, changes=lost, judged=0), 300, 1
     yield from length_effects(178, 40, judges)
-    for models in (1, 4, 10):
-        for growth in (1.0, 1.5):
-            yield "checkpoints", replace(null, n=178, growth=growth, taste="log", love=80.0), 80, models
+    for models, runs in ((1, 200), (4, 60), (10, 30)):
+        yield "checkpoints", replace(null, n=178, growth=1.5, taste="log", love=80.0), runs, models
     hard = [("none", 50.0), ("log", 97.0), ("the longer one", 97.0)]
     yield from length_effects(400, 50, hard)
     yield from length_effects(100, 50, hard)
@@ -125,16 +125,18 @@ def main() -> None:
     found = json.loads(options.out.read_text()) if options.out.is_file() else {"cells": []}
     found |= {"machine": machine(), "seed": SEED, "draws": DRAWS}
     done = {json.dumps([c["group"], c["truth"], c["models"]]) for c in found["cells"]}
-    boots: dict[int, list[Bootstrap]] = {}
+    boots: dict[tuple[int, int], list[Bootstrap]] = {}
     stop = time.monotonic() + 60 * options.minutes
     for number, (group, truth, runs, models) in enumerate(cells()):
         if json.dumps([group, json.loads(json.dumps(asdict(truth))), models]) in done:
             continue
         if time.monotonic() > stop:
             break
-        if truth.n not in boots:
-            boots = {truth.n: [Bootstrap(truth.n, draws=DRAWS, seed=seed) for seed in range(POOL)]}
-        found["cells"].append(run(group, truth, runs, models, boots[truth.n], number))
+        # Corrected for many models, p-values must be able to become smaller than 200 draws let them.
+        draws = max(DRAWS, DRAWS_PER_MODEL * models if models > 1 else 0)
+        if (truth.n, draws) not in boots:
+            boots = {(truth.n, draws): [Bootstrap(truth.n, draws=draws, seed=seed) for seed in range(POOL)]}
+        found["cells"].append(run(group, truth, runs, models, boots[truth.n, draws], number))
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(found, indent=1) + "\n")
         last = found["cells"][-1]
