@@ -111,8 +111,9 @@ def test_bradley_terry_objective_reads_scores_pairs_and_margins() -> None:
         pairs=tensor([[1, 0], [3, 2]]),
         margins=tensor([1.0, 1 / 3]).double(),
     )
-    assert run("bradley_terry", inputs).values.mean().item() == pytest.approx(1.059661, abs=1e-6)
-    plain = run("bradley_terry", inputs, use_margin=False, centring=0.01)
+    with_margins = run("bradley_terry", inputs, use_margin=True)
+    assert with_margins.values.mean().item() == pytest.approx(1.059661, abs=1e-6)
+    plain = run("bradley_terry", inputs, centring=0.01)
     assert plain.values.mean().item() == pytest.approx(0.741987, abs=1e-6)
     assert plain.metrics["loss_plain"].mean().item() == pytest.approx(0.720337, abs=1e-6)
     means = {name: metric.mean().item() for name, metric in plain.metrics.items()}
