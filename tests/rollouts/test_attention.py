@@ -11,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
 from tightrope.models.policy import Policy
+from tightrope.models.precision import resolve_dtype
 from tightrope.rollouts import packed
 from tightrope.rollouts.attention import (
     CACHE_BLOCK,
@@ -102,7 +103,9 @@ def test_packed_layers_compute_the_same_and_are_restored(dtype: torch.dtype) -> 
         before = model(x)
         with packed_linears(model) as layers:
             inside = model(x)
-        assert layers == 3 * torch.backends.mkldnn.is_available()
+        # oneDNN packs bfloat16 only where the processor can multiply it; elsewhere the layers stay as they are.
+        native = dtype == torch.float32 or resolve_dtype("auto", "cpu") == "bfloat16"
+        assert layers in ((3,) if native else (0, 3))
         assert torch.allclose(inside, before, rtol=0, atol=0.02 if dtype == torch.bfloat16 else 1e-5)
         assert torch.equal(model(x), before)
     assert not any("forward" in module.__dict__ for module in model.modules())
