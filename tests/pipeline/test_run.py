@@ -60,7 +60,7 @@ def recipe(start: Path, out: Path, **changes: Any) -> Path:
                 "rollouts": {"iterations": 1, "prompts_per_iteration": 4, "max_tokens": 12, "kl_target": 6.0},
             },
         ],
-        "evaluation": {"prompts": prompts, "sampling": sampling, "models": ["@sft", "@ppo"], "snapshots": True},
+        "evaluation": {"prompts": prompts, "sampling": sampling, "models": ["@ppo"], "shown": ["@sft"], "snapshots": True},
     } | changes
     path = out / "recipe.yaml"
     path.write_text(yaml.safe_dump(tree))
@@ -72,6 +72,7 @@ def test_road_runs_is_measured_and_is_not_repeated(start: Path, tmp_path: Path) 
     result = train(path)
     run = tmp_path / "runs" / "road"
     assert [v["model"]["name"] for v in result["verdicts"]] == ["sft-step-000001", "sft", "ppo"]
+    assert [v["claimed"] for v in result["verdicts"]] == [False, False, True]
     assert all(
         v["word"] in ("useful", "chattier", "lobotomised", "unchanged", "inconclusive") for v in result["verdicts"]
     )

@@ -16,14 +16,13 @@ from tightrope.report.build import build_report
 from tightrope.training.loop import peak_memory_bytes
 
 QUICK = (
-    "feedback.prompts.limit=110",
-    "feedback.samples=2",
-    "feedback-2.prompts.limit=110",
-    "feedback-2.samples=2",
-    "twin-feedback.prompts.limit=110",
+    "feedback.prompts.limit=80",
+    "feedback-2.prompts.limit=80",
+    "twin-feedback.prompts.limit=80",
     "ppo.rollouts.iterations=2",
     "evaluation.prompts.limit=60",
-    "evaluation.models=['@dpo', '@ppo', '@twin']",
+    "evaluation.drift_prompts=20",
+    "evaluation.shown=[]",
 )
 
 

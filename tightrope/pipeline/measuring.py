@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tightrope.data.batch import EncodedResponse, Example
 from tightrope.evaluation.measure import ModelOutputs, measure
-from tightrope.evaluation.verdict import Rules, decide_together
+from tightrope.evaluation.verdict import Rules, decide, decide_together
 from tightrope.files import read_jsonl, write_json, write_jsonl
 from tightrope.judges.spec import load_judge
 from tightrope.models.policy import Policy
@@ -103,12 +103,13 @@ def measure_models(
     suite: str,
     out: Path,
     drift_prompts: int | None = None,
+    shown: Collection[str] = (),
     draws: int = 2000,
 ) -> list[dict[str, Any]]:
     """Measures each model against the reference and writes `<out>/<name>/verdict.json`.
 
     The models are decided together: whoever picks the best of several checkpoints finds its claim corrected for the
-    others (`decide_together`).
+    others (`decide_together`). Those that are only shown are decided each alone.
 
     Args:
         run: where models are loaded and progress is shown.
@@ -121,6 +122,7 @@ def measure_models(
         suite: name of the prompt set.
         out: folder of the verdicts and of the cached answers.
         drift_prompts: on how many of the prompts the models score each other's answers; None: all.
+        shown: names of models of which nothing is claimed.
         draws: bootstrap draws at least; more for many models, so that their corrected p-values can be small enough.
 
     Returns:
@@ -169,16 +171,20 @@ def measure_models(
                 "versions": machine(),
             }
         )
+    rules = Rules()
+    claimed = [m for m in measurements if m["model"]["name"] not in shown]
+    decided = {m["model"]["name"]: d for m, d in zip(claimed, decide_together(claimed, rules), strict=True)}
     verdicts = []
-    for (name, _), measurement, decision in zip(
-        models, measurements, decide_together(measurements, Rules()), strict=True
-    ):
+    for measurement in measurements:
+        name = measurement["model"]["name"]
+        decision = decided.get(name) or decide(measurement, rules)
         verdict = {
             "format": 1,
             "word": decision.word,
             "reasons": decision.reasons,
             "adjusted_doubts": decision.adjusted,
             "family": decision.family,
+            "claimed": name in decided,
             **measurement,
         }
         write_json(out / name / "verdict.json", verdict)

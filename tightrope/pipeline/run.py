@@ -185,14 +185,19 @@ def _evaluation(run: Run) -> list[dict[str, Any]]:
     assert spec is not None
     prompts, _ = run.prompts(spec.prompts, seed=run.recipe.seed)
     _refuse_duplicates([prompt_id(p) for p in prompts], spec.prompts.path)
-    measured = spec.models or ((f"@{run.policies[-1]}",) if run.policies else ())
-    if not measured:
+    claimed = spec.models or ((f"@{run.policies[-1]}",) if run.policies else ())
+    stages = (*(name for name in spec.shown if name not in claimed), *claimed)
+    if not stages:
         raise WorkError(
             "no stage made a policy to measure", where="evaluation", remedy="Remove `evaluation`."
         )
-    if spec.snapshots:
-        measured = tuple(m for name in measured for m in (*_snapshots(run, name), name))
-    models = [(m.removeprefix("@").replace("/", "-"), run.model_spec(m)) for m in measured]
+    models, shown = [], []
+    for stage in stages:
+        for model in (*(_snapshots(run, stage) if spec.snapshots else ()), stage):
+            name = model.removeprefix("@").replace("/", "-")
+            models.append((name, run.model_spec(model)))
+            if stage not in claimed:
+                shown.append(name)
     against = spec.against or run.recipe.model
     return measure_models(
         run,
@@ -209,6 +214,7 @@ def _evaluation(run: Run) -> list[dict[str, Any]]:
         seed=run.recipe.seed,
         suite=spec.prompts.path,
         drift_prompts=spec.drift_prompts,
+        shown=shown,
         out=run.folder / "evaluation",
     )
 

@@ -164,6 +164,9 @@ class EvaluationSpec(Section):
         None, ge=10, description="Measure KL on this many of the prompts, drawn by the seed; default: all."
     )
     models: tuple[str, ...] = Field((), description="`@stage`s to measure; default: the last policy.")
+    shown: tuple[str, ...] = Field(
+        (), description="`@stage`s measured and drawn too, decided each alone: the run makes no claim of them."
+    )
     against: str | None = Field(None, description="The reference; default: the start model.")
     snapshots: bool = Field(False, description="Also measure the snapshots those stages kept (`snapshot_every`).")
 
