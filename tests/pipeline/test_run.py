@@ -60,7 +60,13 @@ def recipe(start: Path, out: Path, **changes: Any) -> Path:
                 "rollouts": {"iterations": 1, "prompts_per_iteration": 4, "max_tokens": 12, "kl_target": 6.0},
             },
         ],
-        "evaluation": {"prompts": prompts, "sampling": sampling, "models": ["@ppo"], "shown": ["@sft"], "snapshots": True},
+        "evaluation": {
+            "prompts": prompts,
+            "sampling": sampling,
+            "models": ["@ppo"],
+            "shown": ["@sft"],
+            "snapshots": True,
+        },
     } | changes
     path = out / "recipe.yaml"
     path.write_text(yaml.safe_dump(tree))
