@@ -67,8 +67,9 @@ OBJECTIVE = Objective(
         known_answer="Policy and reference are one model: margin 0, loss 1 / (4 tau^2).",
         when="Few, clean, repeated pairs that DPO would overfit; noisy pairs that contradict each other.",
         when_not="With a tau from another code base before you know which length convention it used.",
-        goes_wrong="With `mean` and tau 0.1 the gap aimed at is 5 nats per token, which no language model reaches: the "
-        "loss barely falls and acts like a linear one. With `sum` the same tau asks for 5 nats per answer.",
+        goes_wrong="With `mean` and tau 0.1 the gap aimed at is 5 nats per token, a factor of 150 for every token of "
+        "the answer: easy pairs reach it in a few steps, far from the reference. With `sum` the same tau asks for 5 "
+        "nats per answer.",
     ),
     IpoSettings,
     ipo,
