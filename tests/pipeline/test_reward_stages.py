@@ -15,7 +15,9 @@ from transformers import AutoModelForSequenceClassification
 from tests.tiny import tiny_folder
 from tightrope.cli import main
 from tightrope.errors import InputError
+from tightrope.evaluation.reward_records import measure_reward_model
 from tightrope.files import write_jsonl
+from tightrope.models.reading import Reading
 from tightrope.models.reward import RewardModel
 from tightrope.pipeline.holdout import split_prompts
 from tightrope.pipeline.run import train
@@ -138,6 +140,16 @@ def test_a_process_model_is_read_at_step_ends_with_its_own_head(start: Path, tmp
         product *= torch.sigmoid(hidden[end] @ plain.score.weight[0]).item()
     assert score == pytest.approx(product, abs=1e-5)
     assert model.score_texts([(user_prompt("q1"), Response(""))]).tolist() == [0.0]
+
+
+def test_neutral_steps_are_measured_as_they_were_learnt(start: Path) -> None:
+    rows = [r for r in made()["steps"] if isinstance(r, StepLabels)]
+    counts = {}
+    for neutral in ("good", "bad", "ignore"):
+        reading = Reading(kind="process", neutral=neutral)  # type: ignore[arg-type]
+        found = measure_reward_model(RewardModel.load(str(start / "model"), reading=reading), rows)["labels"]
+        counts[neutral] = (found["labels"], round(found["share_true"] * found["labels"]))
+    assert counts == {"good": (50, 40), "bad": (50, 20), "ignore": (30, 20)}
 
 
 def test_swapping_a_pair_negates_a_pairwise_ranker_exactly(start: Path, tmp_path: Path) -> None:

@@ -118,8 +118,15 @@ def _labels(scorer: Scorer, kind: str, records: Sequence[Record], seed: int) -> 
         return None
     if kind == "process" and (steps := [r for r in records if isinstance(r, StepLabels)]):
         found = scorer.step_probabilities([step_example(r, scorer.chat) for r in steps])
-        known = [(p, label >= 0, i) for i, r in enumerate(steps) for p, label in zip(found[i], r.labels, strict=False)]
-        return measure_labels(np.array([p for p, _, _ in known]), *_columns(known), seed=seed)
+        correct = {1: True, -1: False, 0: {"good": True, "bad": False}.get(scorer.reading.neutral)}
+        known = [
+            (p, bool(correct[label]), i)
+            for i, r in enumerate(steps)
+            for p, label in zip(found[i], r.labels, strict=False)
+            if correct[label] is not None
+        ]
+        probabilities, correctness, solutions = zip(*known, strict=True) if known else ((), (), ())
+        return measure_labels(np.array(probabilities), correctness, solutions, seed=seed)
     if kind == "cost" and (judged := [r for r in records if isinstance(r, SafetyComparison)]):
         answers = [(r.prompt, response) for r in judged for response in r.responses]
         groups = [prompt_id(r.prompt) for r in judged for _ in r.responses]
@@ -132,7 +139,3 @@ def _labels(scorer: Scorer, kind: str, records: Sequence[Record], seed: int) -> 
         right = [bool(r.desirable) for r in rated]
         return measure_labels(expit(scores), right, [prompt_id(r.prompt) for r in rated], seed=seed)
     return None
-
-
-def _columns(known: Sequence[tuple[float, bool, int]]) -> tuple[list[bool], list[int]]:
-    return [label for _, label, _ in known], [group for _, _, group in known]

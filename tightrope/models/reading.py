@@ -39,12 +39,14 @@ class Reading:
         outputs: of the head while it learns; what is saved keeps one, or a process model's three.
         aggregate: how a process model's steps become one score.
         separator: ends a step in text that comes without steps.
+        neutral: what a neutral step counted as while a process model learnt.
     """
 
     kind: Kind = "reward"
     outputs: int = 1
     aggregate: Aggregate = "product"
     separator: str = SEPARATOR
+    neutral: Literal["good", "bad", "ignore"] = "good"
 
     @classmethod
     def of(cls, config: Any) -> Reading:

@@ -98,5 +98,7 @@ OBJECTIVE = Objective(
         "outputs": settings.outputs,
         "aggregate": settings.aggregate,
         "separator": settings.separator,
+        # Three outputs know neutral as a class of its own, which is read as correct.
+        "neutral": settings.neutral if settings.outputs == 1 else "good",
     },
 )
