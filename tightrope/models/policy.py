@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -29,15 +29,24 @@ from tightrope.models import loading
 from tightrope.models.attention import BranchRows, TreeAttention, install, no_mask
 from tightrope.models.logprobs import OutputHead, TokenLogprobs, token_logprobs
 from tightrope.models.precision import Dtype
+from tightrope.models.quantised import dequantised, four_bit, is_quantised
 
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """Low-rank adapters (Hu et al. 2021, 2106.09685) on all linear layers but the head."""
+    """Low-rank adapters (Hu et al. 2021, 2106.09685) on all linear layers but the head.
+
+    Attributes:
+        rank: of the adapters.
+        alpha: scale numerator; the scale is alpha / rank.
+        dropout: before the adapters; 0, or log-probs of two passes are not comparable.
+        bits: 4 holds the frozen base in four bits, see `quantised`; None leaves it as it is.
+    """
 
     rank: int = 16
     alpha: float = 32.0
     dropout: float = 0.0
+    bits: Literal[4] | None = None
 
 
 class Trunk:
@@ -173,7 +182,8 @@ class Policy(Trunk):
             InputError: the model or its tokenizer cannot be used; see `loading` and `ChatFormat`.
         """
         tokenizer = loading.load_tokenizer(spec)
-        model = loading.load_model(AutoModelForCausalLM, spec, dtype, device)
+        quantised = four_bit(loading.DTYPES[dtype], device) if lora is not None and lora.bits else {}
+        model = loading.load_model(AutoModelForCausalLM, spec, dtype, device, **quantised)
         return cls.of(model, tokenizer, spec, lora=lora, gradient_checkpointing=gradient_checkpointing)
 
     @classmethod
@@ -191,7 +201,7 @@ class Policy(Trunk):
         if gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
             model.train()  # transformers checkpoints in training mode only; dropout is off
-        exact = next(model.parameters()).dtype == torch.float32
+        exact = next(p for p in model.parameters() if p.is_floating_point()).dtype == torch.float32
         policy.fallback_line = policy.probe(policy._probe_example(), tolerance=1e-3 if exact else 0.3)
         if lora is not None:
             policy._add_adapters(lora, gradient_checkpointing)
@@ -302,7 +312,9 @@ class Policy(Trunk):
         """
         adapters = self.model if isinstance(self.model, PeftModel) else None
         plain = self.model
-        if adapters is not None:
+        if adapters is not None and is_quantised(adapters.get_base_model()):
+            plain = dequantised(adapters)
+        elif adapters is not None:
             plain = copy.deepcopy(adapters).merge_and_unload()
         model = cast(PreTrainedModel, plain)
         loading.refuse_nan(model.named_parameters(), where=str(folder))

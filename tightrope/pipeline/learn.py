@@ -50,7 +50,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     objective, settings = resolve(stage.method, stage.objective, where=f"stage {stage.name!r}, objective")
     card = objective.card
     spec = run.model_spec(stage.model)
-    lora = LoraSettings(stage.lora.rank, stage.lora.alpha) if stage.lora else None
+    lora = LoraSettings(stage.lora.rank, stage.lora.alpha, bits=stage.lora.bits) if stage.lora else None
     model: Policy | RewardModel
     if card.head == "reward":
         model = RewardModel.load(

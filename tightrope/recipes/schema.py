@@ -47,6 +47,9 @@ class LoraSpec(Section):
 
     rank: int = Field(16, ge=1, description="Rank of the adapters; 8 to 64.")
     alpha: float = Field(32.0, gt=0, description="Scale numerator; the scale is alpha / rank.")
+    bits: Literal[4] | None = Field(
+        None, description="4: hold the frozen base in four bits (QLoRA; pip install 'tightrope[qlora]')."
+    )
 
 
 class SamplingSpec(Section):
