@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from tightrope.errors import InputError
 from tightrope.models.precision import AnyDtype
+from tightrope.objectives.base import Card
 from tightrope.recipes.presets import resolve
 from tightrope.rewards.spec import ScorerSpec
 from tightrope.training.loop import LoopSettings
@@ -281,15 +282,38 @@ def _check_stage(stage: FeedbackStage | TrainStage, earlier: Sequence[str], wher
     if isinstance(stage, FeedbackStage):
         return
     objective, _ = resolve(stage.method, stage.objective, where=f"{where}, objective")
-    if objective.card.data == "prompts":
+    card = objective.card
+    if card.data == "prompts":
         if stage.prompts is None or not stage.reward:
             raise InputError(f"{stage.method} needs `prompts` and `reward`", where=where)
     elif not stage.data:
         raise InputError(
-            f"{stage.method} needs `data`: {objective.card.data}",
+            f"{stage.method} needs `data`: {card.data}",
             where=where,
             remedy="Name a file or an earlier stage.",
         )
+    for name, read in _fields_read(card).items():
+        if not read and getattr(stage, name) != TrainStage.model_fields[name].get_default(call_default_factory=True):
+            raise InputError(
+                f"{stage.method} has no use for `{name}`",
+                where=where,
+                remedy=f"Remove it, or see what the method needs: tightrope methods {stage.method}.",
+            )
+
+
+def _fields_read(card: Card) -> dict[str, bool]:
+    """Whether a stage of this method reads the fields that only some methods read."""
+    online, policy = card.data == "prompts", card.head != "reward"
+    return {
+        "data": not online,
+        "prompts": online,
+        "reward": online,
+        "rollouts": online,
+        "reference": online or bool(card.needs & {"reference", "live_reference"}),
+        "lora": policy,
+        "holdout": not policy,
+        "desirable_above": card.data == "ratings",
+    }
 
 
 def _override(tree: dict[str, Any], text: str) -> None:
