@@ -12,8 +12,10 @@ import yaml
 from tests.tiny import tiny_folder
 from tightrope.errors import InputError, WorkError
 from tightrope.files import write_jsonl
-from tightrope.pipeline.folders import locked
+from tightrope.pipeline.context import Run
+from tightrope.pipeline.folders import StageFolder, locked
 from tightrope.pipeline.run import evaluate, plan, train
+from tightrope.recipes.schema import load_recipe
 from tightrope.records import Prompt, to_json, user_prompt
 
 
@@ -127,6 +129,19 @@ def test_data_of_the_wrong_kind_says_which_is_needed(start: Path, tmp_path: Path
     stages = [{"name": "dpo", "method": "dpo", "data": [{"path": str(start / "prompts.jsonl")}]}]
     with pytest.raises(InputError, match=r"found a prompt where a comparison is needed.*data convert"):
         train(recipe(start, tmp_path, stages=stages, evaluation=None))
+
+
+def test_names_of_stages_stand_for_what_they_made(start: Path, tmp_path: Path) -> None:
+    run = Run(load_recipe(recipe(start, tmp_path)), tmp_path / "road")
+    for name in ("sft", "reward"):
+        run.stages[name] = StageFolder(run.folder, name, config={}, inputs={}, seed=0)
+    assert run.model_spec("@sft/step-000001") == str(tmp_path / "road" / "sft" / "snapshots" / "step-000001")
+    made = [run.model_input(spec) for spec in ("@sft", "@sft/step-000001", "@sft/step-000002", "@sft/step-000001")]
+    assert len(set(made)) == 3 and made[1] == made[3]
+    model = tmp_path / "road" / "reward" / "model"
+    assert run.judge_spec("reward:@reward") == f"reward:{model}"
+    assert run.judge_spec("reward:worst:@reward,@reward") == f"reward:worst:{model},{model}"
+    assert run.judge_spec("rule:longer") == "rule:longer"
 
 
 def test_model_against_itself_is_unchanged_or_undecided_with_half_the_wins(start: Path, tmp_path: Path) -> None:

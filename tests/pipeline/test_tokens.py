@@ -78,6 +78,8 @@ def test_the_cache_gives_the_same_examples_and_is_found_again(tmp_path: Path, mo
     monkeypatch.setattr("tightrope.pipeline.tokens.encode", None)
     again, remembered = tokenised(records, chat, cache=tmp_path, kind=Comparison, max_tokens=40)
     assert list(again) == expected.examples and remembered == account
+    other, _ = tokenised(records, chat, cache=tmp_path, kind=Comparison, max_tokens=40, needed_by="another stage")
+    assert list(other) == expected.examples
 
 
 def test_whatever_decides_the_tokens_is_part_of_the_name(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ GOOD: dict[str, Any] = {
         {"name": "dpo", "method": "dpo", "data": [{"path": "@ask"}]},
     ],
 }
+TWO_HEADS = [{"method": "reward"}, {"method": "odin"}]
+REWARD: dict[str, Any] = {"name": "rm", "method": "reward", "data": [{"path": "@ask"}]}
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -39,8 +41,20 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("stages.1.optimiser.learning_rate", -1, r"stage 'dpo'.*learning_rate.*greater than 0"),
         ("stages.0.sampls", 3, r"stage 'ask'.*Did you mean 'samples'"),
         ("stages.1.data.0.path", "@aks", r"@aks is not an earlier stage.*Did you mean @ask"),
+        ("evaluation", {"prompts": {"path": "demo:test"}, "models": ["@dop"]}, r"evaluation.*@dop is not.*mean @dpo"),
+        ("evaluation", {"prompts": {"path": "demo:test"}, "shown": ["@x/step-1"]}, r"@x is not an earlier stage"),
+        ("evaluation", {"prompts": {"path": "demo:test"}, "against": "@x"}, r"@x is not an earlier stage"),
+        ("evaluation", {"prompts": {"path": "demo:test"}, "judge": "reward:worst:@x,@dpo"}, r"@x is not an earlier"),
         ("stages.1.data", [], r"dpo needs `data`"),
         ("stages.1.method", "ppo", r"ppo needs `prompts` and `reward`"),
+        ("stages.1", REWARD | {"lora": {"rank": 8}}, r"reward has no use for `lora`.*tightrope methods reward"),
+        ("stages.1", REWARD | {"reference": "embedded"}, r"reward has no use for `reference`"),
+        ("stages.1", REWARD | {"method": "simpo", "reference": "embedded"}, r"simpo has no use for `reference`"),
+        ("stages.1.desirable_above", 3, r"dpo has no use for `desirable_above`"),
+        ("stages.1.holdout", 0.5, r"dpo has no use for `holdout`"),
+        ("stages.1.rollouts", {"iterations": 3}, r"dpo has no use for `rollouts`"),
+        ("stages.1.reward", [{"source": "verifier"}], r"dpo has no use for `reward`"),
+        ("stages.1", REWARD | {"method": "sum", "objective": {"sum": TWO_HEADS}}, r"and odin read .* differently"),
         ("stages.1.method", "dpoo", r"stage 'dpo'.*no method is called 'dpoo'.*Did you mean 'dpo'"),
         ("stages.1.method", "zzz", r"no method is called 'zzz'.*tightrope methods"),
         ("stages.1.objective", {"betta": 1}, r"stage 'dpo', objective.*'betta'.*Did you mean 'beta'"),

@@ -130,6 +130,11 @@ def test_the_table_has_every_method_once_and_pages_say_which_recipe_runs_them() 
         assert describe(row["name"])["details"]
 
 
+def test_a_sum_of_readers_is_saved_as_what_its_parts_read() -> None:
+    objective, settings = resolve("sum", {"sum": [{"method": "pairwise"}, {"method": "pairwise"}]}, where="")
+    assert objective.card.layout == "joint" and objective.reading(settings) == {"kind": "pairwise"}
+
+
 def test_settings_of_a_stage_reach_the_learner_of_a_sum() -> None:
     stage = TrainStage.model_validate(
         {"name": "s", "method": "cpo-simpo", "data": [{"path": "x"}], "objective": {}}

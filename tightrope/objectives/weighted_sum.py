@@ -49,13 +49,20 @@ def weighted_sum(parts: Sequence[tuple[Objective, Settings, float]]) -> tuple[Ob
     if len(parts) < 2:
         raise InputError("a sum needs at least two parts", remedy="Name the one method itself, or add a part.")
     cards = [objective.card for objective, _, _ in parts]
-    for card in cards[1:]:
+    readings = [objective.reading(own) for objective, own, _ in parts]
+    for card, reading in zip(cards[1:], readings[1:], strict=True):
         if (card.data, card.head) != (cards[0].data, cards[0].head):
             raise InputError(
                 f"{cards[0].name} learns from {cards[0].data} ({cards[0].head}), {card.name} from {card.data} "
                 f"({card.head})",
                 where="sum",
                 remedy="All parts of a sum read the same records: use nll_chosen beside losses on comparisons.",
+            )
+        if (card.layout, card.reads, reading) != (cards[0].layout, cards[0].reads, readings[0]):
+            raise InputError(
+                f"{cards[0].name} and {card.name} read a model's head differently",
+                where="sum",
+                remedy="Train a model for each; scorers such as `mean:@a,@b` put their scores together.",
             )
     names = _labels([card.name for card in cards])
 
@@ -115,6 +122,7 @@ def weighted_sum(parts: Sequence[tuple[Objective, Settings, float]]) -> tuple[Ob
             statistics,
             lambda settings: frozenset().union(*(o.extras(s) for o, s, _ in parts)),
             lambda settings: max(o.embedding_noise(s) for o, s, _ in parts),
+            lambda settings: readings[0],
         ),
         settings,
     )

@@ -28,7 +28,8 @@ from tightrope.models.loading import resolve
 from tightrope.models.precision import Dtype, resolve_dtype
 from tightrope.pipeline.folders import StageFolder, model_fingerprint
 from tightrope.recipes.schema import DataSpec, Recipe
-from tightrope.records import Prompt, Record
+from tightrope.records import Prompt, Record, content_hash
+from tightrope.rewards.spec import ScorerSpec
 
 
 @dataclass
@@ -76,8 +77,15 @@ class Run:
         if spec is None:
             spec = f"@{self.policies[-1]}" if self.policies else self.recipe.model
         if spec.startswith("@"):
-            return self.stages[spec[1:]].fingerprint
+            name, _, snapshot = spec[1:].partition("/")
+            made = self.stages[name].fingerprint
+            return content_hash(made, snapshot) if snapshot else made
         return model_fingerprint(resolve(spec))
+
+    def judge_spec(self, spec: str) -> str:
+        """What to load for a judge: the `@stage`s of a reward judge become the models they made."""
+        kind, _, models = spec.partition(":")
+        return f"reward:{ScorerSpec.parse(models).resolved(self.model_spec)}" if kind == "reward" else spec
 
     def data_input(self, spec: DataSpec) -> str:
         """Fingerprint of the records a data spec names."""

@@ -36,7 +36,6 @@ from tightrope.records import (
     prompt_id,
     to_json,
 )
-from tightrope.rewards.spec import ScorerSpec
 from tightrope.rollouts.local import sample
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 
@@ -144,10 +143,7 @@ def _tournament(
     stage: FeedbackStage, run: Run, prompts: Sequence[Prompt], pools: Sequence[Sequence[Response]]
 ) -> list[dict[tuple[int, int], float]]:
     """Every pair of every pool, judged in both orders: preference for the first, by index pair."""
-    spec = stage.judge
-    if spec.startswith("reward:"):
-        spec = f"reward:{ScorerSpec.parse(spec.removeprefix('reward:')).resolved(run.model_spec)}"
-    judge = load_judge(spec)
+    judge = load_judge(run.judge_spec(stage.judge))
     contests, where = [], []
     for p, (prompt, pool) in enumerate(zip(prompts, pools, strict=True)):
         for i, j in itertools.combinations(range(len(pool)), 2):

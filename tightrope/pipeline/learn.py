@@ -19,7 +19,7 @@ from tightrope.data.batch import Example
 from tightrope.data.convert import convert
 from tightrope.data.encode import RECORDS
 from tightrope.data.mismatch import with_mismatched
-from tightrope.files import write_jsonl
+from tightrope.files import read_jsonl, write_jsonl
 from tightrope.models.heads import ScalarHead
 from tightrope.models.policy import LoraSettings, Policy
 from tightrope.models.reading import Reading
@@ -252,18 +252,19 @@ def _show(run: Run, model: Policy | RewardModel, examples: Sequence[Example]) ->
 
 
 def _sampler(policy: Policy, prompts: Sequence[Prompt], folder: Path, seed: int) -> Callable[[int], None]:
-    """Writes a few answers of the live policy, kept by step."""
-    rows: list[dict[str, Any]] = []
+    """Writes a few answers of the live policy, kept by step; those of before a resumption stay."""
+    file = folder / "samples.jsonl"
 
     def write(step: int) -> None:
         if not prompts:
             return
+        rows = [row for _, row in read_jsonl(file) if row["step"] < step] if file.is_file() else []
         answers = sample(
             policy, [SampleRequest(p, seed=seed) for p in prompts], SamplingParams(max_tokens=64)
         )
         rows.extend(
             {"step": step, **to_json(Sampled(p, group[0]))} for p, group in zip(prompts, answers, strict=True)
         )
-        write_jsonl(folder / "samples.jsonl", rows)
+        write_jsonl(file, rows)
 
     return write

@@ -204,7 +204,7 @@ def _evaluation(run: Run) -> list[dict[str, Any]]:
         models,
         (_name(against), run.model_spec(against)),
         prompts,
-        judge_spec=spec.judge,
+        judge_spec=run.judge_spec(spec.judge),
         params=SamplingParams(
             temperature=spec.sampling.temperature,
             top_p=spec.sampling.top_p,

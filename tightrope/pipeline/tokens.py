@@ -18,7 +18,7 @@ from tightrope.records import Record, content_hash, kind_of, to_json
 
 
 def tokenised(
-    records: Sequence[Record], chat: ChatFormat, *, cache: Path, **options: Any
+    records: Sequence[Record], chat: ChatFormat, *, cache: Path, needed_by: str = "", **options: Any
 ) -> tuple[Sequence[Example], dict[str, Any]]:
     """Returns the examples of some records, memory-mapped, and what became of every record.
 
@@ -29,7 +29,8 @@ def tokenised(
         records: what to encode.
         chat: template and tokenizer.
         cache: folder of the caches.
-        **options: of `encode`.
+        needed_by: the method, for errors.
+        **options: of `encode`, what decides the examples.
 
     Raises:
         InputError: as `encode`.
@@ -49,5 +50,5 @@ def tokenised(
         except WorkError:
             pass  # damaged: written again
     with StoreWriter(folder) as writer:
-        account = encode(records, chat, into=writer.add, **options).account()
+        account = encode(records, chat, into=writer.add, needed_by=needed_by, **options).account()
         return writer.finish({"encoding": account}), account

@@ -9,7 +9,7 @@ anything runs, the settings of objectives included.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from tightrope.errors import InputError
 from tightrope.models.precision import AnyDtype
+from tightrope.objectives.base import Card
 from tightrope.recipes.presets import resolve
 from tightrope.rewards.spec import ScorerSpec
 from tightrope.training.loop import LoopSettings
@@ -239,6 +240,9 @@ def parse_recipe(tree: Mapping[str, Any], *, where: str) -> Recipe:
         raise InputError(f"two stages are called {repeated!r}", where=where, remedy="Give each its own name.")
     for i, stage in enumerate(recipe.stages):
         _check_stage(stage, names[:i], f"{where}, stage {stage.name!r}")
+    if (spec := recipe.evaluation) is not None:
+        values = [spec.prompts.path, *spec.models, *spec.shown, spec.against, *_judge_models(spec.judge)]
+        _check_names(_stage_names(values), names, f"{where}, evaluation")
     return recipe
 
 
@@ -246,18 +250,25 @@ def references(stage: FeedbackStage | TrainStage) -> list[str]:
     """Names of the earlier stages a stage reads, as written with `@`."""
     values: list[str | None] = [stage.model]
     if isinstance(stage, FeedbackStage):
-        values += [stage.prompts.path, stage.answers]
-        if stage.judge.startswith("reward:"):
-            values += ScorerSpec.parse(stage.judge.removeprefix("reward:")).models
+        values += [stage.prompts.path, stage.answers, *_judge_models(stage.judge)]
     else:
         values += [stage.reference, *(d.path for d in stage.data)]
         values += [m for term in stage.reward for m in ScorerSpec.parse(term.source).models]
         values.append(stage.prompts.path if stage.prompts else None)
+    return _stage_names(values)
+
+
+def _judge_models(judge: str) -> Sequence[str]:
+    """The models a judge spec names, when it is a reward judge."""
+    return ScorerSpec.parse(judge.removeprefix("reward:")).models if judge.startswith("reward:") else ()
+
+
+def _stage_names(values: Iterable[str | None]) -> list[str]:
     return [v[1:].split("/")[0] for v in values if v and v.startswith("@")]
 
 
-def _check_stage(stage: FeedbackStage | TrainStage, earlier: Sequence[str], where: str) -> None:
-    for name in references(stage):
+def _check_names(names: Iterable[str], earlier: Sequence[str], where: str) -> None:
+    for name in names:
         if name not in earlier:
             close = difflib.get_close_matches(name, earlier, 1)
             raise InputError(
@@ -267,18 +278,45 @@ def _check_stage(stage: FeedbackStage | TrainStage, earlier: Sequence[str], wher
                 if close
                 else f"Earlier stages: {', '.join(earlier) or 'none'}.",
             )
+
+
+def _check_stage(stage: FeedbackStage | TrainStage, earlier: Sequence[str], where: str) -> None:
+    _check_names(references(stage), earlier, where)
     if isinstance(stage, FeedbackStage):
         return
     objective, _ = resolve(stage.method, stage.objective, where=f"{where}, objective")
-    if objective.card.data == "prompts":
+    card = objective.card
+    if card.data == "prompts":
         if stage.prompts is None or not stage.reward:
             raise InputError(f"{stage.method} needs `prompts` and `reward`", where=where)
     elif not stage.data:
         raise InputError(
-            f"{stage.method} needs `data`: {objective.card.data}",
+            f"{stage.method} needs `data`: {card.data}",
             where=where,
             remedy="Name a file or an earlier stage.",
         )
+    for name, read in _fields_read(card).items():
+        if not read and getattr(stage, name) != TrainStage.model_fields[name].get_default(call_default_factory=True):
+            raise InputError(
+                f"{stage.method} has no use for `{name}`",
+                where=where,
+                remedy=f"Remove it, or see what the method needs: tightrope methods {stage.method}.",
+            )
+
+
+def _fields_read(card: Card) -> dict[str, bool]:
+    """Whether a stage of this method reads the fields that only some methods read."""
+    online, policy = card.data == "prompts", card.head != "reward"
+    return {
+        "data": not online,
+        "prompts": online,
+        "reward": online,
+        "rollouts": online,
+        "reference": online or bool(card.needs & {"reference", "live_reference"}),
+        "lora": policy,
+        "holdout": not policy,
+        "desirable_above": card.data == "ratings",
+    }
 
 
 def _override(tree: dict[str, Any], text: str) -> None:
