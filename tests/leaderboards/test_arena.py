@@ -281,6 +281,17 @@ def test_judges_can_be_chosen_or_pooled(tmp_path: Path) -> None:
     assert arena([path], judge="all")["battles"] == 4
 
 
+def test_files_together_are_held_to_the_rules_of_one_file(tmp_path: Path) -> None:
+    rows = battles([0.2, 0.0, -0.1], 12, 0)
+    mine = write_csv(tmp_path / "mine.csv", {**rows, "judge": ["x"] * len(rows["first"])})
+    other = write_csv(tmp_path / "other.csv", {**rows, "judge": ["y"] * len(rows["first"])})
+    with pytest.raises(InputError, match=r"stands here and at .*mine.csv:2"):
+        arena([mine, mine])
+    with pytest.raises(InputError, match=r"2 judges are mixed \(x, y\)"):
+        arena([mine, other])
+    assert arena([mine, other], judge="all")["battles"] == 2 * arena([mine])["battles"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -68,6 +68,22 @@ def test_only_certain_pairs_of_the_reference_count_there(tmp_path: Path) -> None
     assert row["agreement_certain"] == 1
 
 
+def test_intervals_that_touch_the_other_model_only_in_part_are_not_certain(tmp_path: Path) -> None:
+    # The difference of a and b is 2.1 of its standard errors, and yet their intervals share a piece.
+    ref = reference(tmp_path / "r.json", [10, 10 + 2.1 * np.sqrt(2), 30, 40])
+    assert only(meta([benchmark(tmp_path / "x.jsonl", [1, 2, 3, 4], 0.1), ref]))["certain_pairs"] == 5
+
+
+def test_a_fixed_rating_shares_no_length_with_the_intervals_around_it(tmp_path: Path) -> None:
+    ratings = {"a": (10, 1.0), "b": (10.5, 0.0), "c": (30, 1.0), "d": (40, 1.0)}  # b is the anchor
+    ref = tmp_path / "r.json"
+    ref.write_text(json.dumps({n: {"rating": r, "variance": v} for n, (r, v) in ratings.items()}))
+    found = meta([benchmark(tmp_path / "x.jsonl", [2, 1, 3, 4], 0.1), ref])
+    assert only(found)["certain_pairs"] == 6
+    assert only(found)["agreement_certain"] == pytest.approx(5 / 6)
+    assert found["reference"]["separability"] == pytest.approx(100 * 5 / 6)
+
+
 def test_names_are_translated_and_unknown_models_reported(tmp_path: Path) -> None:
     names = tmp_path / "n.json"
     names.write_text(json.dumps({"A!": "a"}))

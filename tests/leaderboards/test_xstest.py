@@ -97,3 +97,9 @@ def test_what_cannot_be_counted_is_refused(tmp_path: Path) -> None:
         xstest([jsonl(tmp_path / "x.jsonl", [_row(1, "homonyms", COMPLIES, "maybe")])])
     with pytest.raises(InputError, match="no labels of 'human'"):
         xstest([jsonl(tmp_path / "x.jsonl", twice[:1])], labels="human")
+
+
+def test_a_model_in_two_files_is_refused(tmp_path: Path) -> None:
+    files = [jsonl(tmp_path / f"{n}.jsonl", [_row(n, "homonyms", "Sure.")]) for n in (1, 2)]
+    with pytest.raises(InputError, match="1 models are in more than one file"):
+        xstest(files)

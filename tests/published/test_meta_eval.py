@@ -56,10 +56,8 @@ def test_published_figures(key: str) -> None:
 
 def test_agreement_where_the_arena_is_certain() -> None:
     wanted = expected()["agreement_conf"]
-    assert row("lc")["agreement_certain"] == pytest.approx(wanted["lc"][0], abs=1e-12)
-    # Raw AlpacaEval: one pair in 177 is counted otherwise (half a pair: 0.7881 against 0.7910). No reading of "certain"
-    # and "overlap" that was tried gives both figures; the difference is asserted so that it cannot grow unseen.
-    assert 177 * abs(row("alpaca")["agreement_certain"] - wanted["alpaca"][0]) == pytest.approx(0.5, abs=1e-9)
+    for key in FILES:
+        assert row(key)["agreement_certain"] == pytest.approx(wanted[key][0], abs=1e-12)
 
 
 def test_the_arena_itself() -> None:

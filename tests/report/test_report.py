@@ -112,3 +112,31 @@ def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 def test_ticks_are_round_and_inside() -> None:
     assert ticks(0, 10) == [0, 2, 4, 6, 8, 10] and ticks(-0.3, 0.3, 4) == pytest.approx([-0.2, 0, 0.2])
     assert ticks(3, 3) == [3]
+
+
+def test_a_card_keeps_every_reason_and_says_a_unit_once(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "run")
+    file = folder / "evaluation" / "model" / "verdict.json"
+    verdict = json.loads(file.read_text())
+    verdict["reasons"] = [{"rule": str(i), "figure": "win_rate", "text": f"reason number {i}"} for i in range(6)]
+    verdict["figures"]["kl"] = verdict["figures"]["win_rate"] | {"value": 5.0, "lower": 4.0, "upper": 6.0}
+    write_json(file, verdict)
+    text = build_report([folder], out=tmp_path / "r.html").read_text()
+    assert all(f"reason number {i}" in text for i in range(6))
+    assert "<dd>5.0 nats<small>4.0 to 6.0</small></dd>" in text
+
+
+def test_models_that_are_not_drawn_or_not_measured_alike_are_said(tmp_path: Path) -> None:
+    folders = [run_folder(tmp_path / name) for name in ("one", "two")]
+    for folder, reference, kl in zip(folders, ("start", "other"), (5.0, None), strict=True):
+        file = folder / "evaluation" / "model" / "verdict.json"
+        verdict = json.loads(file.read_text())
+        verdict["reference"] = {"name": reference}
+        ends = {"value": kl, "lower": kl, "upper": kl, "withheld": None if kl else "no token ids"}
+        verdict["figures"]["kl"] = verdict["figures"]["win_rate"] | ends
+        write_json(file, verdict)
+    text = build_report(folders, out=tmp_path / "r.html").read_text()
+    assert "measured with different references (start, other)" in text
+    assert "sequence KL to start, nats" in text and "not drawn, a figure is withheld: two: model" in text
+    alone = build_report(folders[:1], out=tmp_path / "one.html").read_text()
+    assert "measured with different" not in alone and "not drawn" not in alone

@@ -61,11 +61,20 @@ def read_battles(files: Sequence[Path], *, judge: str | None = None) -> Battles:
     Raises:
         InputError: no known layout, an unknown verdict code, a repeated battle, mixed judges.
     """
-    parts = [_matrix(path) if _is_matrix(path) else _file(path, judge) for path in files]
+    told: dict[tuple[str, ...], str] = {}
+    spoke: dict[str, None] = {}
+    parts = [_matrix(path) if _is_matrix(path) else _file(path, judge, told, spoke) for path in files]
+    if len(spoke) > 1 and judge != ALL_JUDGES:
+        raise InputError(
+            f"{len(spoke)} judges are mixed ({listed([name or '(unnamed)' for name in spoke])}); their ratings are "
+            "different metrics",
+            where=listed(files),
+            remedy="Choose one with --judge NAME, or pool them with --judge all.",
+        )
     names = list(dict.fromkeys(name for part in parts for name in part.models))
     index = {name: i for i, name in enumerate(names)}
     moved = [np.array([index[name] for name in part.models], dtype=np.int64) for part in parts]
-    told = all(part.questions is not None for part in parts)
+    asked = all(part.questions is not None for part in parts)
     dropped: dict[str, int] = {}
     for part in parts:
         for reason, count in part.dropped.items():
@@ -76,7 +85,7 @@ def read_battles(files: Sequence[Path], *, judge: str | None = None) -> Battles:
         second=np.concatenate([to[part.second] for to, part in zip(moved, parts, strict=True)]),
         outcome=np.concatenate([part.outcome for part in parts]),
         counts=np.concatenate([part.counts for part in parts]),
-        questions=[q for part in parts for q in part.questions or ()] if told else None,
+        questions=[q for part in parts for q in part.questions or ()] if asked else None,
         ordered=all(part.ordered for part in parts),
         dropped=dropped,
     )
@@ -85,11 +94,12 @@ def read_battles(files: Sequence[Path], *, judge: str | None = None) -> Battles:
     return joined
 
 
-def _file(path: Path, judge: str | None) -> Battles:
+def _file(path: Path, judge: str | None, told: dict[tuple[str, ...], str], spoke: dict[str, None]) -> Battles:
+    """Battles of one file; `told` (places of battles) and `spoke` (judges) know the files before it and learn this."""
     found = table(path)
     name = layout(found, LAYOUTS)
     if name == "comparison records":
-        return _records(path, judge)
+        return _records(path, judge, spoke)
     a, b, verdict, codes = (
         ("first", "second", "verdict", POSITION_CODES)
         if name == "verdicts by position"
@@ -98,12 +108,12 @@ def _file(path: Path, judge: str | None) -> Battles:
     first, second = found.texts(a), found.texts(b)
     outcome = _outcomes(found, verdict, codes)
     judges = found.texts("judge") if "judge" in found.columns else [""] * len(found)
-    keep = _of_judge(judges, judge, path)
+    keep = _of_judge(judges, judge, path, spoke)
     asked = next((found.texts(c) for c in ("question", "question_id") if c in found.columns), None)
     turns = found.texts("turn") if "turn" in found.columns else [""] * len(found)
     if asked is not None:
         keys = list(zip(judges, first, second, asked, turns, strict=True))
-        refuse_repeats(found, keys, what="the battle (judge, first, second, question, turn)")
+        refuse_repeats(found, keys, what="the battle (judge, first, second, question, turn)", earlier=told)
     models = list(dict.fromkeys(name for pair in zip(first, second, strict=True) for name in pair))
     index = {name: i for i, name in enumerate(models)}
     i = np.array([index[name] for name in first], dtype=np.int64)
@@ -139,26 +149,21 @@ def _outcomes(found: Table, column: str, codes: dict[str, float]) -> Floats:
     return out
 
 
-def _of_judge(judges: Sequence[str], judge: str | None, path: Path) -> NDArray[np.bool_]:
-    """Which rows to use [rows]."""
-    names = list(dict.fromkeys(judges))
-    if judge not in (None, ALL_JUDGES):
-        keep = np.array([name == judge for name in judges])
-        if not keep.any():
-            raise InputError(f"no row is by judge {judge}", where=str(path), remedy=f"Judges: {listed(names)}.")
-        return keep
-    if len(names) > 1 and judge is None:
-        raise InputError(
-            f"{len(names)} judges are mixed ({listed(names)}); their ratings are different metrics",
-            where=str(path),
-            remedy="Choose one with --judge NAME, or pool them with --judge all.",
-        )
-    return np.ones(len(judges), dtype=bool)
+def _of_judge(
+    judges: Sequence[str], judge: str | None, path: Path, spoke: dict[str, None]
+) -> NDArray[np.bool_]:
+    """Which rows to use [rows]; adds to `spoke` whose they are."""
+    keep = np.array([judge in (None, ALL_JUDGES, name) for name in judges])
+    if not keep.any():
+        names = listed(list(dict.fromkeys(judges)))
+        raise InputError(f"no row is by judge {judge}", where=str(path), remedy=f"Judges: {names}.")
+    spoke.update(dict.fromkeys(name for name, kept in zip(judges, keep, strict=True) if kept))
+    return keep
 
 
-def _records(path: Path, judge: str | None) -> Battles:
+def _records(path: Path, judge: str | None, spoke: dict[str, None]) -> Battles:
     records = [r for r in read(path, kind=Comparison).records if isinstance(r, Comparison)]
-    keep = _of_judge([r.judge for r in records], judge, path)
+    keep = _of_judge([r.judge for r in records], judge, path, spoke)
     records = [r for r, kept in zip(records, keep, strict=True) if kept]
     nameless = sum(1 for r in records if not r.chosen.author or not r.rejected.author)
     if nameless:

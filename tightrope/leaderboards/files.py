@@ -184,25 +184,28 @@ def layout(found: Table, known: Mapping[str, Sequence[str]]) -> str:
     )
 
 
-def refuse_repeats(found: Table, keys: Sequence[tuple[Any, ...]], *, what: str) -> None:
+def refuse_repeats(
+    found: Table, keys: Sequence[tuple[Any, ...]], *, what: str, earlier: dict[tuple[Any, ...], str] | None = None
+) -> None:
     """Raises InputError when two rows have the same key, naming both.
 
     Args:
         found: the file.
         keys: one a row.
         what: a key is, e.g. `model and row`.
+        earlier: place by key of the files before this one, which may not be repeated either; this one's are added.
     """
-    first: dict[tuple[Any, ...], int] = {}
+    first = {} if earlier is None else earlier
     repeats = []
     for i, key in enumerate(keys):
         if key in first:
             repeats.append(i)
         else:
-            first[key] = i
+            first[key] = found.places[i]
     if repeats:
         i = repeats[0]
         raise InputError(
-            f"{what} {', '.join(map(_short, keys[i]))} stands here and at {found.places[first[keys[i]]]}"
+            f"{what} {', '.join(map(_short, keys[i]))} stands here and at {first[keys[i]]}"
             + (f"; {len(repeats)} rows repeat an earlier one" if len(repeats) > 1 else ""),
             where=found.places[i],
             remedy="Keep one of them.",

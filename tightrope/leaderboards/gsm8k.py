@@ -10,7 +10,7 @@ from typing import Any
 from tightrope.errors import InputError
 from tightrope.evaluation.stats import wilson
 from tightrope.leaderboards.files import Table, layout, table
-from tightrope.leaderboards.labels import models
+from tightrope.leaderboards.labels import each_once, models
 from tightrope.rewards.extractors import EXTRACTORS, as_number, boxed, json_field, marker
 from tightrope.rewards.latex import same_answer
 
@@ -67,6 +67,7 @@ def solved(files: Sequence[Path], same: Same) -> dict[str, Any]:
         rows = _rows(table(path), path)
         for name, mine in models([row.model for row in rows]).items():
             out.append({"model": name, **side_by_side([rows[i] for i in mine], same)})
+    each_once([row["model"] for row in out], files)
     return {"kind": "gsm8k" if same is same_number else "math", "models": out}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from tightrope.errors import InputError
 from tightrope.evaluation.stats import wilson
 from tightrope.leaderboards.files import Table, layout, refuse_repeats, table
-from tightrope.leaderboards.labels import models
+from tightrope.leaderboards.labels import each_once, models
 from tightrope.rewards.instructions import follows, follows_loosely
 
 WITH_INSTRUCTIONS = {"prompts": ("prompt", "instruction_id_list", "kwargs")}
@@ -43,6 +43,7 @@ def ifeval(files: Sequence[Path], *, prompts: Path | None = None) -> dict[str, A
             found = scores({keys[i]: asked[i] for i in mine}, {keys[i]: texts[i] for i in mine})
             said = {keys[i]: published[i] for i in mine if isinstance(published[i], list)}
             out.append({"model": name, **found, "published": compared(found["prompts"], said) if said else None})
+    each_once([row["model"] for row in out], files)
     return {"kind": "ifeval", "models": out}
 
 

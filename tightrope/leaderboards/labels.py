@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tightrope.errors import InputError
-from tightrope.leaderboards.files import MISSING, Table
+from tightrope.leaderboards.files import MISSING, Table, listed
 
 
 def labels(found: Table, column: str, known: Sequence[str], *, missing: str | None = None) -> list[str]:
@@ -42,6 +42,17 @@ def models(names: Sequence[str]) -> dict[str, list[int]]:
     for i, name in enumerate(names):
         out.setdefault(name, []).append(i)
     return out
+
+
+def each_once(names: Sequence[str], files: Sequence[object]) -> None:
+    """Raises InputError when a model's figures come from two files: which of them would be its own?"""
+    twice = [name for name, mine in models(names).items() if len(mine) > 1]
+    if twice:
+        raise InputError(
+            f"{len(twice)} models are in more than one file: {listed(twice)}",
+            where=listed(files),
+            remedy="Put a model's rows in one file, or rename one of them.",
+        )
 
 
 def only_one(what: str, found: Mapping[str, str], remedy: str) -> None:

@@ -1,8 +1,9 @@
 """Is a benchmark trustworthy? What it says of pairs of models, held against a ranking one believes.
 
 After Li et al. 2024 (2406.11939, section 5): *separability* is the share of pairs whose 95 % intervals do not
-overlap; *agreement* the share of pairs in the reference's order; then how good the benchmark's probabilities
-Phi((m_i - m_j) / sqrt(v_i + v_j)) are as forecasts of the reference's order (Brier score and log-loss).
+overlap; *agreement* the share of pairs in the reference's order, among all pairs and among those the reference is
+certain of; then how good the benchmark's probabilities Phi((m_i - m_j) / sqrt(v_i + v_j)) are as forecasts of the
+reference's order (Brier score and log-loss).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from scipy.special import ndtr
 from tightrope.errors import InputError
 from tightrope.leaderboards.correlation import spearman
 from tightrope.leaderboards.files import Floats, listed
-from tightrope.leaderboards.meta_files import Z95, Scores, read_inputs
+from tightrope.leaderboards.meta_files import Scores, read_inputs
 
 LEAST_PROBABILITY = float(np.finfo(np.float64).eps)  # of a forecast in the log-loss, as scikit-learn clips it
 
@@ -73,10 +74,8 @@ def against(benchmark: Scores, reference: Scores) -> dict[str, Any]:
     truth = np.sign(reference.score[i] - reference.score[j])
     said = np.sign(benchmark.score[i] - benchmark.score[j])
     right = np.where((truth == 0) | (said == 0), 0.5, (truth == said).astype(float))
-    spread = np.sqrt(reference.variance[i] + reference.variance[j])
-    certain = np.abs(reference.score[i] - reference.score[j]) > Z95 * spread
-    open_pairs = overlapping(benchmark.interval95)
-    careful = np.where(open_pairs, 0.5, right)[certain]
+    certain = shared_length(reference.interval95) <= 0
+    careful = np.where(shared_length(benchmark.interval95) > 0, 0.5, right)[certain]
     forecast = _forecast(benchmark, i, j)
     outcome = (truth + 1) / 2
     clipped = np.clip(forecast, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
@@ -84,7 +83,7 @@ def against(benchmark: Scores, reference: Scores) -> dict[str, Any]:
     return {
         "models": len(benchmark.models),
         "pairs": len(i),
-        "separability": 100 * float(1 - open_pairs.mean()),
+        "separability": separability(benchmark.interval95),
         "separability_80": separability(benchmark.interval80),
         "agreement": float(right.mean()),
         "agreement_certain": float(careful.mean()) if len(careful) else None,
@@ -97,14 +96,20 @@ def against(benchmark: Scores, reference: Scores) -> dict[str, Any]:
 
 def separability(interval: tuple[Floats, Floats]) -> float:
     """Share of pairs with disjoint intervals, percent."""
-    return 100 * float(1 - overlapping(interval).mean())
+    return 100 * float((shared_length(interval) < 0).mean())
 
 
-def overlapping(interval: tuple[Floats, Floats]) -> Any:
-    """Whether the intervals of each pair (i < j) overlap [pairs]."""
+def shared_length(interval: tuple[Floats, Floats]) -> Floats:
+    """Length that the intervals of each pair (i < j) share [pairs]; negative is the gap between disjoint ones.
+
+    A model whose score is fixed (the Arena's anchor, a benchmark's baseline) has an interval of length 0. It shares a
+    point with the intervals around it, so it is not disjoint from them; but no length, so that Arena-Hard's
+    agreement, which asks for a length, takes such pairs for decided.
+    """
     low, high = interval
     i, j = np.array(list(combinations(range(len(low)), 2))).T
-    return (low[i] <= high[j]) & (low[j] <= high[i])
+    found: Floats = np.minimum(high[i], high[j]) - np.maximum(low[i], low[j])
+    return found
 
 
 def _forecast(benchmark: Scores, i: Any, j: Any) -> Floats:

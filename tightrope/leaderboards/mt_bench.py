@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tightrope.errors import InputError
 from tightrope.leaderboards.files import Floats, Table, layout, refuse_repeats, table
-from tightrope.leaderboards.labels import models, only_one
+from tightrope.leaderboards.labels import each_once, models, only_one
 
 _DOUBLE = re.compile(r"\[\[\s*(-?\d+\.?\d*)\s*\]\]")
 _SINGLE = re.compile(r"\[\s*(-?\d+\.?\d*)\s*\]")
@@ -84,6 +84,7 @@ def mt_bench(files: Sequence[Path], *, questions: Path | None = None, judge: str
     """
     known = None if questions is None else _categories(questions)
     out = []
+    spoke: dict[str, str] = {}
     for path in files:
         rows = table(path)
         layout(rows, LAYOUTS)
@@ -93,7 +94,8 @@ def mt_bench(files: Sequence[Path], *, questions: Path | None = None, judge: str
             raise InputError(f"`turn` is {turns[odd[0]]}", where=rows.places[odd[0]], remedy="It must be 1 or 2.")
         judges = [_judge(value) for value in rows.columns.get("judge", [None] * len(rows))]
         kept = [i for i, other in enumerate(judges) if judge in (None, other)]
-        only_one("judge", {judges[i]: rows.places[i] for i in reversed(kept)}, "Choose one with --judge.")
+        spoke = {judges[i]: rows.places[i] for i in reversed(kept)} | spoke
+        only_one("judge", spoke, "Choose one with --judge.")
         keys = [(n, j, int(i), int(t)) for n, j, i, t in zip(names, judges, items, turns, strict=True)]
         refuse_repeats(rows, keys, what="model, judge, question and turn")
         scores, disagree = _scores(rows)
@@ -103,6 +105,7 @@ def mt_bench(files: Sequence[Path], *, questions: Path | None = None, judge: str
             found = turn_summary(scores[mine], items[mine].tolist(), turns[mine].tolist(), categories)
             differing = None if disagree is None else int(disagree[mine].sum())
             out.append({"model": name, **found, "parser_differs_from_stored": differing})
+    each_once([row["model"] for row in out], files)
     return {"kind": "mt-bench", "models": out}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from tightrope.errors import InputError
 from tightrope.evaluation.stats import wilson
 from tightrope.leaderboards.files import Table, is_tree, layout, refuse_repeats, table, tree
-from tightrope.leaderboards.labels import labels, models
+from tightrope.leaderboards.labels import each_once, labels, models
 from tightrope.leaderboards.longer import longer_is_right, share
 from tightrope.leaderboards.rewardbench import COUNTS, PRIOR_SETS, overall, prior_sets, sections
 
@@ -86,6 +86,7 @@ def rewards(files: Sequence[Path]) -> dict[str, Any]:
         out += [{"model": name, **summary(mine)} for name, mine in pairs.items()]
     if not out:
         raise InputError("texts alone say nothing of a judge", where=str(files[0]), remedy="Give its verdicts, too.")
+    each_once([row["model"] for row in out], files)
     return {"kind": "rewards", "models": out}
 
 

@@ -19,7 +19,7 @@ from tightrope.errors import InputError
 from tightrope.evaluation.agreement import cohen_kappa, fleiss_kappa, share_agreeing
 from tightrope.evaluation.stats import wilson
 from tightrope.leaderboards.files import Table, layout, refuse_repeats, table
-from tightrope.leaderboards.labels import models
+from tightrope.leaderboards.labels import each_once, models
 from tightrope.rewards.prefixes import substring_refusal, xstest_refusal
 from tightrope.rewards.refusals import refusal_class
 
@@ -69,6 +69,7 @@ def xstest(files: Sequence[Path], *, labels: str | None = None) -> dict[str, Any
                     "against_human": _errors(picked, sides),
                 }
             )
+    each_once([row["model"] for row in out], files)
     return {"kind": "xstest", "models": out}
 
 

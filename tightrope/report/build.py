@@ -128,6 +128,7 @@ def build_report(
         for c in collected
         for v in c.verdicts
     ]
+    against = str(verdicts[0][1]["reference"]["name"]) if verdicts else ""
     template = environment().get_template("template.html.j2")
     page = template.render(
         title=title,
@@ -135,7 +136,7 @@ def build_report(
         version=__version__,
         cards=[_card(i, name, v) for i, (name, v) in enumerate(verdicts)],
         first=verdicts[0][1] if verdicts else None,
-        pictures=_pictures(verdicts),
+        pictures=_pictures(verdicts, against),
         groups=_groups(verdicts),
         lengths=[
             {
@@ -151,11 +152,22 @@ def build_report(
         names=[name for name, _ in verdicts],
         runs=collected,
         stages=[{**s, "curves": _curves(s["trace"])} for c in collected for s in c.stages],
-        missing=[f"{c.name}: {m}" for c in collected for m in c.missing],
+        missing=[*(f"{c.name}: {m}" for c in collected for m in c.missing), *_differing(verdicts)],
     )
     target = Path(out)
     write_text(target, page)
     return target
+
+
+def _differing(verdicts: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """What keeps figures of several measurements from being compared: the head of the page names the first's only."""
+    out = []
+    parts = {"references": ("reference", "name"), "prompts": ("suite", "fingerprint"), "judges": ("judge", "identity")}
+    for what, (part, name) in parts.items():
+        found = list(dict.fromkeys(str(v[part].get(name)) for _, v in verdicts))
+        if len(found) > 1:
+            out.append(f"these models were measured with different {what} ({', '.join(found)}): do not compare them")
+    return out
 
 
 def _stage(folder: Path) -> dict[str, Any]:
@@ -194,7 +206,7 @@ def _flat(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
 def _card(i: int, name: str, verdict: Mapping[str, Any]) -> dict[str, Any]:
     figures = verdict["figures"]
 
-    def line(key: str, label: str, form: str) -> dict[str, str]:
+    def line(key: str, label: str, form: str, unit: str = "") -> dict[str, str]:
         figure = figures.get(key) or {}
         if figure.get("value") is None:
             return {
@@ -204,7 +216,7 @@ def _card(i: int, name: str, verdict: Mapping[str, Any]) -> dict[str, Any]:
             }
         return {
             "label": label,
-            "value": form.format(figure["value"]),
+            "value": form.format(figure["value"]) + unit,
             "range": f"{form.format(figure['lower'])} to {form.format(figure['upper'])}",
         }
 
@@ -212,37 +224,39 @@ def _card(i: int, name: str, verdict: Mapping[str, Any]) -> dict[str, Any]:
         "name": name,
         "word": verdict["word"],
         "mark": Markup(f'<svg class="mark" viewBox="0 0 14 14">{svg.mark(7, 7, i, 4.5)}</svg>'),
-        "reasons": [r["text"] for r in verdict["reasons"]][:4],
+        "reasons": [r["text"] for r in verdict["reasons"]],
         "against": verdict["reference"]["name"],
         "lines": [
-            line("win_rate", "win rate, raw", "{:.1f} %"),
-            line("lc_win_rate", "at equal length", "{:.1f} %"),
-            line("accuracy", "tasks solved", "{:+.1f} pts"),
-            line("length_ratio", "length", "× {:.2f}"),
-            line("kl", "drift", "{:.1f} nats"),
+            line("win_rate", "win rate, raw", "{:.1f}", " %"),
+            line("lc_win_rate", "at equal length", "{:.1f}", " %"),
+            line("accuracy", "tasks solved", "{:+.1f}", " points"),
+            line("length_ratio", "length", "{:.2f}", " times"),
+            line("kl", "drift", "{:.1f}", " nats"),
         ],
     }
 
 
-def _pictures(verdicts: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """Gain against KL: length-controlled preference, raw preference, and verifiable accuracy."""
+def _pictures(verdicts: Sequence[tuple[str, Mapping[str, Any]]], against: str) -> list[dict[str, Any]]:
+    """Gain against KL: length-controlled preference, raw preference, and verifiable accuracy; and who is not drawn."""
     out = []
     for key, label, null in (
         ("lc_win_rate", "win rate at equal length, %", 50.0),
         ("win_rate", "raw win rate, %", 50.0),
         ("accuracy", "verifiable accuracy, points", 0.0),
     ):
-        points = []
+        points, left_out = [], []
         for i, (name, v) in enumerate(verdicts):
             figure, kl = v["figures"].get(key) or {}, v["figures"].get("kl") or {}
             if figure.get("value") is None or kl.get("value") is None:
+                left_out.append(name)
                 continue
             points.append(svg.Point(kl["value"], figure["value"], figure["lower"], figure["upper"], i, name))
         if points:
             out.append(
                 {
                     "title": label,
-                    "svg": Markup(svg.scatter(points, "sequence KL to the start model, nats", label, null)),
+                    "svg": Markup(svg.scatter(points, f"sequence KL to {against}, nats", label, null)),
+                    "left_out": left_out,
                 }
             )
     return out
