@@ -63,7 +63,7 @@ class Example:
         prompt_ids: tokens up to and including the generation prompt; at least one.
         responses: the branches; each has at least one learnt token.
         pairs: (chosen, rejected) as indexes into `responses`.
-        margins: one per pair, reward units; empty means zero.
+        margins: one per pair, reward units; empty means none.
         labels: one number per response, what it means is the objective's: +1 and -1 for thumbs, a score, a rank
             (0 best); empty means none.
         columns: per-token data aligned with the learnt tokens of all responses in order, each [n].
@@ -160,7 +160,7 @@ class TokenBatch:
     response_last: Tensor  # [R] index into T of the response's last token
     response_bundle: Tensor  # [R]
     pairs: Tensor  # [P, 2] (chosen, rejected) indexes into R
-    margins: Tensor  # [P]
+    margins: Tensor  # [P] NaN where the example has none
     labels: Tensor  # [R] NaN where the example has none
     weights: Tensor  # [R]
     step_end: Tensor  # [S] index into T of the last token of each step of each response
@@ -225,7 +225,7 @@ class TokenBatch:
                 step_labels += [*map(float, one.step_labels), *[math.nan] * unlabelled]
             bundle += [b] * example.tokens
             pairs += [(first_response + c, first_response + r) for c, r in example.pairs]
-            margins += example.margins or (0.0,) * len(example.pairs)
+            margins += example.margins or (math.nan,) * len(example.pairs)
             labels += example.labels or (math.nan,) * len(example.responses)
 
         def long(values: Sequence[int]) -> Tensor:
