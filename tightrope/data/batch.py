@@ -267,38 +267,6 @@ class TokenBatch:
         )
 
 
-def split_branches(example: Example) -> list[Example]:
-    """Returns one single-response example per branch, for models that cannot share prompts.
-
-    Pairs cannot survive the split, so callers rejoin the per-response results in branch order.
-    """
-    out: list[Example] = []
-    start = 0
-    for response in example.responses:
-        stop = start + response.learned
-        out.append(
-            dataclasses.replace(
-                example,
-                responses=(response,),
-                pairs=(),
-                margins=(),
-                labels=example.labels[len(out) : len(out) + 1],
-                probes=0,
-                columns={name: column[start:stop] for name, column in example.columns.items()},
-            )
-        )
-        start = stop
-    return out
-
-
-def per_response(values: Tensor, response: Tensor, responses: int, *, mean: bool = False) -> Tensor:
-    """Sums (or averages) values [N] by response, giving [responses]; an empty response gives 0."""
-    total = values.new_zeros(responses).index_add(0, response, values)
-    if not mean:
-        return total
-    return total / torch.bincount(response, minlength=responses).clamp(min=1).to(values.dtype)
-
-
 def pack(sizes: Sequence[int], budget: int) -> list[list[int]]:
     """Packs items into groups of at most `budget` tokens, first-fit over decreasing sizes.
 
