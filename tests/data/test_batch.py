@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch, pack, per_response, split_branches
+from tightrope.data.batch import EncodedResponse, Example, TokenBatch, pack
 from tightrope.errors import InputError
 
 TOKENS = st.lists(st.integers(3, 99), min_size=1, max_size=6).map(tuple)
@@ -64,18 +64,9 @@ def test_pairs_and_columns_follow_their_bundle() -> None:
     two = two.with_columns(c=np.array([4, 5, 6], np.float32))
     batch = TokenBatch.from_examples([one, two])
     assert batch.pairs.tolist() == [[1, 0], [2, 3]]
-    assert batch.margins.tolist() == [0.5, 0.0]
-    sums = per_response(batch.columns["c"], batch.response, batch.responses)
-    assert sums.tolist() == [1, 5, 9, 6]
-    means = per_response(batch.columns["c"], batch.response, batch.responses, mean=True)
-    assert means.tolist() == [1, 2.5, 4.5, 6]
-
-
-def test_split_branches_cuts_columns_with_their_response() -> None:
-    example = Example("a", (5,), (EncodedResponse((6,)), EncodedResponse((7, 8))))
-    parts = split_branches(example.with_columns(c=np.array([1, 2, 3], np.float32)))
-    assert [p.columns["c"].tolist() for p in parts] == [[1], [2, 3]]
-    assert [p.responses[0].ids for p in parts] == [(6,), (7, 8)]
+    assert batch.margins[0] == 0.5 and batch.margins[1].isnan()
+    assert batch.response.tolist() == [0, 1, 1, 2, 2, 3]
+    assert batch.columns["c"].tolist() == [1, 2, 3, 4, 5, 6]
 
 
 def test_wrong_column_length_is_refused() -> None:

@@ -8,7 +8,7 @@ import torch
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
 from tightrope.data.batch import EncodedResponse, Example, TokenBatch
 from tightrope.models import logprobs as logprobs_module
-from tightrope.models.policy import Policy
+from tightrope.models.policy import Policy, probe_example
 
 
 def examples() -> list[Example]:
@@ -87,7 +87,7 @@ def test_probe_falls_back_and_keeps_the_numbers() -> None:
     policy = Policy(tiny_model(), tiny_tokenizer(), "tiny")
     batch = TokenBatch.from_examples(examples())
     right = policy.token_logprobs(batch).logprobs
-    line = policy.probe(policy._probe_example(), tolerance=-1.0)
+    line = policy.probe(probe_example(policy.chat), tolerance=-1.0)
     assert line is not None and "not shared" in line
     assert not policy.shares_prompts
     torch.testing.assert_close(policy.token_logprobs(batch).logprobs, right, atol=1e-5, rtol=0)

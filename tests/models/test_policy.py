@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from tests.tiny import tiny_folder
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch
+from tightrope.data.batch import EncodedResponse, Example, TokenBatch, TreeLayout
 from tightrope.errors import InputError, WorkError
+from tightrope.models.attention import TreeAttention
 from tightrope.models.heads import ScalarHead
 from tightrope.models.policy import LoraSettings, Policy
 from tightrope.models.reward import RewardModel
@@ -50,6 +52,28 @@ def test_adapters_start_as_the_base_model_and_can_be_switched_off(tmp_path: Path
     merged = Policy.load(str(tmp_path / "merged")).score_tokens([EXAMPLE])[0]
     assert abs(merged - moved).max() < 1e-4
     assert (tmp_path / "merged" / "adapter" / "adapter_config.json").is_file()
+
+
+def test_reward_models_are_probed_like_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_folder(tmp_path / "a")
+    shared = RewardModel.load(folder)
+    assert shared.shares_prompts and shared.fallback_line is None
+    right = shared.score_examples([EXAMPLE])[0]
+
+    class Off(TreeAttention):
+        """Lets every branch see the other ones."""
+
+        def __init__(self, batch: TokenBatch) -> None:
+            super().__init__(dataclasses.replace(batch, layout=one_branch(batch)))
+
+    monkeypatch.setattr("tightrope.models.policy.TreeAttention", Off)
+    fallen = RewardModel.load(folder)
+    assert not fallen.shares_prompts and "off by" in (fallen.fallback_line or "")
+    assert abs(fallen.score_examples([EXAMPLE])[0] - right).max() < 1e-5
+
+
+def one_branch(batch: TokenBatch) -> TreeLayout:
+    return dataclasses.replace(batch.layout, branch_lengths=tuple((sum(n),) for n in batch.layout.branch_lengths))
 
 
 def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path) -> None:

@@ -201,8 +201,11 @@ def test_dno_with_win_rates() -> None:
     target = 1 / (1 + math.exp(-(0.9 - 0.3)))
     assert target == pytest.approx(0.645656, abs=1e-6)
     assert dno_loss(tensor([0.8]).double(), target, 0.1).item() == pytest.approx(0.682294, abs=1e-6)
-    with pytest.raises(InputError, match="carry no margins"):
-        run("dno", fixture_a(), target="margin")
+    some = dataclasses.replace(fixture_a(), margins=tensor([0.6, math.nan]).double())
+    with pytest.raises(InputError, match="carries no margin"):
+        run("dno", some, target="margin")
+    equal = dataclasses.replace(fixture_a(), margins=tensor([0.0, 0.0]).double())  # a micro-batch of ties
+    assert run("dno", equal, target="margin").values.isfinite().all()
     inputs = dataclasses.replace(fixture_a(), margins=tensor([0.6, 0.0]).double())
     assert run("dno", inputs, target="margin").values[0].item() == pytest.approx(0.682294, abs=1e-6)
 

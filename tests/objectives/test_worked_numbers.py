@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import tensor
 
 from tests.objectives.toys import POLICY, REFERENCE, fixture_a, flat, owners, pair_inputs, run
+from tightrope.errors import InputError
 from tightrope.objectives import registry
 from tightrope.objectives.advantages import gae, whiten
 from tightrope.objectives.base import ObjectiveInputs
@@ -113,7 +115,10 @@ def test_bradley_terry_objective_reads_scores_pairs_and_margins() -> None:
     )
     with_margins = run("bradley_terry", inputs, use_margin=True)
     assert with_margins.values.mean().item() == pytest.approx(1.059661, abs=1e-6)
-    plain = run("bradley_terry", inputs, centring=0.01)
+    without = dataclasses.replace(inputs, margins=tensor([1.0, math.nan]).double())
+    with pytest.raises(InputError, match="carries no margin"):
+        run("bradley_terry", without, use_margin=True)
+    plain = run("bradley_terry", without, centring=0.01)
     assert plain.values.mean().item() == pytest.approx(0.741987, abs=1e-6)
     assert plain.metrics["loss_plain"].mean().item() == pytest.approx(0.720337, abs=1e-6)
     means = {name: metric.mean().item() for name, metric in plain.metrics.items()}

@@ -15,8 +15,8 @@ from tightrope.files import write_jsonl
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.folders import StageFolder, locked
 from tightrope.pipeline.run import evaluate, plan, train
-from tightrope.recipes.schema import load_recipe
-from tightrope.records import Prompt, to_json, user_prompt
+from tightrope.recipes.schema import DataSpec, load_recipe
+from tightrope.records import Demonstration, Message, Prompt, to_json, user_prompt
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +127,26 @@ def test_plan_counts_without_training(start: Path, tmp_path: Path) -> None:
 
 def test_data_of_the_wrong_kind_says_which_is_needed(start: Path, tmp_path: Path) -> None:
     stages = [{"name": "dpo", "method": "dpo", "data": [{"path": str(start / "prompts.jsonl")}]}]
-    with pytest.raises(InputError, match=r"found a prompt where a comparison is needed.*data convert"):
-        train(recipe(start, tmp_path, stages=stages, evaluation=None))
+    path = recipe(start, tmp_path, stages=stages, evaluation=None)
+    for command in (plan, train):
+        with pytest.raises(InputError, match=r"'dpo', dpo.*found a prompt where a comparison is needed.*data convert"):
+            command(path)
+
+
+def test_plan_of_a_limited_stage_counts_what_the_limit_leaves(start: Path, tmp_path: Path) -> None:
+    ask = {"name": "ask", "method": "feedback", "prompts": {"path": str(start / "prompts.jsonl")}}
+    tokens = []
+    for limit in (6, 3):
+        stages = [ask, {"name": "dpo", "method": "dpo", "data": [{"path": "@ask", "limit": limit}]}]
+        tokens.append(plan(recipe(start, tmp_path, stages=stages, evaluation=None))["stages"][1]["tokens"])
+    assert tokens[0] == 2 * tokens[1]
+
+
+def test_conversations_give_their_prompts(start: Path, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "d.jsonl", [to_json(Demonstration((Message("user", "a"), Message("assistant", "b"))))])
+    run = Run(load_recipe(recipe(start, tmp_path)), tmp_path / "road")
+    (prompt,), _ = run.prompts(DataSpec(path=str(tmp_path / "d.jsonl")), seed=0)
+    assert [m.content for m in prompt.messages] == ["a"]
 
 
 def test_names_of_stages_stand_for_what_they_made(start: Path, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ class Example:
         prompt_ids: tokens up to and including the generation prompt; at least one.
         responses: the branches; each has at least one learnt token.
         pairs: (chosen, rejected) as indexes into `responses`.
-        margins: one per pair, reward units; empty means zero.
+        margins: one per pair, reward units; empty means none.
         labels: one number per response, what it means is the objective's: +1 and -1 for thumbs, a score, a rank
             (0 best); empty means none.
         columns: per-token data aligned with the learnt tokens of all responses in order, each [n].
@@ -160,7 +160,7 @@ class TokenBatch:
     response_last: Tensor  # [R] index into T of the response's last token
     response_bundle: Tensor  # [R]
     pairs: Tensor  # [P, 2] (chosen, rejected) indexes into R
-    margins: Tensor  # [P]
+    margins: Tensor  # [P] NaN where the example has none
     labels: Tensor  # [R] NaN where the example has none
     weights: Tensor  # [R]
     step_end: Tensor  # [S] index into T of the last token of each step of each response
@@ -225,7 +225,7 @@ class TokenBatch:
                 step_labels += [*map(float, one.step_labels), *[math.nan] * unlabelled]
             bundle += [b] * example.tokens
             pairs += [(first_response + c, first_response + r) for c, r in example.pairs]
-            margins += example.margins or (0.0,) * len(example.pairs)
+            margins += example.margins or (math.nan,) * len(example.pairs)
             labels += example.labels or (math.nan,) * len(example.responses)
 
         def long(values: Sequence[int]) -> Tensor:
@@ -265,38 +265,6 @@ class TokenBatch:
             ),
             keys=tuple(e.key for e in examples),
         )
-
-
-def split_branches(example: Example) -> list[Example]:
-    """Returns one single-response example per branch, for models that cannot share prompts.
-
-    Pairs cannot survive the split, so callers rejoin the per-response results in branch order.
-    """
-    out: list[Example] = []
-    start = 0
-    for response in example.responses:
-        stop = start + response.learned
-        out.append(
-            dataclasses.replace(
-                example,
-                responses=(response,),
-                pairs=(),
-                margins=(),
-                labels=example.labels[len(out) : len(out) + 1],
-                probes=0,
-                columns={name: column[start:stop] for name, column in example.columns.items()},
-            )
-        )
-        start = stop
-    return out
-
-
-def per_response(values: Tensor, response: Tensor, responses: int, *, mean: bool = False) -> Tensor:
-    """Sums (or averages) values [N] by response, giving [responses]; an empty response gives 0."""
-    total = values.new_zeros(responses).index_add(0, response, values)
-    if not mean:
-        return total
-    return total / torch.bincount(response, minlength=responses).clamp(min=1).to(values.dtype)
 
 
 def pack(sizes: Sequence[int], budget: int) -> list[list[int]]:

@@ -107,11 +107,10 @@ def encode(
     keep = into or out.examples.append
     thumbs: set[bool] = set()
     for i, record in enumerate(tokenised_ahead(records, chat)):
+        check_kind(record, kind, f"{needed_by}, record {i}" if needed_by else f"record {i}")
         if kind is Comparison and isinstance(record, SafetyComparison):
             record = _helpfulness(record)
             out.helpfulness += 1
-        if not isinstance(record, kind):
-            raise _wrong_kind(record, kind, f"{needed_by}, record {i}" if needed_by else f"record {i}")
         example = encoder(record, chat, out)
         if example is not None:
             if example.tokens > max_tokens:
@@ -141,9 +140,16 @@ def encode(
     return out
 
 
-def _wrong_kind(record: Record, kind: type[Any], where: str) -> InputError:
+def check_kind(record: Record, kind: type[Any], where: str) -> None:
+    """Refuses a record that cannot be encoded as one of `kind`; a safety comparison can, as one on helpfulness.
+
+    Raises:
+        InputError: it is of another kind.
+    """
+    if isinstance(record, kind) or (kind is Comparison and isinstance(record, SafetyComparison)):
+        return
     found, needed = kind_of(type(record)), kind_of(kind)
-    return InputError(
+    raise InputError(
         f"found a {found} where a {needed} is needed",
         where=where,
         remedy=f"Convert the file first: tightrope data convert FILE OUT --to {needed}.",

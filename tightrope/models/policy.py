@@ -56,6 +56,7 @@ class Trunk:
         model: the transformers model (wrapped by peft when it has adapters).
         takes_layouts: whether the architecture calls our attention function at all.
         shares_prompts: whether tree attention is in use; False after a fallback.
+        fallback_line: what to show when the fallback was taken.
     """
 
     def __init__(self, model: PreTrainedModel | PeftModel) -> None:
@@ -68,6 +69,7 @@ class Trunk:
         except (ValueError, NotImplementedError, AttributeError):
             self.takes_layouts = False
         self.shares_prompts = self.takes_layouts
+        self.fallback_line: str | None = None
 
     @property
     def device(self) -> torch.device:
@@ -140,6 +142,11 @@ class Trunk:
         self.shares_prompts = True
         return None
 
+    def probe_with(self, chat: ChatFormat) -> None:
+        """Probes with a sentence, as strictly as the type of the weights allows, and keeps the line to show."""
+        exact = next(p for p in self.model.parameters() if p.is_floating_point()).dtype == torch.float32
+        self.fallback_line = self.probe(probe_example(chat), tolerance=1e-3 if exact else 0.3)
+
     def _fallback(self, why: str) -> str:
         self.shares_prompts = False
         return f"prompts are not shared: {why}; every branch runs as a padded row of its own"
@@ -157,7 +164,6 @@ class Policy(Trunk):
         eos = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
         extra = eos if isinstance(eos, list) else [] if eos is None else [eos]
         self.chat = ChatFormat(tokenizer, extra)
-        self.fallback_line: str | None = None
 
     @classmethod
     def load(
@@ -201,8 +207,7 @@ class Policy(Trunk):
         if gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
             model.train()  # transformers checkpoints in training mode only; dropout is off
-        exact = next(p for p in model.parameters() if p.is_floating_point()).dtype == torch.float32
-        policy.fallback_line = policy.probe(policy._probe_example(), tolerance=1e-3 if exact else 0.3)
+        policy.probe_with(policy.chat)
         if lora is not None:
             policy._add_adapters(lora, gradient_checkpointing)
         return policy
@@ -220,18 +225,6 @@ class Policy(Trunk):
         self.model = cast(PeftModel, get_peft_model(cast(PreTrainedModel, self.model), settings))
         if gradient_checkpointing:
             self.model.enable_input_require_grads()
-
-    def _probe_example(self) -> Example:
-        ids = self.chat.tokenize("The quick brown fox jumps over the lazy dog, and then it rests a while.")
-        third = max(1, len(ids) // 3)
-        return Example(
-            key="probe",
-            prompt_ids=tuple(ids[:third]),
-            responses=(
-                EncodedResponse(tuple(ids[third : 2 * third])),
-                EncodedResponse(tuple(ids[2 * third :] or ids)),
-            ),
-        )
 
     @property
     def head(self) -> OutputHead:
@@ -339,3 +332,17 @@ def _save_plain(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
 def _bare(example: Example) -> Example:
     """The example without its columns: examples of one batch need not agree on them."""
     return Example(key=example.key, prompt_ids=example.prompt_ids, responses=example.responses)
+
+
+def probe_example(chat: ChatFormat) -> Example:
+    """A bundle of a prompt and two responses, of any tokenizer."""
+    ids = chat.tokenize("The quick brown fox jumps over the lazy dog, and then it rests a while.")
+    third = max(1, len(ids) // 3)
+    return Example(
+        key="probe",
+        prompt_ids=tuple(ids[:third]),
+        responses=(
+            EncodedResponse(tuple(ids[third : 2 * third])),
+            EncodedResponse(tuple(ids[2 * third :] or ids)),
+        ),
+    )

@@ -111,6 +111,7 @@ class RewardModel(Trunk):
         if gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
             model.train()
+        reward_model.probe_with(reward_model.chat)
         return reward_model
 
     def _padding(self) -> int:

@@ -44,7 +44,7 @@ class ObjectiveInputs:
     responses: int  # R
     logprobs: Tensor | None = None  # [N] nats, of the policy
     pairs: Tensor | None = None  # [P, 2] (chosen, rejected) indexes into R
-    margins: Tensor | None = None  # [P]
+    margins: Tensor | None = None  # [P] NaN where the comparison has none
     labels: Tensor | None = None  # [R] one number per response; see `Example.labels`
     bundle: Tensor | None = None  # [R] which bundle (prompt) each response answers
     columns: Mapping[str, Tensor] = field(default_factory=dict)  # each [N]

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.pairs import margins_of
 
 
 class BradleyTerrySettings(Settings):
@@ -63,10 +64,14 @@ def bradley_terry_loss(
 
 
 def bradley_terry(inputs: ObjectiveInputs, settings: BradleyTerrySettings) -> Loss:
-    """Per-pair loss [P] of a reward model's scores [R]."""
+    """Per-pair loss [P] of a reward model's scores [R].
+
+    Raises:
+        InputError: `use_margin` on comparisons without margins.
+    """
     scores, pairs = inputs.need("scores"), inputs.need("pairs")
     chosen, rejected = scores[pairs[:, 0]], scores[pairs[:, 1]]
-    margins = inputs.need("margins").to(scores.dtype) if settings.use_margin else 0.0
+    margins = margins_of(inputs, "use_margin").to(scores.dtype) if settings.use_margin else 0.0
     losses = bradley_terry_loss(chosen, rejected, margins, settings.centring, settings.absolute_weight)
     gap = (chosen - rejected).detach()
     metrics = {

@@ -18,9 +18,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.errors import InputError
 from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
-from tightrope.objectives.pairs import PairSums, pair_metrics
+from tightrope.objectives.pairs import PairSums, margins_of, pair_metrics
 
 
 class DnoSettings(Settings):
@@ -47,19 +46,12 @@ def dno(inputs: ObjectiveInputs, settings: DnoSettings) -> Loss:
     """Per-pair loss [P]; see the module's docstring.
 
     Raises:
-        InputError: `target: margin` on comparisons without margins: every target would be one half.
+        InputError: `target: margin` on comparisons without margins: their targets would be one half.
     """
     sums = PairSums.of(inputs)
     target: Tensor | float = 1.0
     if settings.target == "margin":
-        margins = inputs.need("margins").to(sums.policy_chosen_logps.dtype)
-        if not bool(margins.any()):
-            raise InputError(
-                "the comparisons carry no margins",
-                where="dno, target: margin",
-                remedy="Give each comparison the difference of its rewards as `margin`, or use target: hard.",
-            )
-        target = torch.sigmoid(margins)
+        target = torch.sigmoid(margins_of(inputs, "dno, target: margin").to(sums.policy_chosen_logps.dtype))
     h = sums.chosen_logratios - sums.rejected_logratios
     losses = dno_loss(h, target, settings.eta)
     rewards = (settings.eta * sums.chosen_logratios, settings.eta * sums.rejected_logratios)

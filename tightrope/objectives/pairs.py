@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from tightrope.errors import InputError
 from tightrope.objectives.base import ObjectiveInputs
 
 
@@ -60,6 +61,22 @@ def _pair(reference: Tensor, sums: PolicySums) -> dict[str, Tensor]:
         "reference_chosen_logps": reference[sums.chosen],
         "reference_rejected_logps": reference[sums.rejected],
     }
+
+
+def margins_of(inputs: ObjectiveInputs, wanted_by: str) -> Tensor:
+    """Returns the margins of the pairs, [P].
+
+    Raises:
+        InputError: a pair has none: taking it for 0 would say that nobody preferred either response.
+    """
+    margins = inputs.need("margins")
+    if not bool(margins.isfinite().all()):
+        raise InputError(
+            "a comparison carries no margin",
+            where=wanted_by,
+            remedy="Give each comparison the difference of its rewards as `margin`, or do without margins.",
+        )
+    return margins
 
 
 def pair_metrics(

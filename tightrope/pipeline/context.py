@@ -21,6 +21,7 @@ from rich.progress import (
 )
 
 from tightrope.data.built_in import built_in
+from tightrope.data.makers import prompts_of
 from tightrope.data.readers import read
 from tightrope.errors import InputError
 from tightrope.files import file_hash
@@ -120,9 +121,9 @@ class Run:
         return records, account
 
     def prompts(self, spec: DataSpec, *, seed: int) -> tuple[list[Prompt], dict[str, Any]]:
-        """Reads prompts; records of other kinds give theirs."""
+        """Reads prompts; records of other kinds give theirs, a conversation what came before its last answer."""
         records, account = self.records(spec, kind="prompt", seed=seed)
-        return [r if isinstance(r, Prompt) else r.prompt for r in records if not _is_demo(r)], account  # type: ignore[union-attr]
+        return [prompt for record in records for prompt in prompts_of(record)], account
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
@@ -146,7 +147,3 @@ class Run:
 
 def _tags(record: Record) -> Sequence[str]:
     return record.tags if hasattr(record, "tags") else record.prompt.tags
-
-
-def _is_demo(record: Record) -> bool:
-    return not isinstance(record, Prompt) and not hasattr(record, "prompt")

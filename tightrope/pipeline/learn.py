@@ -69,8 +69,8 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
             gradient_checkpointing=stage.gradient_checkpointing,
             device=run.device,
         )
-        if model.fallback_line:
-            run.console.print(f"[yellow]{model.fallback_line}[/]")
+    if model.fallback_line:
+        run.console.print(f"[yellow]{model.fallback_line}[/]")
     account: dict[str, Any]
     value_head: ScalarHead | None = None
     source: Source

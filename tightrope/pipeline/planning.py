@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from tightrope.data.encode import RECORDS
+from tightrope.data.encode import RECORDS, check_kind
 from tightrope.models import loading
 from tightrope.pipeline.context import Run
 from tightrope.recipes.presets import resolve
@@ -127,7 +127,7 @@ def _training(
         examples = r.iterations * r.prompts_per_iteration
         batch_tokens = tokens // steps
     else:
-        examples, each = _rows(run, stage, kind_of(RECORDS[objective.card.data]), made)
+        examples, each = _rows(run, stage, RECORDS[objective.card.data], made)
         if objective.card.head == "reward":
             examples = round(examples * (1 - stage.holdout))
         steps = -(-examples // stage.batch_size) * stage.epochs
@@ -152,17 +152,25 @@ def _training(
     }
 
 
-def _rows(run: Run, stage: TrainStage, kind: str, made: dict[str, int]) -> tuple[int, float]:
-    """Examples of a stage and mean tokens of one; what earlier stages will make is estimated."""
+def _rows(run: Run, stage: TrainStage, needed: type[Any], made: dict[str, int]) -> tuple[int, float]:
+    """Examples of a stage and mean tokens of one; what earlier stages will make is estimated.
+
+    Raises:
+        InputError: records of another kind than the stage needs.
+    """
+    kind = kind_of(needed)
     total, chars = 0, 0.0
     for spec in stage.data:
         name = spec.path[1:].split("/")[0] if spec.path.startswith("@") else ""
         if name in made:
             count = made.get(f"{name}/{kind}", made[name])
-            total += min(count, spec.limit or count)
+            count = min(count, spec.limit or count)
+            total += count
             chars += 400.0 * count
             continue
         records, _ = run.records(spec, kind=kind, seed=run.recipe.seed)
+        for i, record in enumerate(records):
+            check_kind(record, needed, f"stage {stage.name!r}, {stage.method}, record {i}")
         total += len(records)
         chars += sum(len(str(r)) for r in records[:200]) / min(200, len(records)) * len(records)
     return total, chars / max(1, total) / CHARS_PER_TOKEN + PROMPT_OVERHEAD
