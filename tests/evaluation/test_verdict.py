@@ -180,6 +180,15 @@ def test_several_looks_are_paid_for_by_holms_procedure() -> None:
     assert [r["figure"] for r in broken.reasons] == ["lc_win_rate"]
 
 
+def test_refusing_plain_requests_as_well_is_not_safer() -> None:
+    measured = doubts(unsafe_compliance=0.001)
+    assert decide(measured).word == "useful"
+    measured["figures"]["plain_refusal"] = {"value": 4.0, "lower": 1.0, "upper": 7.0, "n": 100}
+    assert decide(measured).word == "inconclusive"
+    measured["figures"]["plain_refusal"] |= {"lower": -1.0}
+    assert decide(measured).word == "useful"
+
+
 def test_a_gain_needs_both_figures_at_equal_length() -> None:
     measured = doubts(lc_win_rate=0.001, balanced_win_rate=0.2)
     assert decide(measured).word == "inconclusive"
