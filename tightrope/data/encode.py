@@ -102,7 +102,7 @@ def encode(
     Raises:
         InputError: a record of another kind, scores without a threshold, all rows dropped, or ratings of one class.
     """
-    encoder = _joint if joint else ENCODERS[kind]
+    encoder: Callable[[Any, ChatFormat, Encoding], Example | None] = _joint if joint else ENCODERS[kind]
     out = Encoding(desirable_above=desirable_above)
     keep = into or out.examples.append
     thumbs: set[bool] = set()
