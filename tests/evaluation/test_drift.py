@@ -59,13 +59,13 @@ def test_log_probs_that_do_not_fit_are_refused() -> None:
 
 
 def test_points_are_ordered_by_kl_and_the_others_say_why_not() -> None:
-    def verdict(name: str, kl: float | None, gain: float | None) -> dict[str, object]:
+    def verdict(kl: float | None, gain: float | None) -> dict[str, object]:
         def figure(v: float | None) -> dict[str, object]:
             return {"value": v, "lower": v, "upper": v, "withheld": None if v is not None else "too short"}
 
-        return {"model": {"name": name}, "figures": {"kl": figure(kl), "lc_win_rate": figure(gain)}}
+        return {"figures": {"kl": figure(kl), "lc_win_rate": figure(gain)}}
 
-    found, missing = points([verdict("b", 9.0, 60.0), verdict("a", 4.0, 55.0), verdict("c", 1.0, None)])
+    found, missing = points({"b": verdict(9.0, 60.0), "a": verdict(4.0, 55.0), "c": verdict(1.0, None)})
     assert [(p.name, p.distance, p.gain) for p in found] == [("a", 2.0, 55.0), ("b", 3.0, 60.0)]
     assert missing == {"c": "lc_win_rate: too short"}
-    assert points([verdict("a", 4.0, 55.0)], gain="accuracy")[1] == {"a": "accuracy: not measured"}
+    assert points({"a": verdict(4.0, 55.0)}, gain="accuracy")[1] == {"a": "accuracy: not measured"}

@@ -33,6 +33,8 @@ def test_page_is_whole_and_hostile_text_stays_text(tmp_path: Path) -> None:
     for a in audits:
         assert a["judge"] in text and str(a["items"]["fingerprint"]) in text
     assert "strongly biased" in text and "withheld" in text
+    assert "Dashed lines are where a fair judge is" in text
+    assert dict(FAMILIES[1][2])["position_kappa"] == 1
 
 
 def test_every_shown_figure_is_one_the_audit_makes() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.evaluation.test_verdict import QualityJudge, outputs
+from tests.evaluation.made import QualityJudge, outputs
 from tightrope.errors import InputError
 from tightrope.evaluation.measure import ModelOutputs, measure
 from tightrope.evaluation.verdict import decide
@@ -137,6 +137,6 @@ def test_models_that_are_not_drawn_or_not_measured_alike_are_said(tmp_path: Path
         write_json(file, verdict)
     text = build_report(folders, out=tmp_path / "r.html").read_text()
     assert "measured with different references (start, other)" in text
-    assert "sequence KL to start, nats" in text and "not drawn, a figure is withheld: two: model" in text
+    assert "sequence KL to start, nats" in text and "not drawn: two: model (kl: no token ids)" in text
     alone = build_report(folders[:1], out=tmp_path / "one.html").read_text()
     assert "measured with different" not in alone and "not drawn" not in alone

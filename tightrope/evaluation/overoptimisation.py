@@ -1,9 +1,9 @@
-"""Gain against KL: where a run still climbs and where it tips (Gao, Schulman, Hilton 2022, 2210.10760)."""
+"""Gain against KL: where a run still climbs and where it tips; the laws of the curve are in `gao.py`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,19 +36,21 @@ class Point:
         return math.sqrt(max(self.kl, 0.0))
 
 
-def points(verdicts: Sequence[Mapping[str, Any]], gain: str = "lc_win_rate") -> tuple[list[Point], dict[str, str]]:
+def points(
+    measured: Mapping[str, Mapping[str, Any]], gain: str = "lc_win_rate"
+) -> tuple[list[Point], dict[str, str]]:
     """Points of several checkpoints measured against one reference, in order of their KL.
 
     Args:
-        verdicts: measurements with `model.name` and `figures`.
+        measured: measurements, with `figures`, by the name to show.
         gain: figure on the vertical axis.
 
     Returns:
         The points, and why each of the others has none, by name.
     """
     found, missing = [], {}
-    for verdict in verdicts:
-        name, figures = str(verdict["model"]["name"]), verdict["figures"]
+    for name, one in measured.items():
+        figures = one["figures"]
         lacking = next((key for key in ("kl", gain) if figures.get(key, {}).get("value") is None), None)
         if lacking is not None:
             missing[name] = f"{lacking}: {figures.get(lacking, {}).get('withheld') or 'not measured'}"

@@ -21,7 +21,7 @@ WORDS = {
     "unclear": "unclear",
     "fine": "no bias seen",
 }
-# title, what it says, figures in order, where a fair judge is
+# title, what it says, figures in order and where the dashed line stands
 FAMILIES: tuple[tuple[str, str, tuple[tuple[str, float], ...]], ...] = (
     (
         "Truth",
@@ -41,7 +41,7 @@ FAMILIES: tuple[tuple[str, str, tuple[tuple[str, float], ...]], ...] = (
         (
             ("first_shown", 50),
             ("position_consistency", 100),
-            ("position_kappa", 0),
+            ("position_kappa", 1),
             ("always_first", 0),
             ("always_second", 0),
         ),

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from tightrope import __version__
 from tightrope.errors import InputError
+from tightrope.evaluation.overoptimisation import points
 from tightrope.files import read_json, read_text, write_text
 from tightrope.report import svg
 from tightrope.report.page import environment
@@ -238,25 +239,23 @@ def _card(i: int, name: str, verdict: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pictures(verdicts: Sequence[tuple[str, Mapping[str, Any]]], against: str) -> list[dict[str, Any]]:
     """Gain against KL: length-controlled preference, raw preference, and verifiable accuracy; and who is not drawn."""
-    out = []
+    out, names = [], [name for name, _ in verdicts]
     for key, label, null in (
         ("lc_win_rate", "win rate at equal length, %", 50.0),
         ("win_rate", "raw win rate, %", 50.0),
         ("accuracy", "verifiable accuracy, points", 0.0),
     ):
-        points, left_out = [], []
-        for i, (name, v) in enumerate(verdicts):
-            figure, kl = v["figures"].get(key) or {}, v["figures"].get("kl") or {}
-            if figure.get("value") is None or kl.get("value") is None:
-                left_out.append(name)
-                continue
-            points.append(svg.Point(kl["value"], figure["value"], figure["lower"], figure["upper"], i, name))
-        if points:
+        # By number: runs in two folders of one name have models of one name.
+        found, left_out = points({str(i): v for i, (_, v) in enumerate(verdicts)}, key)
+        drawn = [
+            svg.Point(p.kl, p.gain, p.gain_lower, p.gain_upper, int(p.name), names[int(p.name)]) for p in found
+        ]
+        if drawn:
             out.append(
                 {
                     "title": label,
-                    "svg": Markup(svg.scatter(points, f"sequence KL to {against}, nats", label, null)),
-                    "left_out": left_out,
+                    "svg": Markup(svg.scatter(drawn, f"sequence KL to {against}, nats", label, null)),
+                    "left_out": [f"{names[int(i)]} ({why})" for i, why in left_out.items()],
                 }
             )
     return out
