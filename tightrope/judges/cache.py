@@ -48,7 +48,7 @@ class AnswerCache:
             )
             try:
                 self._prepare()
-            except BaseException:
+            except BaseException:  # an interrupt, too: the file is let go, and the error goes on
                 self._database.close()
                 raise
 

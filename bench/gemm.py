@@ -1,0 +1,30 @@
+"""What this CPU's matrix products reach at the small model's shapes: the limit the other benches are read against.
+
+    OMP_NUM_THREADS=1 .venv/bin/python bench/gemm.py
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+SHAPES = ((64, 576, 1536), (512, 576, 1536), (2048, 576, 1536), (330, 576, 49152))  # rows, inputs, outputs
+SECONDS = 1.0
+
+
+def reached(rows: int, inputs: int, outputs: int, dtype: torch.dtype) -> float:
+    """GFLOP/s of one linear layer, after one warm-up product."""
+    x, weight = torch.randn(rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
+    torch.nn.functional.linear(x, weight)
+    started, products = time.perf_counter(), 0
+    while time.perf_counter() - started < SECONDS:
+        torch.nn.functional.linear(x, weight)
+        products += 1
+    return 2 * rows * inputs * outputs * products / (time.perf_counter() - started) / 1e9
+
+
+if __name__ == "__main__":
+    for dtype in (torch.float32, torch.bfloat16):
+        for shape in SHAPES:
+            print(f"{str(dtype):15} {' x '.join(map(str, shape)):18} {reached(*shape, dtype):7.1f} GFLOP/s")
