@@ -1,6 +1,6 @@
 """What this CPU's matrix products reach at the small model's shapes: the limit the other benches are read against.
 
-    OMP_NUM_THREADS=1 .venv/bin/python bench/gemm.py
+OMP_NUM_THREADS=1 .venv/bin/python bench/gemm.py
 """
 
 from __future__ import annotations
@@ -27,4 +27,4 @@ def reached(rows: int, inputs: int, outputs: int, dtype: torch.dtype) -> float:
 if __name__ == "__main__":
     for dtype in (torch.float32, torch.bfloat16):
         for shape in SHAPES:
-            print(f"{str(dtype):15} {' x '.join(map(str, shape)):18} {reached(*shape, dtype):7.1f} GFLOP/s")
+            print(f"{dtype!s:15} {' x '.join(map(str, shape)):18} {reached(*shape, dtype):7.1f} GFLOP/s")

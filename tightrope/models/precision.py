@@ -1,7 +1,7 @@
 """Whether this machine multiplies bfloat16 matrices fast, and what `dtype: auto` means on it.
 
-bfloat16 gives right results everywhere. Where the processor has no instructions for it a product is some fifty times
-slower than in float32 (1 against 48 GFLOP/s on a CPU with AVX2), so it is worth asking before a run.
+bfloat16 gives right results everywhere. Where the processor has no instructions for it a product is some nine times
+slower than in float32 (bench/gemm.py, a CPU with AVX2), so it is worth asking before a run.
 """
 
 from __future__ import annotations
