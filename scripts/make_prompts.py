@@ -329,7 +329,7 @@ def arithmetic() -> list[dict[str, Any]]:
     out = []
     while len(out) < 210:
         op = rng.choice(["+", "+", "-"])
-        a, b = rng.randint(2, 60), rng.randint(2, 40)
+        a, b = rng.randint(2, 30), rng.randint(2, 12)
         if op == "-" and b >= a:
             continue
         key = (min(a, b), max(a, b))  # 12 + 7 and 12 - 7 do not stand on different sides

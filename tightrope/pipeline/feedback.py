@@ -7,7 +7,6 @@ Writes `data/samples.jsonl` (everything that was said), `data/comparisons.jsonl`
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,13 @@ from tightrope.judges.types import Contest
 from tightrope.models.policy import Policy
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.folders import StageFolder
+from tightrope.pipeline.selection import select
 from tightrope.recipes.schema import FeedbackStage, Guidance
 from tightrope.records import (
-    Comparison,
-    Demonstration,
     Message,
     Prompt,
     Response,
     Sampled,
-    content_hash,
     from_json,
     prompt_id,
     to_json,
@@ -54,7 +51,7 @@ def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int)
         (to_json(Sampled(p, r)) for p, pool in zip(prompts, pools, strict=True) for r in pool),
     )
     wins = _tournament(stage, run, prompts, pools)
-    comparisons, demonstrations, skipped = _select(stage, prompts, pools, wins)
+    comparisons, demonstrations, skipped = select(stage, prompts, pools, wins)
     if not comparisons:
         raise WorkError(
             "the judge preferred no response over another",
@@ -154,56 +151,3 @@ def _tournament(
         if verdict.preference is not None:
             wins[p][i, j] = verdict.preference
     return wins
-
-
-def _select(
-    stage: FeedbackStage,
-    prompts: Sequence[Prompt],
-    pools: Sequence[Sequence[Response]],
-    wins: Sequence[dict[tuple[int, int], float]],
-) -> tuple[list[Comparison], list[Demonstration], Counter[str]]:
-    """Comparisons and best responses; prompts that give none are counted with the reason."""
-    comparisons: list[Comparison] = []
-    demonstrations: list[Demonstration] = []
-    skipped: Counter[str] = Counter()
-    for prompt, pool, table in zip(prompts, pools, wins, strict=True):
-        decided = {pair: w for pair, w in table.items() if w != 0.5}
-        if len(pool) < 2 or not decided:
-            skipped["fewer than two different responses" if len(pool) < 2 else "all responses tie"] += 1
-            continue
-        points = [
-            sum(w if i == k else 1 - w for (i, j), w in table.items() if k in (i, j))
-            for k in range(len(pool))
-        ]
-        order = sorted(range(len(pool)), key=lambda k: (-points[k], k))
-        best = order[0]
-        demonstrations.append(
-            Demonstration(
-                (*prompt.messages, Message("assistant", pool[best].text)),
-                id=prompt_id(prompt),
-                tags=prompt.tags,
-                provenance={"author": pool[best].author, "judge": stage.judge},
-            )
-        )
-        if stage.pairs == "best_worst":
-            wanted = [(best, k) for k in reversed(order[1:])]
-        else:
-            wanted = [(a, b) for a, b in itertools.combinations(order, 2)]
-        kept = 0
-        for a, b in wanted:
-            preference = table.get((a, b)) if a < b else 1 - table[b, a] if (b, a) in table else None
-            if preference is None or preference <= 0.5:
-                continue
-            comparisons.append(
-                Comparison(
-                    prompt,
-                    chosen=pool[a],
-                    rejected=pool[b],
-                    judge=stage.judge,
-                    provenance={"id": content_hash(prompt_id(prompt), pool[a].text, pool[b].text)},
-                )
-            )
-            kept += 1
-            if kept == stage.pairs_per_prompt:
-                break
-    return comparisons, demonstrations, skipped

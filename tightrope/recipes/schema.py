@@ -93,6 +93,9 @@ class FeedbackStage(Section):
         "best_worst", description="Which judged pairs become comparisons."
     )
     pairs_per_prompt: int = Field(1, ge=1, description="At most this many comparisons per prompt.")
+    verified: bool = Field(
+        False, description="Chosen and best answers must pass their prompt's verifier, where it has one."
+    )
 
 
 class TrainStage(Section):
