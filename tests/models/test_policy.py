@@ -167,3 +167,12 @@ def test_full_disk_leaves_the_older_model(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(WorkError, match="not enough disk space"):
         policy.save(tmp_path / "b")
     assert (tmp_path / "b" / "model.safetensors").read_bytes() == before
+
+
+def test_a_folder_loads_and_saves_without_transformers_bars(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = Policy.load(str(tiny_folder(tmp_path / "a")))
+    policy.save(tmp_path / "b")
+    Policy.load(str(tmp_path / "b"))
+    assert "Loading weights" not in capsys.readouterr().err

@@ -10,17 +10,16 @@ relative).
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
 from tightrope.errors import InputError, WorkError
+from tightrope.models.bars import without_bars
 from tightrope.models.saving import save_folder
 
 SAMPLE = "<|im_start|>user\nWhat is 3 + 4? Größe, 東京, \t tabs.<|im_end|>\n"
@@ -38,18 +37,18 @@ def convert(gguf: Path, folder: Path, *, finish: Callable[[Path], None]) -> None
         InputError: transformers cannot read the file, or its tokenizer has no chat template.
         WorkError: the disk is full, or what was read back differs from memory.
     """
-    with _quiet():
+    with without_bars():
         model, tokenizer = _read(gguf)
 
-        def write(staging: Path) -> None:
-            model.save_pretrained(staging)
-            tokenizer.save_pretrained(staging)
-            finish(staging)
+    def write(staging: Path) -> None:
+        model.save_pretrained(staging)
+        tokenizer.save_pretrained(staging)
+        finish(staging)
 
-        def reload(staging: Path) -> object:
-            return _compare(staging, model, tokenizer)
+    def reload(staging: Path) -> object:
+        return _compare(staging, model, tokenizer)
 
-        save_folder(folder, write, dict(model.state_dict()), reload=reload)
+    save_folder(folder, write, dict(model.state_dict()), reload=reload)
 
 
 def _read(gguf: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -112,15 +111,3 @@ def _compare(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenize
             remedy="The folder was not put in place. Please report this with your version of transformers.",
         )
     return again
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hides the bars of loading and saving; the one that counts dequantised tensors stays."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from tightrope.errors import InputError
+from tightrope.models.bars import without_bars
 from tightrope.models.embedded import embedded_model_folder
 from tightrope.models.precision import Dtype
 
@@ -101,23 +104,22 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
         return cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path))
 
 
-class _readable:
-    """Turns what transformers raises on a bad or unreachable model into one clear error."""
-
-    def __init__(self, spec: str, path: str) -> None:
-        self.spec, self.local = spec, Path(path).is_dir()
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, InputError) or not isinstance(error, Exception):
-            return
+@contextmanager
+def _readable(spec: str, path: str) -> Iterator[None]:
+    """Turns what transformers raises on a bad or unreachable model into one clear error; only downloads show bars."""
+    local = Path(path).is_dir()
+    try:
+        with without_bars() if local else nullcontext():
+            yield
+    except InputError:
+        raise
+    except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"the model cannot be loaded: {first[:300]}",
-            where=self.spec,
+            where=spec,
             remedy="Check that the files are whole and of a supported architecture."
-            if self.local
+            if local
             else "The hub may be out of reach or the download interrupted: run again to continue it, "
             "or give a local folder or `embedded`.",
         ) from error

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tightrope.errors import WorkError
+from tightrope.models.bars import without_bars
 
 
 def save_folder(
@@ -44,14 +45,16 @@ def save_folder(
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.tmp-", dir=target.parent))
     try:
         try:
-            write(staging)
+            with without_bars():
+                write(staging)
         except OSError as error:
             raise WorkError(
                 f"the model could not be written: {error.strerror or error}",
                 where=str(target),
                 remedy="Free some disk space and run the same command again; nothing was overwritten.",
             ) from error
-        reload(staging)
+        with without_bars():
+            reload(staging)
         _compare(staging, expected, target)
         if target.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
