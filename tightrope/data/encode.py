@@ -219,10 +219,13 @@ def _rating(record: Rating, chat: ChatFormat, out: Encoding) -> Example | None:
 
 
 def _ranking(record: Ranking, chat: ChatFormat, out: Encoding) -> Example | None:
-    """One bundle per prompt: every different response once, its rank as its label (0 best)."""
+    """One bundle per prompt: every different response once, its rank as its label (0 best), its score as its reward."""
     kept: dict[tuple[int, ...], float] = {}
-    for response, rank in zip(record.responses, record.ranks, strict=True):
+    rewards: dict[tuple[int, ...], float] = {}
+    scores = record.scores or (math.nan,) * len(record.responses)
+    for response, rank, score in zip(record.responses, record.ranks, scores, strict=True):
         prompt_ids, ids = chat.encode(record.prompt, response)
+        rewards.setdefault(tuple(ids), score)
         if kept.setdefault(tuple(ids), float(rank)) != rank:
             out.dropped["equal responses with different ranks"] += 1
             return None
@@ -235,6 +238,7 @@ def _ranking(record: Ranking, chat: ChatFormat, out: Encoding) -> Example | None
         prompt_ids=tuple(prompt_ids),
         responses=tuple(EncodedResponse(ids) for ids in kept),
         labels=tuple(kept.values()),
+        rewards=tuple(rewards.values()) if record.scores else (),
     )
 
 

@@ -46,6 +46,7 @@ class ObjectiveInputs:
     pairs: Tensor | None = None  # [P, 2] (chosen, rejected) indexes into R
     margins: Tensor | None = None  # [P] NaN where the comparison has none
     labels: Tensor | None = None  # [R] one number per response; see `Example.labels`
+    rewards: Tensor | None = None  # [R] what a judge gave each response, NaN where nobody did
     bundle: Tensor | None = None  # [R] which bundle (prompt) each response answers
     columns: Mapping[str, Tensor] = field(default_factory=dict)  # each [N]
     entropy: Tensor | None = None  # [N] nats

@@ -163,6 +163,7 @@ def _inputs(batch: TokenBatch, **tensors: Any) -> ObjectiveInputs:
         pairs=batch.pairs if len(batch.pairs) else None,
         margins=batch.margins if len(batch.pairs) else None,
         labels=batch.labels,
+        rewards=batch.rewards,
         bundle=batch.response_bundle,
         columns=batch.columns,
         step_labels=batch.step_labels,
