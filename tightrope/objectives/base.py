@@ -154,7 +154,7 @@ class Card:
     paper: str
     year: int
     formula: str
-    needs: frozenset[str]  # one of DATA, and of: reference, live_reference, probes, reward, value_head
+    needs: frozenset[str]  # one of DATA, and of: reference, live_reference, probes, reward, value_head; see `spares`
     head: Literal["lm", "reward", "lm+value"]
     unit: Unit
     headline: tuple[str, str]  # the two numbers in the progress bar
@@ -185,6 +185,7 @@ class Objective:
             explained variance).
         statistics: what it must know of the whole step before its first gradient.
         extras: further per-token figures it reads.
+        spares: what of the card's needs these settings have no use for.
         embedding_noise: NEFTune's alpha; noise is added while learning and never while measuring.
         reading: how a reward model trained this way is to be read (`models.reading.Reading`), kept beside its
             weights.
@@ -197,12 +198,17 @@ class Objective:
     report: Callable[[Mapping[str, float]], dict[str, float]] = dict
     statistics: Callable[[Any], tuple[Statistic, ...]] = lambda settings: ()
     extras: Callable[[Any], frozenset[Extra]] = lambda settings: frozenset()
+    spares: Callable[[Any], frozenset[str]] = lambda settings: frozenset()
     embedding_noise: Callable[[Any], float] = lambda settings: 0.0
     reading: Callable[[Any], dict[str, Any]] = lambda settings: {}
 
     def __call__(self, inputs: ObjectiveInputs, settings: Any) -> Loss:
         """Returns the unreduced loss."""
         return self.function(inputs, settings)
+
+    def needs(self, settings: Any) -> frozenset[str]:
+        """What it needs under these settings, of the card's `needs`."""
+        return self.card.needs - self.spares(settings)
 
     def known_answer(self, settings: Any) -> dict[str, float]:
         """Values that loss and metrics must have before the first update."""

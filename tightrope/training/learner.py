@@ -61,7 +61,7 @@ class Learner:
         self.temperature = temperature
         self.reference, self.seed = reference, seed
         self.starts_at_reference = starts_at_reference
-        if "live_reference" in objective.card.needs and reference is None:
+        if "live_reference" in objective.needs(settings) and reference is None:
             raise InputError(
                 f"{objective.card.name} reads the reference's whole distributions, and there is no reference",
                 where=model.name,
