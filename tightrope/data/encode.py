@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -102,25 +102,13 @@ def encode(
     Raises:
         InputError: a record of another kind, scores without a threshold, all rows dropped, or ratings of one class.
     """
-    encoder: Callable[[Any, ChatFormat, Encoding], Example | None] = _joint if joint else ENCODERS[kind]
     out = Encoding(desirable_above=desirable_above)
     keep = into or out.examples.append
     thumbs: set[bool] = set()
-    for i, record in enumerate(tokenised_ahead(records, chat)):
-        check_kind(record, kind, f"{needed_by}, record {i}" if needed_by else f"record {i}")
-        if kind is Comparison and isinstance(record, SafetyComparison):
-            record = _helpfulness(record)
-            out.helpfulness += 1
-        example = encoder(record, chat, out)
+    for example in encoded(records, chat, out, kind=kind, max_tokens=max_tokens, joint=joint, needed_by=needed_by):
         if example is not None:
-            if example.tokens > max_tokens:
-                out.dropped[f"longer than {max_tokens} tokens"] += 1
-            else:
-                keep(example)
-                thumbs |= {label > 0 for label in example.labels}
-                out.count += 1
-                out.tokens += example.tokens
-                out.learned += example.learned
+            keep(example)
+            thumbs |= {label > 0 for label in example.labels}
         if progress:
             progress(1)
     if not out.count:
@@ -138,6 +126,38 @@ def encode(
             remedy="A cost needs harmful and safe responses to have a zero; without them use bradley_terry.",
         )
     return out
+
+
+def encoded(
+    records: Iterable[Record],
+    chat: ChatFormat,
+    out: Encoding,
+    *,
+    kind: type[Any],
+    max_tokens: int,
+    joint: bool = False,
+    needed_by: str = "",
+) -> Iterator[Example | None]:
+    """Yields the example of each record, None where it is dropped, and counts in `out`; refuses no file as a whole.
+
+    Raises:
+        InputError: a record of another kind, or a score without a threshold.
+    """
+    encoder: Callable[[Any, ChatFormat, Encoding], Example | None] = _joint if joint else ENCODERS[kind]
+    for i, record in enumerate(tokenised_ahead(records, chat)):
+        check_kind(record, kind, f"{needed_by}, record {i}" if needed_by else f"record {i}")
+        if kind is Comparison and isinstance(record, SafetyComparison):
+            record = _helpfulness(record)
+            out.helpfulness += 1
+        example = encoder(record, chat, out)
+        if example is not None and example.tokens > max_tokens:
+            out.dropped[f"longer than {max_tokens} tokens"] += 1
+            example = None
+        if example is not None:
+            out.count += 1
+            out.tokens += example.tokens
+            out.learned += example.learned
+        yield example
 
 
 def check_kind(record: Record, kind: type[Any], where: str) -> None:
