@@ -286,7 +286,7 @@ def test_names_are_looked_up_with_a_suggestion() -> None:
 
 
 def test_every_card_is_complete() -> None:
-    known = {*DATA, "reference", "live_reference", "probes", "reward", "value_head"}
+    known = {*DATA, "reference", "live_reference", "probes", "prompt_weights", "reward", "value_head"}
     for objective in registry.objectives():
         card = objective.card
         for field in dataclasses.fields(card):
