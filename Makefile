@@ -21,7 +21,7 @@ TORCH ?= $(shell cat $(VENV)/torch-choice 2>/dev/null || echo torch==2.13.0)
 # The set-up is reused until one of these changes.
 KEY := $(shell { cat pyproject.toml constraints.txt; echo '$(TORCH)'; } | cksum | tr -d ' ')
 STAMP := $(VENV)/set-up-$(KEY)
-TRL_STAMP := .venv-trl/set-up-with-peft
+TRL_STAMP := .venv-trl/set-up-with-bitsandbytes
 
 .PHONY: help setup demo test test-full lint bench docs lock clean
 
@@ -62,7 +62,7 @@ bench: $(STAMP) $(TRL_STAMP) ## benchmarks against peers on this CPU; results go
 $(TRL_STAMP): $(STAMP)
 	@[ -x .venv-trl/bin/python ] || $(PYTHON) -m venv .venv-trl
 	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'trl==1.16.*' transformers peft
+	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'trl==1.16.*' transformers peft bitsandbytes
 	@touch $@
 
 docs: $(STAMP) ## write docs/commands.md and docs/methods from the program itself

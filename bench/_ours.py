@@ -60,10 +60,10 @@ def load(job: dict[str, Any]) -> Policy | RewardModel:
     """The model of a folder, or one with random weights of a named shape."""
     if job["method"] == "reward":
         return RewardModel.load(job["model"], dtype=job["setting"])
-    lora = LoraSettings(rank=16) if job.get("lora") else None
+    lora = LoraSettings(rank=16, bits=job.get("bits")) if job.get("lora") else None
     if "shape" not in job:
         return Policy.load(job["model"], dtype=job["setting"], lora=lora)
-    model = random_model(job["shape"], job["device"])
+    model = random_model(job["shape"], job["device"], bits=job.get("bits"))
     return Policy.of(model, load_tokenizer(job["model"]), job["shape"], lora=lora)
 
 
@@ -94,12 +94,12 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     examples = encode(given, model.chat, kind=type(given[0]), max_tokens=4096).examples
     if len(examples) != len(given):
         raise RuntimeError(f"{len(given) - len(examples)} rows were dropped")
-    if "probes" in objective.card.needs:
+    if "probes" in objective.needs(checked):
         examples, _ = with_mismatched(examples, seed=0, max_tokens=4096)
     per_step = job["batch"] * (2 if job["method"] == "kto" else 1)
     batches = [examples[i : i + per_step] for i in range(0, len(examples), per_step)]
     before = time.perf_counter()
-    if "reference" in objective.card.needs:
+    if "reference" in objective.needs(checked):
         assert isinstance(model, Policy)
         for i, batch in enumerate(batches):
             scores = model.score_tokens(batch, token_budget=job["token_budget"])

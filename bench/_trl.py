@@ -70,7 +70,7 @@ def load(job: dict[str, Any], folder: Path) -> Any:
     """What TRL takes as `model`: a folder, from which it loads its reference too, or a model to put adapters on."""
     if "shape" not in job:
         return job["model"]
-    model = random_model(job["shape"], job["device"])
+    model = random_model(job["shape"], job["device"], bits=job.get("bits"))
     if job.get("lora"):
         return model
     model.save_pretrained(folder / "start")

@@ -43,6 +43,7 @@ class Case:
     prompt_words: int
     batch: int  # pairs per optimiser step
     steps: int
+    bits: int | None = None  # of the frozen base under the adapters
 
 
 CASES = (
@@ -50,10 +51,12 @@ CASES = (
     Case("1.7b, all weights, long prompts", "1.7b", False, LONG_PROMPT_WORDS, 8, 6),
     Case("8b, adapters, short prompts", "8b", True, PROMPT_WORDS, 16, 6),
     Case("8b, adapters, long prompts", "8b", True, LONG_PROMPT_WORDS, 4, 6),
+    Case("8b, adapters on four bits, short prompts", "8b", True, PROMPT_WORDS, 16, 4, bits=4),
 )
 REHEARSAL = (
     Case("rehearsal, all weights", "rehearsal", False, PROMPT_WORDS, 2, 3),
     Case("rehearsal, adapters", "rehearsal", True, PROMPT_WORDS, 2, 3),
+    Case("rehearsal, adapters on four bits", "rehearsal", True, PROMPT_WORDS, 2, 3, bits=4),
 )
 
 
@@ -104,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "shape": case.shape,
             "device": device,
             "lora": case.lora,
+            "bits": case.bits,
             "pairs": make_pairs(case.batch * case.steps, prompt_words=case.prompt_words),
             "batch": case.batch,
             "beta": 0.1,
@@ -124,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 row[side] = measured(case, found, peak)
             except WorkError as error:  # out of memory is a result, too
                 row[side] = str(error)[-600:]
-            print(f"{case.name:34} {side:10} {json.dumps(row[side])[:160]}", flush=True)
+            print(f"{case.name:42} {side:10} {json.dumps(row[side])[:160]}", flush=True)
         both = [row.get(side) for side in ("tightrope", "trl")]
         if all(isinstance(one, dict) for one in both):
             row["speed_ratio"] = round(both[0]["tokens_per_second"] / both[1]["tokens_per_second"], 2)

@@ -110,6 +110,13 @@ def show_reward(value: Mapping[str, Any], console: Console) -> None:
     console.print(Text(plain(value["model"]), "bold"), Text(f"({value['kind']} model)", "dim"))
     if "pairs" in value:
         _pair_figures(value["pairs"], console)
+    if "rankings" in value:
+        found = value["rankings"]
+        table = _table("rankings of three and more", "value", "95 % interval", "n")
+        for name in ("best_first", "longest_first"):
+            _figure_row(table, found[name])
+        table.add_row(Text("Best first by a draw"), _percent(found["chance"]), "", "")
+        console.print(table)
     if "labels" in value:
         found = value["labels"]
         table = _table("labels", "value", "95 % interval", "n")

@@ -104,13 +104,17 @@ class Rating:
 
 @dataclass(frozen=True)
 class Ranking:
-    """k responses to one prompt; `ranks[i]` is the rank of `responses[i]`, 0 best, equal ranks tie."""
+    """k responses to one prompt; `ranks[i]` is the rank of `responses[i]`, 0 best, equal ranks tie.
+
+    `scores[i]` is what `responses[i]` was given where the order came from numbers, higher is better; empty otherwise.
+    """
 
     prompt: Prompt
     responses: tuple[Response, ...]
     ranks: tuple[int, ...]
     judge: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from tightrope.records import (
     SafetyComparison,
     Sampled,
     StepLabels,
+    to_json,
     user_prompt,
 )
 
@@ -177,3 +178,52 @@ def test_command_refuses_a_target_before_it_reads(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="this is a folder"):
         (tmp_path / "d.jsonl").mkdir()
         convert_command(str(tmp_path / "missing.jsonl"), str(tmp_path / "d.jsonl"))
+
+
+def test_scores_of_ratings_stay_with_their_ranking_and_come_back_as_margins() -> None:
+    ratings = [Rating(QUESTION, Response(text), score=score) for text, score in (("a", 3.0), ("b", 4.5), ("c", 3.0))]
+    (ranking,), _ = convert(ratings, "ranking")
+    assert isinstance(ranking, Ranking)
+    assert (ranking.ranks, ranking.scores) == ((1, 0, 1), (3.0, 4.5, 3.0))
+    direct, _ = convert(ratings, "comparison")
+    through, lost = convert([ranking], "comparison", min_margin=1.0)
+    assert through == direct
+    assert [c.margin for c in through if isinstance(c, Comparison)] == [1.5, 1.5]
+    assert lost == {"tied pair": 1}
+    thumbs = [Rating(QUESTION, Response(text), desirable=text == "a") for text in "ab"]
+    (ordered,), _ = convert(thumbs, "ranking")
+    assert isinstance(ordered, Ranking) and ordered.scores == ()
+
+
+@pytest.mark.parametrize(
+    ("scores", "found"),
+    [
+        ([1.0, 2.0], "one number per response"),
+        ([3.0, 2.0, 1.0], None),
+        ([1.0, 2.0, 3.0], "order the responses differently"),
+        ([3.0, 3.0, 1.0], "order the responses differently"),
+        ([3.0, 2.0, float("nan")], "not finite"),
+    ],
+)
+def test_scores_beside_ranks_are_checked(tmp_path: Path, scores: list[float], found: str | None) -> None:
+    row = {"kind": "ranking", "prompt": {"messages": [{"role": "user", "content": "q"}]}, "ranks": [0, 2, 5]}
+    row |= {"responses": [{"text": t} for t in "abc"], "scores": scores}
+    good = {**row, "scores": [2, 1, 0]}
+    (tmp_path / "r.jsonl").write_text(json.dumps(good) + "\n" + json.dumps(row) + "\n")
+    if found == "one number per response":
+        with pytest.raises(InputError, match=found):
+            read(tmp_path / "r.jsonl")
+        return
+    result = read(tmp_path / "r.jsonl")
+    assert len(result.records) == (2 if found is None else 1)
+    assert found is None or any(found in reason for reason in result.account.as_dict()["dropped"])
+
+
+def test_scores_are_written_for_other_tools_and_read_back(tmp_path: Path) -> None:
+    ranking = Ranking(QUESTION, (Response("a"), Response("b")), (1, 0), scores=(0.5, 2.0))
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps(to_json(ranking)) + "\n")
+    told = convert_command(str(path), str(tmp_path / "out.jsonl"), layout="trl")
+    assert not [name for name in told["fields_left_out"] if "scores" in name or "rank" in name]
+    (again,) = read(tmp_path / "out.jsonl").records
+    assert isinstance(again, Ranking) and (again.ranks, again.scores) == ((1, 0), (0.5, 2.0))

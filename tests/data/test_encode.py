@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,9 @@ def test_ratings_of_one_class_are_refused() -> None:
 def test_a_ranking_is_one_bundle_with_its_ranks() -> None:
     (example,) = encoded([ranking("good fine bad", (0, 1, 2))], Ranking).examples
     assert example.labels == (0, 1, 2) and len(example.responses) == 3
+    assert example.rewards == ()
+    scored = replace(ranking("good good bad", (0, 0, 1)), scores=(4.0, 4.0, 1.5))
+    assert encoded([scored], Ranking).examples[0].rewards == (4.0, 1.5)
     (merged,) = encoded([ranking("good good bad", (0, 0, 1))], Ranking).examples
     assert merged.labels == (0, 1)
 

@@ -103,6 +103,43 @@ def test_aot_on_fixture_a_with_its_gradient(sort: str, mean: float) -> None:
     torch.testing.assert_close(policy.grad, again.grad, atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("sort", ["paired", "unpaired"])
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_aot_with_tied_values_is_what_sorting_says(sort: str, pieces: int) -> None:
+    """Six pairs of one-token responses; three chosen and two rejected ones are the same, as are some margins."""
+    chosen, rejected = [-1.0, -2.0, -1.0, -0.5, -1.0, -3.0], [-2.0, -0.7, -2.0, -1.5, -0.1, -1.0]
+    theirs = [[-0.3, -0.9], [-1.1, -0.2], [-0.8, -2.0], [-0.8, -2.0], [-0.4, -0.4], [-1.0, -0.6]]
+    if sort == "unpaired":  # log-ratios tie, not log-probs
+        theirs = [[-1.5, -1.5]] * 6
+    rows = [[x] for pair in zip(chosen, rejected, strict=True) for x in pair]
+    policy, reference = flat(rows).requires_grad_(), flat([[x] for pair in theirs for x in pair])
+    objective, settings = resolve("aot", {"sort": sort, "beta": 1.0}, where="test")
+    whole = sorted_step(pair_inputs(policy, reference, owners(rows)), objective.statistics(settings))
+    size = 12 // pieces
+    losses = []
+    for start in range(0, 12, size):
+        part = slice(start, start + size)
+        inputs = pair_inputs(policy[part], reference[part], owners(rows[part]))
+        losses.append(objective(dataclasses.replace(inputs, step=whole.step), settings).values)
+    loss = torch.cat(losses).mean()
+    loss.backward()
+    again = flat(rows).requires_grad_()
+    above, below = (again[0::2] - again[1::2]), (reference[0::2] - reference[1::2])
+    if sort == "unpaired":
+        above, below = again[0::2] - reference[0::2], again[1::2] - reference[1::2]
+    plain = -torch.nn.functional.logsigmoid(above.sort()[0] - below.sort()[0]).mean()
+    plain.backward()
+    assert loss.item() == pytest.approx(plain.item(), abs=1e-12)
+    assert policy.grad is not None and again.grad is not None
+    # Which of the tied values had which rank is the sort's whim: together they have its gradient, and the same each.
+    for side, values in ((0, chosen), (1, rejected)):
+        keys = above.tolist() if sort == "paired" else values
+        for key in set(keys):
+            tied = [2 * i + side for i, value in enumerate(keys) if value == key]
+            torch.testing.assert_close(policy.grad[tied].sum(), again.grad[tied].sum(), atol=1e-12, rtol=0)
+            assert len({round(g, 12) for g in policy.grad[tied].tolist()}) == 1
+
+
 def rated(policy: Tensor | None = None) -> ObjectiveInputs:
     """The four responses of fixture A as thumbs: chosen up, rejected down."""
     inputs = pair_inputs(flat(POLICY) if policy is None else policy, flat(REFERENCE), owners(POLICY))

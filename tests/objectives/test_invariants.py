@@ -45,6 +45,7 @@ from tightrope.objectives.kto import kto_loss
 from tightrope.objectives.ld_dpo import desensitised
 from tightrope.objectives.ln_dpo import ln_dpo_loss
 from tightrope.objectives.nca import nca_loss
+from tightrope.objectives.nca_kwise import Form, nca_kwise_loss
 from tightrope.objectives.nll import nll_loss
 from tightrope.objectives.orpo import orpo_loss
 from tightrope.objectives.ppo import ppo_policy_loss, ppo_value_loss
@@ -54,6 +55,11 @@ from tightrope.objectives.slic import slic_loss
 from tightrope.objectives.sppo import sppo_loss
 from tightrope.objectives.tdpo import tdpo_loss
 from tightrope.objectives.wpo import wpo_loss
+
+# Two prompts, of four and of three responses.
+THERE = torch.tensor([[True] * 4, [True, True, True, False]])
+WEIGHTS = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.2, 0.2, 0.6, 0.0]], dtype=torch.float64)
+NCA_FORMS: tuple[Form, ...] = ("nca", "infonca")
 
 
 def gradients(name: str, settings: dict[str, object], size: int) -> tuple[float, dict[str, Tensor]]:
@@ -111,6 +117,7 @@ def test_weights_multiply_the_loss(name: str, settings: dict[str, object]) -> No
         "pairs": inputs.weights[0::2],
         "tokens": inputs.weights[inputs.response],
         "responses": inputs.weights,
+        "bundles": inputs.weights[0::2],
     }[objective.card.unit]
     torch.testing.assert_close(weighted, plain * by_unit)
 
@@ -139,6 +146,7 @@ def test_weights_multiply_the_loss(name: str, settings: dict[str, object]) -> No
         (lambda h: wpo_loss(h, torch.full_like(h, 0.7), torch.full_like(h, 0.4), 0.3), 1),
         (lambda h: exo_loss(h, 0.3, 0.01), 1),
         (lambda *x: nca_loss(*x, 0.3), 2),
+        *((lambda x, form=form: nca_kwise_loss(0.3 * x.view(2, 4), WEIGHTS, THERE, form), 1) for form in NCA_FORMS),
         (lambda *x: apo_loss(*x, 0.3, "zero"), 2),
         (lambda *x: apo_loss(*x, 0.3, "down"), 2),
         (lambda *x: aot_loss(*x, 0.3), 2),
@@ -278,7 +286,7 @@ def test_names_are_looked_up_with_a_suggestion() -> None:
 
 
 def test_every_card_is_complete() -> None:
-    known = {*DATA, "reference", "live_reference", "probes", "reward", "value_head"}
+    known = {*DATA, "reference", "live_reference", "probes", "prompt_weights", "reward", "value_head"}
     for objective in registry.objectives():
         card = objective.card
         for field in dataclasses.fields(card):

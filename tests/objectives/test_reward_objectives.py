@@ -153,8 +153,10 @@ def test_process_losses_by_hand() -> None:
     good, bad = [softplus(-0.4), softplus(1.0), softplus(2.0)], [softplus(-0.4), softplus(-1.0), softplus(2.0)]
     assert run("process", steps(outputs, labels)).values.tolist() == pytest.approx(good)
     assert run("process", steps(outputs, labels), neutral="bad").values.tolist() == pytest.approx(bad)
-    ignored = run("process", steps(outputs, labels), neutral="ignore").values
-    assert ignored.tolist() == pytest.approx([good[0], 0.0, good[2]])
+    share = {"learnt_share": tensor(2 / 3)}  # the loop divides by three steps, of which two are learnt
+    ignored = run("process", dataclasses.replace(steps(outputs, labels), step=share), neutral="ignore")
+    assert ignored.values.sum().item() / 3 == pytest.approx((good[0] + good[2]) / 2)
+    assert ignored.values[1] == 0 and len(ignored.metrics["accuracy"]) == 2
     three = tensor([[0.1, 0.5, -0.2], [1.0, 0.0, 0.0]], dtype=torch.float64)
     rows = ((three[0].tolist(), 2), (three[1].tolist(), 0))
     expected = [math.log(sum(map(math.exp, row))) - row[i] for row, i in rows]

@@ -16,7 +16,7 @@ from tightrope.pipeline.context import Run
 from tightrope.pipeline.folders import StageFolder, locked
 from tightrope.pipeline.run import evaluate, plan, train
 from tightrope.recipes.schema import DataSpec, load_recipe
-from tightrope.records import Demonstration, Message, Prompt, to_json, user_prompt
+from tightrope.records import Demonstration, Message, Prompt, Rating, Response, to_json, user_prompt
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +170,27 @@ def test_model_against_itself_is_unchanged_or_undecided_with_half_the_wins(start
         0, abs=1e-4
     )
     assert verdict["word"] in ("unchanged", "inconclusive")
+
+
+def test_thumbs_with_matched_prompts_train(start: Path, tmp_path: Path) -> None:
+    rows = [Rating(user_prompt(f"say {i}" + " please" * (i % 2)), Response(f"word {i}"), i % 3 > 0) for i in range(24)]
+    write_jsonl(tmp_path / "ratings.jsonl", [to_json(r) for r in rows])
+    stage = {"name": "bco", "method": "bco", "data": [{"path": str(tmp_path / "ratings.jsonl")}], "batch_size": 12}
+    losses = []
+    for match in (True, False):
+        out = tmp_path / str(match)
+        out.mkdir()
+        stages = [{**stage, "objective": {"match_prompts": match}}]
+        train(recipe(start, out, stages=stages, evaluation=None))
+        trace = (out / "runs" / "road" / "bco" / "trace.jsonl").read_text().splitlines()
+        losses.append(json.loads(trace[0])["loss"])
+    assert losses[0] != losses[1]  # the known answers of step 0 held, and the weights weigh
+
+
+def test_answers_are_signed_with_the_stage_that_gave_them(start: Path, tmp_path: Path) -> None:
+    run = Run(load_recipe(recipe(start, tmp_path)), tmp_path / "road")
+    assert run.author("embedded") == "embedded" and run.author("@sft/step-000002") == "road/sft/step-000002"
+    assert run.author(None) == run.author(str(start / "model")) == f"{start.parent.name}/{start.name}"
+    assert run.author("owner/name") == "owner/name"
+    run.policies.append("sft")
+    assert run.author(None) == "road/sft"

@@ -232,3 +232,30 @@ def test_full_disk_keeps_the_earlier_checkpoint(tmp_path: Path, monkeypatch: pyt
         checkpoints.save(2, {"x": torch.ones(2)})
     state = checkpoints.latest()
     assert state is not None and state["step"] == 1 and not list(tmp_path.glob(".*"))
+
+
+def test_checkpoints_keep_the_generators_of_gpus_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = [torch.arange(16, dtype=torch.uint8), torch.arange(16, dtype=torch.uint8) + 1]
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {})
+    assert checkpoints.latest()["random_cuda"] == []  # type: ignore[index]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: states)
+    checkpoints.save(2, {})
+    restored: dict[int, torch.Tensor] = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # one GPU less than there was
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: restored.update({device: state}))
+    checkpoints.latest()
+    assert list(restored) == [0] and torch.equal(restored[0], states[0])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_draws_the_same_after_a_checkpoint(tmp_path: Path) -> None:
+    torch.rand(3, device="cuda")
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {})
+    expected = torch.rand(5, device="cuda")
+    checkpoints.latest()
+    assert torch.equal(torch.rand(5, device="cuda"), expected)

@@ -13,6 +13,23 @@ SHOWN_PLACES = 5
 
 
 @dataclass
+class Places:
+    """How often something occurred, and where first; the rest of the places would grow with the file."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def append(self, where: str) -> None:
+        """Counts one more."""
+        self.count += 1
+        if len(self.first) < SHOWN_PLACES:
+            self.first.append(where)
+
+    def __len__(self) -> int:
+        return self.count
+
+
+@dataclass
 class Account:
     """Counts and places of rows that were read, kept, dropped or repaired.
 
@@ -31,9 +48,9 @@ class Account:
     rows_read: int = 0
     kept: int = 0
     records: int = 0
-    dropped: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    repaired: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    noted: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    dropped: dict[str, Places] = field(default_factory=lambda: defaultdict(Places))
+    repaired: dict[str, Places] = field(default_factory=lambda: defaultdict(Places))
+    noted: dict[str, Places] = field(default_factory=lambda: defaultdict(Places))
     left_out: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -57,7 +74,7 @@ class Account:
         """Raises InputError when more than `limit` of the rows were dropped."""
         if self.rows_read and self.dropped_count > limit * self.rows_read:
             reasons = "; ".join(
-                f"{len(places)} {why} (first: {places[0]})"
+                f"{len(places)} {why} (first: {places.first[0]})"
                 for why, places in _by_frequency(self.dropped)[:3]
             )
             raise InputError(
@@ -67,9 +84,9 @@ class Account:
             )
 
 
-def _by_frequency(reasons: Mapping[str, list[str]]) -> list[tuple[str, list[str]]]:
+def _by_frequency(reasons: Mapping[str, Places]) -> list[tuple[str, Places]]:
     return sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0]))
 
 
-def _shown(places: list[str]) -> dict[str, Any]:
-    return {"count": len(places), "first": places[:SHOWN_PLACES]}
+def _shown(places: Places) -> dict[str, Any]:
+    return {"count": places.count, "first": list(places.first)}

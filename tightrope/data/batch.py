@@ -66,6 +66,7 @@ class Example:
         margins: one per pair, reward units; empty means none.
         labels: one number per response, what it means is the objective's: +1 and -1 for thumbs, a score, a rank
             (0 best); empty means none.
+        rewards: what a judge gave each response, higher is better; empty means none.
         columns: per-token data aligned with the learnt tokens of all responses in order, each [n].
         weight: multiplies this example's losses.
         probes: how many of the last responses are never learnt: only read, without gradient, before the step's
@@ -81,6 +82,7 @@ class Example:
     columns: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     weight: float = 1.0
     probes: int = 0
+    rewards: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.prompt_ids:
@@ -94,6 +96,8 @@ class Example:
                 )
         if self.labels and len(self.labels) != len(self.responses):
             raise ValueError(f"{len(self.labels)} labels for {len(self.responses)} responses")
+        if self.rewards and len(self.rewards) != len(self.responses):
+            raise ValueError(f"{len(self.rewards)} rewards for {len(self.responses)} responses")
 
     @property
     def tokens(self) -> int:
@@ -121,6 +125,7 @@ class Example:
             self,
             responses=self.responses[first:stop],
             labels=self.labels[first:stop],
+            rewards=self.rewards[first:stop],
             columns={name: column[start:end] for name, column in self.columns.items()},
             probes=0,
         )
@@ -162,6 +167,7 @@ class TokenBatch:
     pairs: Tensor  # [P, 2] (chosen, rejected) indexes into R
     margins: Tensor  # [P] NaN where the example has none
     labels: Tensor  # [R] NaN where the example has none
+    rewards: Tensor  # [R] NaN where the example has none
     weights: Tensor  # [R]
     step_end: Tensor  # [S] index into T of the last token of each step of each response
     step_response: Tensor  # [S]
@@ -194,6 +200,7 @@ class TokenBatch:
         pairs: list[tuple[int, int]] = []
         margins: list[float] = []
         labels: list[float] = []
+        rewards: list[float] = []
         weights: list[float] = []
         starts: list[int] = []
         for b, example in enumerate(examples):
@@ -227,6 +234,7 @@ class TokenBatch:
             pairs += [(first_response + c, first_response + r) for c, r in example.pairs]
             margins += example.margins or (math.nan,) * len(example.pairs)
             labels += example.labels or (math.nan,) * len(example.responses)
+            rewards += example.rewards or (math.nan,) * len(example.responses)
 
         def long(values: Sequence[int]) -> Tensor:
             return torch.tensor(values, dtype=torch.long, device=device)
@@ -248,6 +256,7 @@ class TokenBatch:
             pairs=torch.tensor(pairs, dtype=torch.long, device=device).reshape(-1, 2),
             margins=torch.tensor(margins, dtype=torch.float32, device=device),
             labels=torch.tensor(labels, dtype=torch.float32, device=device),
+            rewards=torch.tensor(rewards, dtype=torch.float32, device=device),
             weights=torch.tensor(weights, dtype=torch.float32, device=device),
             step_end=long(step_end),
             step_response=long(step_response),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -102,25 +102,13 @@ def encode(
     Raises:
         InputError: a record of another kind, scores without a threshold, all rows dropped, or ratings of one class.
     """
-    encoder: Callable[[Any, ChatFormat, Encoding], Example | None] = _joint if joint else ENCODERS[kind]
     out = Encoding(desirable_above=desirable_above)
     keep = into or out.examples.append
     thumbs: set[bool] = set()
-    for i, record in enumerate(tokenised_ahead(records, chat)):
-        check_kind(record, kind, f"{needed_by}, record {i}" if needed_by else f"record {i}")
-        if kind is Comparison and isinstance(record, SafetyComparison):
-            record = _helpfulness(record)
-            out.helpfulness += 1
-        example = encoder(record, chat, out)
+    for example in encoded(records, chat, out, kind=kind, max_tokens=max_tokens, joint=joint, needed_by=needed_by):
         if example is not None:
-            if example.tokens > max_tokens:
-                out.dropped[f"longer than {max_tokens} tokens"] += 1
-            else:
-                keep(example)
-                thumbs |= {label > 0 for label in example.labels}
-                out.count += 1
-                out.tokens += example.tokens
-                out.learned += example.learned
+            keep(example)
+            thumbs |= {label > 0 for label in example.labels}
         if progress:
             progress(1)
     if not out.count:
@@ -138,6 +126,38 @@ def encode(
             remedy="A cost needs harmful and safe responses to have a zero; without them use bradley_terry.",
         )
     return out
+
+
+def encoded(
+    records: Iterable[Record],
+    chat: ChatFormat,
+    out: Encoding,
+    *,
+    kind: type[Any],
+    max_tokens: int,
+    joint: bool = False,
+    needed_by: str = "",
+) -> Iterator[Example | None]:
+    """Yields the example of each record, None where it is dropped, and counts in `out`; refuses no file as a whole.
+
+    Raises:
+        InputError: a record of another kind, or a score without a threshold.
+    """
+    encoder: Callable[[Any, ChatFormat, Encoding], Example | None] = _joint if joint else ENCODERS[kind]
+    for i, record in enumerate(tokenised_ahead(records, chat)):
+        check_kind(record, kind, f"{needed_by}, record {i}" if needed_by else f"record {i}")
+        if kind is Comparison and isinstance(record, SafetyComparison):
+            record = _helpfulness(record)
+            out.helpfulness += 1
+        example = encoder(record, chat, out)
+        if example is not None and example.tokens > max_tokens:
+            out.dropped[f"longer than {max_tokens} tokens"] += 1
+            example = None
+        if example is not None:
+            out.count += 1
+            out.tokens += example.tokens
+            out.learned += example.learned
+        yield example
 
 
 def check_kind(record: Record, kind: type[Any], where: str) -> None:
@@ -219,10 +239,13 @@ def _rating(record: Rating, chat: ChatFormat, out: Encoding) -> Example | None:
 
 
 def _ranking(record: Ranking, chat: ChatFormat, out: Encoding) -> Example | None:
-    """One bundle per prompt: every different response once, its rank as its label (0 best)."""
+    """One bundle per prompt: every different response once, its rank as its label (0 best), its score as its reward."""
     kept: dict[tuple[int, ...], float] = {}
-    for response, rank in zip(record.responses, record.ranks, strict=True):
+    rewards: dict[tuple[int, ...], float] = {}
+    scores = record.scores or (math.nan,) * len(record.responses)
+    for response, rank, score in zip(record.responses, record.ranks, scores, strict=True):
         prompt_ids, ids = chat.encode(record.prompt, response)
+        rewards.setdefault(tuple(ids), score)
         if kept.setdefault(tuple(ids), float(rank)) != rank:
             out.dropped["equal responses with different ranks"] += 1
             return None
@@ -235,6 +258,7 @@ def _ranking(record: Ranking, chat: ChatFormat, out: Encoding) -> Example | None
         prompt_ids=tuple(prompt_ids),
         responses=tuple(EncodedResponse(ids) for ids in kept),
         labels=tuple(kept.values()),
+        rewards=tuple(rewards.values()) if record.scores else (),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from tightrope.data.columns import flag
-from tightrope.data.own_rows import Several, checked_demonstration, checked_margin, checked_ranking, finite
+from tightrope.data.own_rows import Several, checked_demonstration, checked_margin, checked_ranking, finite, ranks_of
 from tightrope.data.turns import (
     Drop,
     answered,
@@ -228,8 +228,9 @@ def ranking(row: Row, where: str) -> Ranking:
     if not all(finite(v) for v in values):
         raise Drop(f"{name} is not finite")
     # Ranks may begin at 1 and skip numbers after ties; what counts is their order. A high score is a low rank.
-    order = sorted(set(values), reverse=name == "scores")
-    return checked_ranking(Ranking(prompt, responses, tuple(order.index(v) for v in values)))
+    if name == "rank":
+        return checked_ranking(Ranking(prompt, responses, ranks_of([-v for v in values])))
+    return checked_ranking(Ranking(prompt, responses, ranks_of(values), scores=tuple(map(float, values))))
 
 
 def demonstration(row: Row, where: str) -> Demonstration:

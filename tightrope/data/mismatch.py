@@ -4,25 +4,52 @@ Every example gets one response of another prompt as a probe: read without gradi
 drawn once, from the whole data set, so that it does not depend on how steps are put together (shifting by one within a
 micro-batch, as HALOs and TRL do, needs batches of two and more, and meets itself in odd ones), and so that the
 reference's log-probs of it can be computed once like all others.
+
+What is held is who meets whom, some bytes an example; the examples themselves stay where they are.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
 
 from tightrope.data.batch import Example
+from tightrope.data.lazy import LazyExamples
 from tightrope.errors import InputError
 from tightrope.records import content_hash
 
 
-def with_mismatched(examples: Sequence[Example], *, seed: int, max_tokens: int) -> tuple[list[Example], int]:
+class Mismatched(LazyExamples):
+    """Examples with a response of another prompt each.
+
+    Args:
+        examples: without probes.
+        own: which of them there are.
+        others: the example each one's probe is from.
+        which: the response of that example.
+    """
+
+    def __init__(self, examples: Sequence[Example], own: array[int], others: array[int], which: array[int]) -> None:
+        self._examples, self._own, self._others, self._which = examples, own, others, which
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    def at(self, index: int) -> Example:
+        """Puts the example and its probe together."""
+        other = self._examples[self._others[index]]
+        return _with_probe(self._examples[self._own[index]], other, self._which[index])
+
+
+def with_mismatched(examples: Sequence[Example], *, seed: int, max_tokens: int) -> tuple[Mismatched, int]:
     """Gives every example a response of another prompt as its probe.
 
     Args:
-        examples: one or more responses each, without probes.
+        examples: one or more responses each, without probes; in memory or on disk.
         seed: of the drawing.
         max_tokens: longest prompt with a probe behind it.
 
@@ -32,28 +59,39 @@ def with_mismatched(examples: Sequence[Example], *, seed: int, max_tokens: int) 
     Raises:
         InputError: fewer than two different prompts, or nothing fits anywhere.
     """
-    if len({e.prompt_ids for e in examples}) < 2:
+    prompts, prompt_tokens, lengths, first = array("Q"), array("q"), array("q"), array("q", (0,))
+    for example in examples:
+        digest = hashlib.blake2b(np.array(example.prompt_ids, np.int64).tobytes(), digest_size=8).digest()
+        prompts.append(int.from_bytes(digest, "little"))
+        prompt_tokens.append(len(example.prompt_ids))
+        lengths.extend(len(response.ids) for response in example.responses)
+        first.append(len(lengths))
+    if len(np.unique(np.frombuffer(prompts, np.uint64))) < 2:
         raise InputError(
             "all rows share one prompt, so there is no response of another one to measure against",
             where=f"{len(examples)} rows",
             remedy="Give data with at least two different prompts.",
         )
-    order = np.random.default_rng([seed, 5]).permutation(len(examples)).tolist()
-    made: dict[int, Example] = {}
+    order = array("q", np.random.default_rng([seed, 5]).permutation(len(examples)).tobytes())
+    partner, which = array("q", [-1]) * len(examples), array("q", [0]) * len(examples)
     for place, at in enumerate(order):
-        example = examples[at]
         for step in range(1, len(order)):
-            other = examples[order[(place + step) % len(order)]]
-            probe = other.responses[step % len(other.responses)]
-            if other.prompt_ids != example.prompt_ids and len(example.prompt_ids) + len(probe.ids) <= max_tokens:
-                made[at] = _with_probe(example, other, step % len(other.responses))
+            other = order[(place + step) % len(order)]
+            response = step % (first[other + 1] - first[other])
+            fits = prompt_tokens[at] + lengths[first[other] + response] <= max_tokens
+            if prompts[other] != prompts[at] and fits:
+                partner[at], which[at] = other, response
                 break
-    if not made:
+    own = array("q", (at for at in range(len(examples)) if partner[at] >= 0))
+    if not own:
         raise InputError(
             f"no response fits behind another prompt within {max_tokens} tokens",
             remedy="Raise max_tokens.",
         )
-    return [made[i] for i in sorted(made)], len(examples) - len(made)
+    made = Mismatched(
+        examples, own, array("q", (partner[at] for at in own)), array("q", (which[at] for at in own))
+    )
+    return made, len(examples) - len(own)
 
 
 def _with_probe(example: Example, other: Example, which: int) -> Example:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,6 +70,7 @@ def own(row: Mapping[str, Any], where: str) -> Record:
                 remedy=f"There are {len(record.responses)} responses.",
             )
         _own_responses(*record.responses)
+        _check_scores(record, where)
         return checked_ranking(record)
     elif isinstance(record, SafetyComparison):
         return checked_safety(record, where)
@@ -107,6 +108,28 @@ def finite(number: float) -> bool:
         return math.isfinite(number)
     except OverflowError:  # a whole number too large for a float
         return False
+
+
+def _check_scores(ranking: Ranking, where: str) -> None:
+    """Scores, where a ranking has any, are one per response, finite, and order as its ranks do."""
+    if not ranking.scores:
+        return
+    if len(ranking.scores) != len(ranking.responses):
+        raise InputError(
+            "`scores` needs one number per response, or none at all",
+            where=where,
+            remedy=f"There are {len(ranking.responses)} responses.",
+        )
+    if not all(map(finite, ranking.scores)):
+        raise Drop("score is not finite")
+    if ranks_of([-rank for rank in ranking.ranks]) != ranks_of(ranking.scores):
+        raise Drop("ranks and scores order the responses differently")
+
+
+def ranks_of(scores: Sequence[float]) -> tuple[int, ...]:
+    """The rank of each score, 0 for the highest; equal scores tie."""
+    order = sorted(set(scores), reverse=True)
+    return tuple(order.index(score) for score in scores)
 
 
 def checked_ranking(ranking: Ranking) -> Ranking:
@@ -190,6 +213,7 @@ def settled(record: Record) -> Several:
         record,
         responses=tuple(record.responses[i] for i in kept),
         ranks=tuple(order.index(record.ranks[i]) for i in kept),
+        scores=tuple(record.scores[i] for i in kept) if record.scores else (),
     )
     contradicted = any(len(found) > 1 for found in ranks.values())
     return Several((checked_ranking(merged),), (CONTRADICTED if contradicted else REPEATED,))

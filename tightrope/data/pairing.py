@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tightrope.data.own_rows import ranks_of
 from tightrope.errors import InputError
 from tightrope.records import Comparison, Prompt, Ranking, Rating, Record, Response, prompt_id
 
@@ -61,10 +62,11 @@ class Ordered:
     provenance: Any = None
 
     def ranking(self) -> Ranking:
-        """Returns the order without the scores."""
-        order = sorted(set(self.values), reverse=True)
-        ranks = tuple(order.index(value) for value in self.values)
-        return Ranking(self.prompt, self.responses, ranks, self.judge, self.provenance or {})
+        """Returns the order, and the scores where there are any."""
+        scores = self.values if self.scored else ()
+        return Ranking(
+            self.prompt, self.responses, ranks_of(self.values), self.judge, self.provenance or {}, scores
+        )
 
 
 def by_prompt(ratings: Sequence[Rating], lost: Counter[str]) -> list[Ordered]:
@@ -100,9 +102,11 @@ def by_prompt(ratings: Sequence[Rating], lost: Counter[str]) -> list[Ordered]:
 
 
 def of_ranking(ranking: Ranking) -> Ordered:
-    """Returns a ranking as an order whose distances mean nothing."""
-    values = tuple(-float(rank) for rank in ranking.ranks)
-    return Ordered(ranking.prompt, ranking.responses, values, False, ranking.judge, ranking.provenance)
+    """Returns a ranking as an order; without scores its distances mean nothing."""
+    values = ranking.scores or tuple(-float(rank) for rank in ranking.ranks)
+    return Ordered(
+        ranking.prompt, ranking.responses, values, bool(ranking.scores), ranking.judge, ranking.provenance
+    )
 
 
 def pairs_of(ordered: Ordered, choices: Choices, lost: Counter[str]) -> list[Record]:

@@ -7,7 +7,8 @@ dropped and counted; a file most of whose rows are dropped is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,33 @@ def read(
     account = Account()
     records = tuple(stream(source, account, split=split, kind=kind, max_dropped=max_dropped))
     return ReadResult(records, account.layout, account)
+
+
+class RecordStream(Iterable[Record]):
+    """Records that are read again whenever they are walked over, so that no more than one is in memory.
+
+    Args:
+        walk: begins a new walk.
+        count: how many records one yields.
+    """
+
+    def __init__(self, walk: Callable[[], Iterator[Record]], count: int) -> None:
+        self._walk, self._count = walk, count
+
+    def __iter__(self) -> Iterator[Record]:
+        return self._walk()
+
+    def __len__(self) -> int:
+        return self._count
+
+    @classmethod
+    def chained(cls, parts: Sequence[RecordStream]) -> RecordStream:
+        """One behind the other."""
+        return cls(lambda: itertools.chain.from_iterable(parts), sum(map(len, parts)))
+
+    def filtered(self, keep: Callable[[Record], bool]) -> RecordStream:
+        """Those that `keep` keeps; reads them once to count."""
+        return RecordStream(lambda: filter(keep, self._walk()), sum(1 for _ in filter(keep, self._walk())))
 
 
 def stream(

@@ -19,15 +19,16 @@ import os
 import shutil
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tightrope.data.batch import EncodedResponse, Example
+from tightrope.data.lazy import LazyExamples
 from tightrope.errors import WorkError
 from tightrope.files import write_json
 
@@ -41,7 +42,7 @@ _DEFAULTS, _RESPONSE_DEFAULTS = (
 )
 
 
-class ExampleStore(Sequence[Example]):
+class ExampleStore(LazyExamples):
     """The examples of a folder that `write_store` wrote; indexes and slices read them from disk.
 
     Raises:
@@ -65,19 +66,9 @@ class ExampleStore(Sequence[Example]):
     def __len__(self) -> int:
         return len(self._bounds) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Example]: ...
-
-    def __getitem__(self, index: int | slice) -> Example | list[Example]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        n = len(self)
-        if not -n <= index < n:
-            raise IndexError(index)
-        at, end = self._bounds[index % n].tolist(), self._bounds[index % n + 1].tolist()
+    def at(self, index: int) -> Example:
+        """Reads one example."""
+        at, end = self._bounds[index].tolist(), self._bounds[index + 1].tolist()
         rest = json.loads(self._rest[at[2] : end[2]].tobytes())
         ids = self._ids[at[0] : end[0]].tolist()
         learn = self._learn[at[1] : end[1]].tolist()
@@ -94,9 +85,6 @@ class ExampleStore(Sequence[Example]):
             start += length
         fields = {name: _tupled(value) for name, value in rest.items()}
         return Example(prompt_ids=tuple(ids[: lengths[0]]), responses=tuple(responses), **fields)
-
-    def __iter__(self) -> Iterator[Example]:
-        return (self[i] for i in range(len(self)))
 
 
 class StoreWriter:

@@ -42,6 +42,7 @@ _CARRIED = frozenset(
         "response.text",
         "responses.text",
         "ranks",
+        "scores",
         "desirable",
         "margin",
         "steps",
@@ -126,7 +127,8 @@ def _trl(record: Record) -> dict[str, Any]:
         return {"prompt": prompt, "completion": _answer(record.response.text), "label": record.desirable}
     if isinstance(record, Ranking):
         completions = [_answer(response.text) for response in record.responses]
-        return {"prompt": prompt, "completions": completions, "rank": list(record.ranks)}
+        order = {"scores": list(record.scores)} if record.scores else {"rank": list(record.ranks)}
+        return {"prompt": prompt, "completions": completions, **order}
     if isinstance(record, StepLabels):
         if 0 in record.labels or len(record.labels) < len(record.steps):
             raise InputError(

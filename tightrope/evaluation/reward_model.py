@@ -10,7 +10,7 @@ among themselves 72.6 %); near 95 % means duplicates between training and test, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,9 @@ from scipy.special import expit
 
 from tightrope.errors import InputError, WorkError
 from tightrope.evaluation.stats import Bootstrap, Figure, Floats, from_draws, withheld
-from tightrope.records import Comparison, Prompt, Response, prompt_id
+from tightrope.records import Comparison, prompt_id
 from tightrope.rewards.length import fit_length_slope
+from tightrope.rewards.types import Gaps
 
 GROUP = "reward model"
 LENGTH_BORDERS = (0.1, 0.5)  # of the difference in characters over the longer one's
@@ -35,8 +36,6 @@ LENGTH_LABELS = (
 CALIBRATION_BINS = 10
 PAIRS_PER_BIN = 20
 AUTHORS = 20
-
-Gaps = Callable[[Sequence[tuple[Prompt, Response, Response]]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from scipy.special import expit
 from tightrope.data.steps import step_example
 from tightrope.errors import InputError
 from tightrope.evaluation.label_accuracy import measure_labels
-from tightrope.evaluation.reward_model import Gaps, JudgedPairs, measure_pairs
+from tightrope.evaluation.ranking_accuracy import measure_rankings
+from tightrope.evaluation.reward_model import JudgedPairs, measure_pairs
 from tightrope.models.reward import RewardModel
 from tightrope.records import (
     Comparison,
@@ -25,7 +26,7 @@ from tightrope.records import (
     StepLabels,
     prompt_id,
 )
-from tightrope.rewards.types import Scorer
+from tightrope.rewards.types import Gaps, Scorer
 
 
 def measure_reward_model(scorer: Scorer, records: Sequence[Record], *, seed: int = 0) -> dict[str, Any]:
@@ -38,8 +39,8 @@ def measure_reward_model(scorer: Scorer, records: Sequence[Record], *, seed: int
         seed: of the intervals.
 
     Returns:
-        One JSON object: the figures of `measure_pairs` under `pairs`, those of `measure_labels` under `labels`, as far
-        as the records have them.
+        One JSON object: the figures of `measure_pairs` under `pairs`, of `measure_rankings` under `rankings`, of
+        `measure_labels` under `labels`, as far as the records have them.
 
     Raises:
         InputError: no record says anything about this model.
@@ -49,6 +50,8 @@ def measure_reward_model(scorer: Scorer, records: Sequence[Record], *, seed: int
     out: dict[str, Any] = {"model": scorer.name, "kind": kind}
     if pairs:
         out["pairs"] = measure_pairs(JudgedPairs.of(pairs, gaps_of(scorer)), seed=seed)
+        ranked = measure_rankings([r for r in records if isinstance(r, Ranking)], gaps_of(scorer), seed=seed)
+        out |= {"rankings": ranked} if ranked else {}
     labels = _labels(scorer, kind, records, seed)
     if labels is not None:
         out["labels"] = labels

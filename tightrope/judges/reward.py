@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from tightrope.errors import WorkError
 from tightrope.judges.types import Contest, Verdict
 from tightrope.records import Prompt, Response
-from tightrope.rewards.types import Fitted, Scorer
-
-Gaps = Callable[[Sequence[tuple[Prompt, Response, Response]]], NDArray[np.float64]]
+from tightrope.rewards.types import Fitted, Gaps, Scorer
 
 
 class RewardJudge:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tightrope.models import logprobs
-from tightrope.models.logprobs import OutputHead
+from tightrope.models.logprobs import HeadGradients, OutputHead
 
 
 def token_divergence(
@@ -61,31 +61,15 @@ class _Divergence(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, theirs = ctx.saved_tensors
         head, reference_head = ctx.heads
-        want_hidden, want_weight, want_bias = ctx.needs_input_grad[:3]
-        grad_hidden = torch.empty_like(hidden) if want_hidden else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if want_weight else None
-        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and want_bias else None
+        gradients = HeadGradients(hidden, weight, bias, ctx.needs_input_grad[:3])
         for part in _chunks(len(hidden), len(weight)):
             logits = head.logits(hidden[part])
             d = (logits.softmax(-1) - reference_head.logits(theirs[part]).softmax(-1)) * grads[0][part, None]
             if head.softcap is not None:
                 d *= 1.0 - (logits / head.softcap) ** 2
             d *= head.scale
-            if grad_bias is not None:
-                grad_bias += d.sum(0)
-            d = d.to(hidden.dtype)
-            if grad_hidden is not None:
-                grad_hidden[part] = d @ weight.to(hidden.dtype)
-            if grad_weight is not None:
-                grad_weight += d.t() @ hidden[part]
-        return (
-            grad_hidden,
-            None if grad_weight is None else grad_weight.to(weight.dtype),
-            None if grad_bias is None or bias is None else grad_bias.to(bias.dtype),
-            None,
-            None,
-            None,
-        )
+            gradients.add(part, d)
+        return (*gradients.result(), None, None, None)
 
 
 def _chunks(tokens: int, vocabulary: int) -> list[slice]:

@@ -8,6 +8,7 @@ model computes in (bfloat16 log-softmax is off by 4.5e-2 nats on five tokens, me
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +103,46 @@ def _logits(
     return logits / temperature if temperature != 1.0 else logits
 
 
+class HeadGradients:
+    """Collects what a loss on logits means for hidden states and head, chunk by chunk, in a backward pass.
+
+    Sums over many chunks are kept in float32: adding bfloat16 chunk by chunk loses small gradients.
+
+    Args:
+        hidden: [N, D] the states the logits are of.
+        weight: [V, D] of the head.
+        bias: [V] of the head.
+        wanted: whether a gradient is wanted of hidden states, weight and bias.
+    """
+
+    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: Sequence[bool]) -> None:
+        want_hidden, want_weight, want_bias = wanted
+        self._hidden, self._weight, self._cast = hidden, weight, weight.to(hidden.dtype)
+        self._bias_type = None if bias is None else bias.dtype
+        self._of_hidden = torch.empty_like(hidden) if want_hidden else None
+        self._of_weight = torch.zeros_like(weight, dtype=torch.float32) if want_weight else None
+        self._of_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and want_bias else None
+
+    def add(self, part: slice, d: Tensor) -> None:
+        """Folds in the derivative [part, V] with respect to the head's output before scale and soft-cap."""
+        if self._of_bias is not None:
+            self._of_bias += d.sum(0)
+        d = d.to(self._hidden.dtype)
+        if self._of_hidden is not None:
+            self._of_hidden[part] = d @ self._cast
+        if self._of_weight is not None:
+            if d.dtype == torch.float32:
+                self._of_weight.addmm_(d.t(), self._hidden[part])
+            else:
+                self._of_weight += d.t() @ self._hidden[part]
+
+    def result(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The gradients of hidden states, weight and bias, in their types."""
+        weight = None if self._of_weight is None else self._of_weight.to(self._weight.dtype)
+        bias = None if self._of_bias is None or self._bias_type is None else self._of_bias.to(self._bias_type)
+        return self._of_hidden, weight, bias
+
+
 class _TokenLogprobs(torch.autograd.Function):
     """Chunked log-softmax gather; backward recomputes each chunk's logits."""
 
@@ -144,11 +185,7 @@ class _TokenLogprobs(torch.autograd.Function):
         grad_logprobs, grad_entropy, _ = grads
         hidden, weight, bias, target, normaliser, entropies = ctx.saved_tensors
         scale, softcap, temperature, entropy = ctx.settings
-        want_hidden, want_weight, want_bias = ctx.needs_input_grad[:3]
-        grad_hidden = torch.empty_like(hidden) if want_hidden else None
-        # Sums over many chunks are kept in float32: adding bfloat16 chunk by chunk loses small gradients.
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if want_weight else None
-        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and want_bias else None
+        gradients = HeadGradients(hidden, weight, bias, ctx.needs_input_grad[:3])
         chunk = _chunk(len(weight))
         for at in range(0, len(target), chunk):
             part = slice(at, at + chunk)
@@ -167,27 +204,8 @@ class _TokenLogprobs(torch.autograd.Function):
                 d *= slope
             if scale != 1.0 or temperature != 1.0:
                 d *= scale / temperature
-            if grad_bias is not None:
-                grad_bias += d.sum(0)
-            d = d.to(hidden.dtype)
-            if grad_hidden is not None:
-                grad_hidden[part] = d @ weight.to(hidden.dtype)
-            if grad_weight is not None:
-                if d.dtype == torch.float32:
-                    grad_weight.addmm_(d.t(), hidden[part])
-                else:
-                    grad_weight += d.t() @ hidden[part]
-        return (
-            grad_hidden,
-            None if grad_weight is None else grad_weight.to(weight.dtype),
-            None if grad_bias is None or bias is None else grad_bias.to(bias.dtype),
-            None,
-            None,
-            None,
-            None,
-            None,
-            None,
-        )
+            gradients.add(part, d)
+        return (*gradients.result(), None, None, None, None, None, None)
 
 
 def _chunk(vocabulary: int) -> int:

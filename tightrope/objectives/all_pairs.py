@@ -53,7 +53,7 @@ def all_pairs_loss(scores: Tensor, ranks: Tensor, there: Tensor, ties: Ties = "d
 
 def all_pairs(inputs: ObjectiveInputs, settings: AllPairsSettings) -> Loss:
     """Per-prompt loss [B] of a reward model's scores [R] and ranks [R]."""
-    rankings = Rankings.of(inputs)
+    rankings = Rankings.of(inputs, inputs.need("scores"))
     losses = all_pairs_loss(rankings.scores, rankings.ranks, rankings.there, settings.ties)
     return Loss(inputs.weighted(losses, rankings.first), rankings.metrics())
 

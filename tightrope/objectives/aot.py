@@ -6,6 +6,9 @@
 where (k) is the k-th smallest of the optimiser step: each side is sorted by itself and the ranks are compared
 (first order stochastic dominance). Melnyk et al. 2024, 2406.05882. The sort runs over the whole step, not over
 micro-batches; the batch size is part of the method.
+
+Ties. Equal values hold several ranks, and nothing says which of them has which: each is compared with the others of all
+their ranks, and the mean counts. The loss is that of any order of the ties, and the gradient the mean over all orders.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from torch.nn.functional import logsigmoid
 
 from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings, Statistic
 from tightrope.objectives.pairs import PairSums, pair_metrics
+
+ROUNDING = 1e-5  # relative; values of one step that are closer tie
 
 
 class AotSettings(Settings):
@@ -46,10 +51,24 @@ def sides(sums: PairSums, sort: Literal["paired", "unpaired"]) -> tuple[Tensor, 
     )
 
 
-def partner(values: Tensor, own_sorted: Tensor, other_sorted: Tensor) -> Tensor:
-    """The value of the other side at the rank each value has on its own side of the whole step, [P]."""
-    place = (own_sorted[None, :] - values.detach()[:, None]).abs().argmin(1)
-    return other_sorted[place]
+def rank_losses(
+    values: Tensor, own_sorted: Tensor, other_sorted: Tensor, beta: float, side: Literal["above", "below"]
+) -> Tensor:
+    """The loss of each value against the other side at its own rank of the whole step, [P].
+
+    Args:
+        values: [P] of a micro-batch.
+        own_sorted: [ranks] the same side of the whole step as it was measured.
+        other_sorted: [ranks] the other side.
+        beta: tie to the reference.
+        side: of the values.
+    """
+    away = (own_sorted[None, :] - values.detach()[:, None]).abs()
+    nearest = away.amin(1, keepdim=True)  # a forward pass in another micro-batch rounds otherwise
+    tied = away <= nearest + ROUNDING * values.detach().abs().clamp(min=1)[:, None]
+    pair = (values[:, None], other_sorted[None, :])
+    losses = aot_loss(*(pair if side == "above" else pair[::-1]), beta)
+    return (losses * tied).sum(1) / tied.sum(1)
 
 
 def aot(inputs: ObjectiveInputs, settings: AotSettings) -> Loss:
@@ -61,9 +80,9 @@ def aot(inputs: ObjectiveInputs, settings: AotSettings) -> Loss:
     sums = PairSums.of(inputs)
     above, below = sides(sums, settings.sort)
     above_sorted, below_sorted = inputs.known("above"), inputs.known("below")
-    losses = aot_loss(above, partner(above, above_sorted, below_sorted), settings.beta)
+    losses = rank_losses(above, above_sorted, below_sorted, settings.beta, "above")
     if settings.sort == "unpaired":  # the reference's margins of `paired` have no gradient
-        other = aot_loss(partner(below, below_sorted, above_sorted), below, settings.beta)
+        other = rank_losses(below, below_sorted, above_sorted, settings.beta, "below")
         # The second term repeats the loss of the first from the other side: only its gradient is added.
         losses = losses + (other - other.detach())
     rewards = (settings.beta * sums.chosen_logratios, settings.beta * sums.rejected_logratios)

@@ -46,6 +46,7 @@ class ObjectiveInputs:
     pairs: Tensor | None = None  # [P, 2] (chosen, rejected) indexes into R
     margins: Tensor | None = None  # [P] NaN where the comparison has none
     labels: Tensor | None = None  # [R] one number per response; see `Example.labels`
+    rewards: Tensor | None = None  # [R] what a judge gave each response, NaN where nobody did
     bundle: Tensor | None = None  # [R] which bundle (prompt) each response answers
     columns: Mapping[str, Tensor] = field(default_factory=dict)  # each [N]
     entropy: Tensor | None = None  # [N] nats
@@ -153,7 +154,8 @@ class Card:
     paper: str
     year: int
     formula: str
-    needs: frozenset[str]  # one of DATA, and of: reference, live_reference, probes, reward, value_head
+    needs: frozenset[str]  # one of DATA, and of: reference, live_reference, probes, prompt_weights, reward,
+    # value_head; `Objective.needs` says which of them under given settings
     head: Literal["lm", "reward", "lm+value"]
     unit: Unit
     headline: tuple[str, str]  # the two numbers in the progress bar
@@ -184,6 +186,7 @@ class Objective:
             explained variance).
         statistics: what it must know of the whole step before its first gradient.
         extras: further per-token figures it reads.
+        spares: what of the card's needs these settings have no use for.
         embedding_noise: NEFTune's alpha; noise is added while learning and never while measuring.
         reading: how a reward model trained this way is to be read (`models.reading.Reading`), kept beside its
             weights.
@@ -196,12 +199,17 @@ class Objective:
     report: Callable[[Mapping[str, float]], dict[str, float]] = dict
     statistics: Callable[[Any], tuple[Statistic, ...]] = lambda settings: ()
     extras: Callable[[Any], frozenset[Extra]] = lambda settings: frozenset()
+    spares: Callable[[Any], frozenset[str]] = lambda settings: frozenset()
     embedding_noise: Callable[[Any], float] = lambda settings: 0.0
     reading: Callable[[Any], dict[str, Any]] = lambda settings: {}
 
     def __call__(self, inputs: ObjectiveInputs, settings: Any) -> Loss:
         """Returns the unreduced loss."""
         return self.function(inputs, settings)
+
+    def needs(self, settings: Any) -> frozenset[str]:
+        """What it needs under these settings, of the card's `needs`."""
+        return self.card.needs - self.spares(settings)
 
     def known_answer(self, settings: Any) -> dict[str, float]:
         """Values that loss and metrics must have before the first update."""

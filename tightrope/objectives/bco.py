@@ -12,7 +12,8 @@ to something other than 1 (on the enumerable toy delta = 0 lands elsewhere, delt
 not move with the class balance of the data. `delta_decay` below 1 forgets earlier steps. delta is measured on the
 whole step before the gradient, which costs a forward pass, and is part of a checkpoint.
 
-Not here: the density-ratio weights for thumbs whose prompts differ by class (the paper's UDM).
+`match_prompts` is the paper's underlying distribution matching (UDM): thumbs down are weighted by the density ratio of
+their prompts, p(x | up) / p(x | down) clipped to [0.5, 10], see `training.prompt_matching`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ class BcoSettings(Settings):
     )
     delta_decay: float = Field(
         1.0, gt=0, le=1, description="Share of their weight that earlier steps keep; 1 keeps all, 0.9 to 0.99 forgets."
+    )
+    match_prompts: bool = Field(
+        False, description="Weight thumbs down so that their prompts look like those of thumbs up (UDM)."
     )
 
 
@@ -114,14 +118,15 @@ OBJECTIVE = Objective(
         paper="Jung et al. 2024, Binary classifier optimization, arXiv 2404.04656",
         year=2024,
         formula="L = -log sigmoid(+-(beta rho - delta)),  delta the running mean of beta rho",
-        needs=frozenset({"ratings", "reference"}),
+        needs=frozenset({"ratings", "reference", "prompt_weights"}),
         head="lm",
         unit="responses",
         headline=("margin", "delta"),
         summary="Thumbs as classes, the log-ratio as the logit, shifted by its running mean.",
         known_answer="Policy and reference are one model: delta 0, each loss ln 2 times its class weight.",
         when="Thumbs, where KTO's vanishing gradients leave bad rows uncorrected: BCO keeps pushing them.",
-        when_not="Prompts of thumbs up and thumbs down from different sources: it learns to tell the sources apart.",
+        when_not="Prompts of thumbs up and thumbs down from different sources: it learns to tell the sources "
+        "apart; `match_prompts` weighs against that.",
         goes_wrong="A delta that runs away with the rewards: lower the rate. Noisy thumbs pull for ever: unlike KTO's, "
         "the loss of a wrong label is unbounded.",
     ),
@@ -130,4 +135,5 @@ OBJECTIVE = Objective(
     lambda settings: {"reward_desirable": 0.0, "reward_undesirable": 0.0},
     lambda means: reward_gap(dict(means)),
     _statistics,
+    spares=lambda settings: frozenset(() if settings.match_prompts else {"prompt_weights"}),
 )

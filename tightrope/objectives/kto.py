@@ -116,4 +116,5 @@ OBJECTIVE = Objective(
     lambda settings: {"reward_desirable": 0.0, "reward_undesirable": 0.0},
     lambda means: reward_gap(dict(means)),
     _statistics,
+    spares=lambda settings: frozenset({"probes"} if settings.reference_point == "zero" else ()),
 )

@@ -4,7 +4,7 @@
     L = -log sigmoid(r_w) - 1/2 log sigmoid(-r_w) - 1/2 log sigmoid(-r_l)
 
 Chen et al. 2024, 2402.05369. Rewards count absolutely, not only their difference: the chosen response may not
-become less likely than it was, which DPO allows. The form for K responses with rewards is not here.
+become less likely than it was, which DPO allows. The form for K responses with rewards is `nca_kwise`.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def plackett_luce_loss(scores: Tensor, ranks: Tensor, there: Tensor, ties: Ties 
 
 def plackett_luce(inputs: ObjectiveInputs, settings: PlackettLuceSettings) -> Loss:
     """Per-prompt loss [B] of a reward model's scores [R] and ranks [R]."""
-    rankings = Rankings.of(inputs)
+    rankings = Rankings.of(inputs, inputs.need("scores"))
     losses = plackett_luce_loss(rankings.scores, rankings.ranks, rankings.there, settings.ties)
     if settings.normaliser == "choices":
         losses = losses / (rankings.there.sum(1) - 1).clamp(min=1)

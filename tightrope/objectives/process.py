@@ -5,7 +5,7 @@
 
 Lightman et al. 2023, 2305.20050. Only the last token of a labelled step learns; a label on any other token
 would be off by one. Labels may end before the steps do (PRM800K stops at the first error): the rest learns
-nothing and counts nothing.
+nothing and counts nothing. Nor do neutral steps with `neutral: ignore`: the mean is over the steps that are learnt.
 
 A solution's score is put together when it is read: the product over its steps of P(step correct) with neutral counted
 as correct (Lightman's best), or the minimum, which does not shrink with the number of steps.
@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy, logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings, Statistic
 
 
 class ProcessSettings(Settings):
@@ -61,7 +61,12 @@ def process(inputs: ObjectiveInputs, settings: ProcessSettings) -> Loss:
     known = labels.isfinite()
     outputs, labels, owner = outputs[known], labels[known], owner[known]
     losses = process_loss(outputs, labels, settings.neutral)
-    found = outputs.detach()
+    if _ignores(settings):
+        # The loop divides by all labelled steps of the optimiser step; what remains is the mean over the learnt ones.
+        losses = losses / inputs.step["learnt_share"].to(losses).clamp(min=1e-9)
+        found, labels = outputs.detach()[labels != 0], labels[labels != 0]
+    else:
+        found = outputs.detach()
     right = found[:, 0].sigmoid() if found.shape[1] == 1 else 1 - found.softmax(1)[:, 0]
     correct = labels > 0 if settings.neutral == "bad" and found.shape[1] == 1 else labels >= 0
     metrics = {
@@ -70,6 +75,19 @@ def process(inputs: ObjectiveInputs, settings: ProcessSettings) -> Loss:
         "share_correct": correct.to(found.dtype),
     }
     return Loss(inputs.weighted(losses, owner), metrics)
+
+
+def _ignores(settings: ProcessSettings) -> bool:
+    """Whether some labelled steps are not learnt."""
+    return settings.neutral == "ignore" and settings.outputs == 1
+
+
+def _statistics(settings: ProcessSettings) -> tuple[Statistic, ...]:
+    def measure(inputs: ObjectiveInputs) -> dict[str, Tensor]:
+        labels = inputs.need("step_labels")
+        return {"learnt_share": (labels[labels.isfinite()] != 0).double()}
+
+    return (Statistic("lengths", measure),) if _ignores(settings) else ()
 
 
 OBJECTIVE = Objective(
@@ -93,6 +111,7 @@ OBJECTIVE = Objective(
     ),
     ProcessSettings,
     process,
+    statistics=_statistics,
     reading=lambda settings: {
         "kind": "process",
         "outputs": settings.outputs,

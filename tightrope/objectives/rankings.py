@@ -11,23 +11,28 @@ from tightrope.errors import InputError
 from tightrope.objectives.base import ObjectiveInputs
 
 
+def padded(values: Tensor, there: Tensor) -> Tensor:
+    """Values [R] of consecutive responses laid out by prompt, [B, K], zeros where there is none."""
+    return values.new_zeros(there.shape).masked_scatter(there, values)
+
+
 @dataclass(frozen=True)
 class Rankings:
     """B prompts with up to K scored and ranked responses each; what is padding has `there` False."""
 
-    scores: Tensor  # [B, K]
+    scores: Tensor  # [B, K] what the model thinks of each response
     ranks: Tensor  # [B, K] 0 best, equal ranks tie
     there: Tensor  # [B, K] bool
     first: Tensor  # [B] index into R of each prompt's first response
 
     @classmethod
-    def of(cls, inputs: ObjectiveInputs) -> Rankings:
-        """Lays the scores [R] and ranks [R] of a batch out by prompt.
+    def of(cls, inputs: ObjectiveInputs, scores: Tensor) -> Rankings:
+        """Lays scores [R] and the ranks [R] of a batch out by prompt.
 
         Raises:
             InputError: a response has no rank.
         """
-        scores, ranks, bundle = inputs.need("scores"), inputs.need("labels"), inputs.need("bundle")
+        ranks, bundle = inputs.need("labels"), inputs.need("bundle")
         if not bool(ranks.isfinite().all()):
             raise InputError(
                 "a response has no rank",
@@ -36,15 +41,8 @@ class Rankings:
             )
         sizes = torch.bincount(bundle)
         first = sizes.cumsum(0) - sizes
-        place = torch.arange(len(bundle), device=bundle.device) - first[bundle]
-        shape = (len(sizes), int(sizes.max()))
-
-        def padded(values: Tensor) -> Tensor:
-            return values.new_zeros(shape).index_put((bundle, place), values)
-
-        there = torch.zeros(shape, dtype=torch.bool, device=bundle.device)
-        there[bundle, place] = True
-        return cls(padded(scores), padded(ranks.to(scores.dtype)), there, first)
+        there = torch.arange(int(sizes.max()), device=bundle.device) < sizes[:, None]
+        return cls(padded(scores, there), padded(ranks.to(scores.dtype), there), there, first)
 
     @property
     def better(self) -> Tensor:

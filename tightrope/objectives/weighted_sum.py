@@ -103,7 +103,7 @@ def weighted_sum(parts: Sequence[tuple[Objective, Settings, float]]) -> tuple[Ob
         cards[0],
         name=NAME,
         title=" + ".join(f"{weight:g} {card.name}" for card, (_, _, weight) in zip(cards, parts, strict=True)),
-        needs=frozenset().union(*(c.needs for c in cards)),
+        needs=frozenset().union(*(objective.needs(own) for objective, own, _ in parts)),
         headline=(f"{names[0]}.{cards[0].headline[0]}", f"{names[1]}.{cards[1].headline[0]}"),
     )
     settings = SumSettings(
@@ -120,9 +120,9 @@ def weighted_sum(parts: Sequence[tuple[Objective, Settings, float]]) -> tuple[Ob
             known,
             report,
             statistics,
-            lambda settings: frozenset().union(*(o.extras(s) for o, s, _ in parts)),
-            lambda settings: max(o.embedding_noise(s) for o, s, _ in parts),
-            lambda settings: readings[0],
+            extras=lambda settings: frozenset().union(*(o.extras(s) for o, s, _ in parts)),
+            embedding_noise=lambda settings: max(o.embedding_noise(s) for o, s, _ in parts),
+            reading=lambda settings: readings[0],
         ),
         settings,
     )

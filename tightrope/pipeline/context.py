@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -20,9 +21,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from tightrope.data.account import Account
 from tightrope.data.built_in import built_in
 from tightrope.data.makers import prompts_of
-from tightrope.data.readers import read
+from tightrope.data.readers import RecordStream, stream
 from tightrope.errors import InputError
 from tightrope.files import file_hash
 from tightrope.models.loading import resolve
@@ -83,6 +85,17 @@ class Run:
             return content_hash(made, snapshot) if snapshot else made
         return model_fingerprint(resolve(spec))
 
+    def author(self, spec: str | None) -> str:
+        """What to call a policy where its answers are kept: `run/stage` of one made here, else the model's name."""
+        if spec is None:
+            spec = f"@{self.policies[-1]}" if self.policies else self.recipe.model
+        if spec.startswith("@"):
+            return f"{self.recipe.name}/{spec[1:]}"
+        path = Path(spec).expanduser()
+        # A stage of another run is a folder called `model`: the stage's own folder says which.
+        parts = path.parts[-3:-1] if path.name == "model" else path.parts[-1:]
+        return "/".join(parts) if path.is_dir() else spec
+
     def judge_spec(self, spec: str) -> str:
         """What to load for a judge: the `@stage`s of a reward judge become the models they made."""
         kind, _, models = spec.partition(":")
@@ -99,26 +112,36 @@ class Run:
             return str([file_hash(p) for p in sorted(path.rglob("*")) if p.is_file()])
         return spec.path
 
-    def records(self, spec: DataSpec, *, kind: str, seed: int) -> tuple[list[Record], dict[str, Any]]:
-        """Reads, filters and limits records; returns them with their accounting."""
+    def stream(self, spec: DataSpec, *, kind: str, seed: int) -> tuple[RecordStream, dict[str, Any]]:
+        """Filtered and limited records that are read whenever they are walked over, with their accounting."""
         path: str | Path = spec.path
         if spec.path.startswith("@"):
             name, _, file = spec.path[1:].partition("/")
             path = self.stages[name].data / (file or f"{kind}s.jsonl")
-        result = read(path, split=spec.split)
-        records = list(result.records)
-        account = dict(result.account.as_dict())
+        account = Account()
+
+        def wanted(account: Account) -> Iterator[Record]:
+            for record in stream(path, account, split=spec.split):
+                if not spec.tags or set(spec.tags) & set(_tags(record)):
+                    yield record
+
+        count = sum(1 for _ in wanted(account))
+        told = account.as_dict()
         if spec.tags:
-            before = len(records)
-            records = [r for r in records if set(spec.tags) & set(_tags(r))]
-            account["without_wanted_tag"] = before - len(records)
-        if spec.limit is not None and spec.limit < len(records):
-            account["over_limit"] = len(records) - spec.limit
-            chosen = np.random.default_rng([seed, 7]).permutation(len(records))[: spec.limit]
-            records = [records[i] for i in sorted(chosen)]
-        if not records:
+            told["without_wanted_tag"] = account.records - count
+        chosen: NDArray[np.intp] | None = None
+        if spec.limit is not None and spec.limit < count:
+            told["over_limit"] = count - spec.limit
+            chosen = np.sort(np.random.default_rng([seed, 7]).permutation(count)[: spec.limit])
+            count = spec.limit
+        if not count:
             raise InputError("no record is left", where=spec.path, remedy="Check `tags` and the file.")
-        return records, account
+        return RecordStream(lambda: _at(wanted(Account()), chosen), count), told
+
+    def records(self, spec: DataSpec, *, kind: str, seed: int) -> tuple[list[Record], dict[str, Any]]:
+        """Reads, filters and limits records; returns them with their accounting."""
+        found, account = self.stream(spec, kind=kind, seed=seed)
+        return list(found), account
 
     def prompts(self, spec: DataSpec, *, seed: int) -> tuple[list[Prompt], dict[str, Any]]:
         """Reads prompts; records of other kinds give theirs, a conversation what came before its last answer."""
@@ -143,6 +166,21 @@ class Run:
                 bar.update(task, completed=done, note=note)
 
             yield update
+
+
+def _at(records: Iterator[Record], places: NDArray[np.intp] | None) -> Iterator[Record]:
+    """The records at some places, in order; None: all of them."""
+    if places is None:
+        yield from records
+        return
+    wanted = iter(places.tolist())
+    place = next(wanted, None)
+    for i, record in enumerate(records):
+        if place is None:
+            return
+        if i == place:
+            yield record
+            place = next(wanted, None)
 
 
 def _tags(record: Record) -> Sequence[str]:

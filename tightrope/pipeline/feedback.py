@@ -44,7 +44,7 @@ def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int)
         pools = _earlier(run.stages[stage.answers.removeprefix("@")].data / "samples.jsonl", prompts)
     else:
         policy = Policy.load(run.model_spec(stage.model), dtype=run.dtype, device=run.device)
-        policy.name = stage.model or (run.policies[-1] if run.policies else run.recipe.model)
+        policy.name = run.author(stage.model)
         pools = _sample_all(run, stage, policy, prompts, seed)
     write_jsonl(
         folder.data / "samples.jsonl",

@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from tightrope.data.readers import RecordStream
 from tightrope.errors import InputError
 from tightrope.evaluation.reward_records import measure_reward_model
 from tightrope.models.reward import RewardModel
 from tightrope.records import Demonstration, Prompt, Rating, Record, prompt_id
 
 
-def split_prompts(records: Sequence[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:
+def split_prompts(records: RecordStream, share: float, seed: int) -> tuple[RecordStream, RecordStream]:
     """Splits records into (to learn, held out) by prompt: a prompt is never on both sides.
+
+    What is held in memory is the names of the prompts.
 
     Args:
         records: whatever the stage learns from.
         share: of the prompts; rounded down, so that few prompts are all learnt.
         seed: of the drawing.
     """
-    keys = [_key(record) for record in records]
-    prompts = sorted(set(keys))
+    prompts = sorted({_key(record) for record in records})
     drawn = np.random.default_rng([seed, 13]).permutation(len(prompts))[: int(share * len(prompts))]
     held = {prompts[i] for i in drawn}
-    learn = [r for r, key in zip(records, keys, strict=True) if key not in held]
-    return learn, [r for r, key in zip(records, keys, strict=True) if key in held]
+    return records.filtered(lambda r: _key(r) not in held), records.filtered(lambda r: _key(r) in held)
 
 
 def measure_held_out(
-    model: RewardModel, records: Sequence[Record], *, desirable_above: float | None, seed: int
+    model: RewardModel, records: Iterable[Record], *, desirable_above: float | None, seed: int
 ) -> dict[str, Any]:
     """The stage summary's figures: the accuracies in short, and everything under `held_out`.
 

@@ -6,7 +6,9 @@ and the saved model is read back before the stage counts as done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence, Set
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,16 @@ from numpy.typing import NDArray
 
 from tightrope.data.audit import render
 from tightrope.data.batch import Example
-from tightrope.data.convert import convert
 from tightrope.data.encode import RECORDS
+from tightrope.data.makers import prompts_of
 from tightrope.data.mismatch import with_mismatched
+from tightrope.data.readers import RecordStream
 from tightrope.files import read_jsonl, write_jsonl
 from tightrope.models.heads import ScalarHead
 from tightrope.models.policy import LoraSettings, Policy
 from tightrope.models.reading import Reading
 from tightrope.models.reward import RewardModel
-from tightrope.objectives.base import Card, Objective
+from tightrope.objectives.base import Card
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.folders import StageFolder
 from tightrope.pipeline.holdout import measure_held_out, split_prompts
@@ -37,8 +40,9 @@ from tightrope.rollouts.local import sample
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 from tightrope.training.learner import Learner
 from tightrope.training.loop import Watchers, train
+from tightrope.training.prompt_matching import matched_prompts, prompt_features
 from tightrope.training.rollouts import RolloutSource
-from tightrope.training.sources import DiskSource, Source, weights_fingerprint, with_reference
+from tightrope.training.sources import DiskSource, Source, policy_fingerprint, with_reference
 
 SHOWN_ROWS = 3
 SAMPLE_PROMPTS = 4
@@ -75,7 +79,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     value_head: ScalarHead | None = None
     source: Source
     prompts: list[Prompt] = []
-    held_out: list[Record] = []
+    held_out: Iterable[Record] = ()
     reference: Policy | None = None
     if card.data == "prompts":
         assert isinstance(model, Policy) and stage.prompts is not None
@@ -96,9 +100,9 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         temperature = stage.rollouts.temperature
     else:
         records, held_out, account = _records(run, stage, card, seed)
-        examples, prompts, encoded = _examples(run, stage, objective, model, records, seed)
+        examples, prompts, encoded = _examples(run, stage, card, objective.needs(settings), model, records, seed)
         account |= encoded
-        if "live_reference" in card.needs:
+        if "live_reference" in objective.needs(settings):
             reference = _frozen_reference(run, stage)
         source = DiskSource(
             examples, batch_size=stage.batch_size, epochs=stage.epochs, seed=seed, max_steps=stage.max_steps
@@ -124,7 +128,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         if isinstance(model, Policy):
             watchers = Watchers(
                 progress=progress,
-                sample=_sampler(model, prompts[:SAMPLE_PROMPTS], folder.path, seed),
+                sample=_sampler(model, run.author(f"@{stage.name}"), prompts[:SAMPLE_PROMPTS], folder.path, seed),
                 snapshot=lambda step: model.save(folder.path / "snapshots" / f"step-{step:06d}"),
             )
         summary = train(learner, source, stage.optimiser, stage.loop, folder.path, watchers)
@@ -149,13 +153,13 @@ def _starts_at_reference(run: Run, stage: TrainStage, card: Card) -> bool:
 def _examples(
     run: Run,
     stage: TrainStage,
-    objective: Objective,
+    card: Card,
+    needs: Set[str],
     model: Policy | RewardModel,
-    records: Sequence[Record],
+    records: Iterable[Record],
     seed: int,
 ) -> tuple[Sequence[Example], list[Prompt], dict[str, Any]]:
-    """Records as examples with everything the objective's card asks for, and what became of the rows."""
-    card = objective.card
+    """Records as examples with everything the objective asks for, and what became of the rows."""
     examples, account = tokenised(
         records,
         model.chat,
@@ -168,30 +172,47 @@ def _examples(
     )
     prompts: list[Prompt] = []
     if isinstance(model, Policy):  # it will be asked some of them
-        prompts = [r for r in convert(records, "prompt")[0][:SAMPLE_PROMPTS] if isinstance(r, Prompt)]
-    if "probes" in card.needs:  # partners come from anywhere in the data, so these are held in memory
+        prompts = _first_prompts(records)
+    if "prompt_weights" in needs:
+        assert isinstance(model, Policy)
+        features = prompt_features(model, token_budget=stage.loop.token_budget)
+        with run.console.status(f"{stage.name}: matching prompts"):
+            examples = matched_prompts(examples, features, seed=seed)
+    if "probes" in needs:
         examples, left_out = with_mismatched(examples, seed=seed, max_tokens=stage.max_tokens)
         if left_out:
             account["dropped"]["no response of another prompt fits behind this one"] = left_out
     _show(run, model, examples)
-    if "reference" in card.needs:
+    if "reference" in needs:
         assert isinstance(model, Policy)
         examples = _with_reference(run, stage, model, examples)
     return examples, prompts, account
 
 
+def _first_prompts(records: Iterable[Record]) -> list[Prompt]:
+    """The first few different prompts."""
+    found: dict[Any, Prompt] = {}
+    for record in records:
+        for prompt in prompts_of(record):
+            found.setdefault(prompt.messages, prompt)
+        if len(found) >= SAMPLE_PROMPTS:
+            break
+    return list(found.values())[:SAMPLE_PROMPTS]
+
+
 def _records(
     run: Run, stage: TrainStage, card: Card, seed: int
-) -> tuple[list[Record], list[Record], dict[str, Any]]:
+) -> tuple[RecordStream, Iterable[Record], dict[str, Any]]:
     """The stage's records, those a reward model is measured on and does not learn, and where they are from."""
-    records: list[Record] = []
+    parts: list[RecordStream] = []
     account: dict[str, Any] = {}
     for spec in stage.data:
-        some, one = run.records(spec, kind=kind_of(RECORDS[card.data]), seed=seed)
-        records += some
+        some, one = run.stream(spec, kind=kind_of(RECORDS[card.data]), seed=seed)
+        parts.append(some)
         account[spec.path] = one
+    records = RecordStream.chained(parts)
     if card.head != "reward":
-        return records, [], account
+        return records, (), account
     learn, held_out = split_prompts(records, stage.holdout, seed)
     return learn, held_out, account | {"held_out_records": len(held_out)}
 
@@ -204,20 +225,23 @@ def _with_reference(
     if stage.reference is not None:
         reference = Policy.load(run.model_spec(stage.reference), dtype=run.dtype, device=run.device)
 
-    def score(some: Sequence[Example]) -> list[NDArray[np.float32]]:
-        with run.progress(f"{stage.name}: reference", len(some)) as bar:
-            done = 0
+    with ExitStack() as stack:
+        bar: Callable[[int, str], None] | None = None
+        done = 0
 
-            def count(n: int) -> None:
-                nonlocal done
-                done += n
-                bar(done, "")
+        def count(n: int) -> None:
+            nonlocal done, bar
+            done += n
+            bar = bar or stack.enter_context(run.progress(f"{stage.name}: reference", len(examples)))
+            bar(done, "")
 
+        def score(some: Sequence[Example]) -> list[NDArray[np.float32]]:
             # The packing of training, so that bfloat16 rounds alike where it can.
             return reference.score_tokens(some, token_budget=stage.loop.token_budget, progress=count)
 
-    fingerprint = f"{weights_fingerprint(reference)} {run.dtype} {reference.shares_prompts}"
-    return with_reference(examples, score, fingerprint=fingerprint, cache=run.folder / "cache")
+        return with_reference(
+            examples, score, fingerprint=policy_fingerprint(reference), cache=run.folder / "cache"
+        )
 
 
 def _live_reference(
@@ -251,7 +275,9 @@ def _show(run: Run, model: Policy | RewardModel, examples: Sequence[Example]) ->
         run.console.print(render(example.learnt(), model.tokenizer))
 
 
-def _sampler(policy: Policy, prompts: Sequence[Prompt], folder: Path, seed: int) -> Callable[[int], None]:
+def _sampler(
+    policy: Policy, author: str, prompts: Sequence[Prompt], folder: Path, seed: int
+) -> Callable[[int], None]:
     """Writes a few answers of the live policy, kept by step; those of before a resumption stay."""
     file = folder / "samples.jsonl"
 
@@ -263,7 +289,8 @@ def _sampler(policy: Policy, prompts: Sequence[Prompt], folder: Path, seed: int)
             policy, [SampleRequest(p, seed=seed) for p in prompts], SamplingParams(max_tokens=64)
         )
         rows.extend(
-            {"step": step, **to_json(Sampled(p, group[0]))} for p, group in zip(prompts, answers, strict=True)
+            {"step": step, **to_json(Sampled(p, dataclasses.replace(group[0], author=author)))}
+            for p, group in zip(prompts, answers, strict=True)
         )
         write_jsonl(file, rows)
 

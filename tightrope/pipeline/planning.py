@@ -7,14 +7,20 @@ estimates: the order of magnitude is right, the second digit is not.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tightrope.data.encode import RECORDS, check_kind
+from tightrope.data.chat import ChatFormat
+from tightrope.data.encode import RECORDS, Encoding, check_kind, encoded
+from tightrope.errors import InputError
 from tightrope.models import loading
+from tightrope.objectives.base import Card
 from tightrope.pipeline.context import Run
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import FeedbackStage, TrainStage
@@ -26,8 +32,8 @@ REACHED_TRAINING = 0.6
 REACHED_SAMPLING = 0.5
 KEPT_PER_LAYER = 58
 SAMPLED_SHARE = 0.65  # of max_tokens that an answer really has
-CHARS_PER_TOKEN = 4.0
-PROMPT_OVERHEAD = 30  # tokens of template around a prompt
+MEASURED_RECORDS = 200  # of a file, whose tokens stand for all
+MADE_TOKENS = 130.0  # of an example that an earlier stage will make
 
 
 def estimate(run: Run) -> dict[str, Any]:
@@ -117,7 +123,8 @@ def _training(
 ) -> dict[str, Any]:
     sampled = 0
     objective, settings = resolve(stage.method, stage.objective, where=f"stage {stage.name!r}")
-    needs, online = objective.card.needs, objective.card.data == "prompts"
+    needs, online = objective.needs(settings), objective.card.data == "prompts"
+    forwards = {"learning": 0, "measuring": 0, "reference": 0}
     if online:
         r = stage.rollouts
         responses = r.prompts_per_iteration * r.samples_per_prompt
@@ -126,18 +133,31 @@ def _training(
         steps = r.iterations * r.epochs * r.minibatches
         examples = r.iterations * r.prompts_per_iteration
         batch_tokens = tokens // steps
+        forwards["reference"] = sampled
     else:
-        examples, each = _rows(run, stage, RECORDS[objective.card.data], made)
+        rows = _rows(run, stage, objective.card, made)
+        examples = rows.examples
         if objective.card.head == "reward":
             examples = round(examples * (1 - stage.holdout))
-        steps = -(-examples // stage.batch_size) * stage.epochs
-        steps = min(steps, stage.max_steps or steps)
-        tokens = int(each * min(examples * stage.epochs, steps * stage.batch_size))
-        batch_tokens = int(each * stage.batch_size)
+        per_epoch = -(-examples // stage.batch_size)
+        steps = min(per_epoch * stage.epochs, stage.max_steps or per_epoch * stage.epochs)
+        epochs, rest = divmod(steps, per_epoch)
+        seen = epochs * examples + min(rest * stage.batch_size, examples)
+        tokens = int(rows.tokens * seen)
+        batch_tokens = int(rows.tokens * min(stage.batch_size, examples))
+        for statistic in objective.statistics(settings):
+            # A probe stands behind the prompt alone: as long as the example of one response is.
+            forwards["measuring"] += tokens if statistic.reads != "lengths" else 0
+        if "live_reference" in needs:
+            forwards["reference"] = tokens
+        elif "reference" in needs:  # once, of all examples, whatever the epochs and the steps
+            probe = rows.probe_tokens if "probes" in needs else 0.0
+            forwards["reference"] = int(examples * (rows.tokens + probe))
+        if "prompt_weights" in needs:  # about: prompts to fit on, and those of one class
+            forwards["reference"] += int(examples * (rows.tokens - rows.probe_tokens))
+    forwards["learning"] = tokens
     trained = parameters // 30 if stage.lora else parameters
-    measuring = sum(s.reads != "lengths" for s in objective.statistics(settings))
-    references = len(needs & {"reference", "live_reference"})
-    passes = 6 + 2 * (references + measuring + stage.gradient_checkpointing)
+    flops = (6 + 2 * stage.gradient_checkpointing) * tokens + 2 * (forwards["measuring"] + forwards["reference"])
     models = 2 + len(stage.reward) if online else 1 + ("live_reference" in needs)
     weights = _bytes(run) * parameters * models
     gradients_and_adam = 16 * trained if run.dtype == "bfloat16" else 12 * trained
@@ -145,35 +165,64 @@ def _training(
     return {
         "examples": examples,
         "tokens": tokens,
+        "forward_tokens": forwards,
         "steps": steps,
-        "seconds": passes * parameters * tokens / (speed * REACHED_TRAINING)
+        "seconds": flops * parameters / (speed * REACHED_TRAINING)
         + 2 * parameters * sampled / (speed * REACHED_SAMPLING),
         "peak_memory_bytes": weights + gradients_and_adam + activations + 2**29,
     }
 
 
-def _rows(run: Run, stage: TrainStage, needed: type[Any], made: dict[str, int]) -> tuple[int, float]:
-    """Examples of a stage and mean tokens of one; what earlier stages will make is estimated.
+@dataclass(frozen=True)
+class _Rows:
+    """Examples of a stage, and mean tokens of one and of the response that another one lends it as a probe."""
+
+    examples: int
+    tokens: float
+    probe_tokens: float
+
+
+def _rows(run: Run, stage: TrainStage, card: Card, made: dict[str, int]) -> _Rows:
+    """What a stage learns from: the first records of each file stand for all; what stages will make is guessed.
 
     Raises:
-        InputError: records of another kind than the stage needs.
+        InputError: records of another kind than the stage needs, or none that can be used.
     """
+    needed = RECORDS[card.data]
     kind = kind_of(needed)
-    total, chars = 0, 0.0
+    total, tokens, responses = 0.0, 0.0, 0.0
     for spec in stage.data:
         name = spec.path[1:].split("/")[0] if spec.path.startswith("@") else ""
         if name in made:
             count = made.get(f"{name}/{kind}", made[name])
             count = min(count, spec.limit or count)
-            total += count
-            chars += 400.0 * count
+            total, tokens, responses = total + count, tokens + MADE_TOKENS * count, responses + MADE_TOKENS * count / 2
             continue
-        records, _ = run.records(spec, kind=kind, seed=run.recipe.seed)
+        records, _ = run.stream(spec, kind=kind, seed=run.recipe.seed)
+        where = f"stage {stage.name!r}, {stage.method}"
         for i, record in enumerate(records):
-            check_kind(record, needed, f"stage {stage.name!r}, {stage.method}, record {i}")
-        total += len(records)
-        chars += sum(len(str(r)) for r in records[:200]) / min(200, len(records)) * len(records)
-    return total, chars / max(1, total) / CHARS_PER_TOKEN + PROMPT_OVERHEAD
+            check_kind(record, needed, f"{where}, record {i}")
+        some = itertools.islice(records, MEASURED_RECORDS)
+        out = Encoding(desirable_above=stage.desirable_above)
+        joint = card.layout == "joint"
+        examples = encoded(some, _chat(run.recipe.model), out, kind=needed, max_tokens=stage.max_tokens, joint=joint)
+        lengths = [sum(len(r.ids) for r in e.responses) / len(e.responses) for e in examples if e is not None]
+        kept = len(records) / min(MEASURED_RECORDS, len(records))  # records that one of the measured stands for
+        total += kept * out.count
+        tokens += kept * out.tokens
+        responses += kept * sum(lengths)
+    if not total:
+        raise InputError(
+            "no row is left to train on",
+            where=f"stage {stage.name!r}, {stage.method}",
+            remedy="Raise max_tokens, or look at: tightrope data inspect.",
+        )
+    return _Rows(round(total), tokens / total, responses / total)
+
+
+@functools.cache
+def _chat(model: str) -> ChatFormat:
+    return ChatFormat(loading.load_tokenizer(model))
 
 
 def _activation_bytes(run: Run) -> int:

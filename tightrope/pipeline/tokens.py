@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ from tightrope.records import Record, content_hash, kind_of, to_json
 
 
 def tokenised(
-    records: Sequence[Record], chat: ChatFormat, *, cache: Path, needed_by: str = "", **options: Any
+    records: Iterable[Record], chat: ChatFormat, *, cache: Path, needed_by: str = "", **options: Any
 ) -> tuple[Sequence[Example], dict[str, Any]]:
     """Returns the examples of some records, memory-mapped, and what became of every record.
 
     They are named by the hash of everything that decides them: the records, the template, the vocabulary, the
-    options. A run that goes on, or another stage on the same data, finds them there.
+    options. A run that goes on, or another stage on the same data, finds them there. The records are walked over twice,
+    and no more than a chunk of them is in memory.
 
     Args:
         records: what to encode.
@@ -34,11 +35,11 @@ def tokenised(
 
     Raises:
         InputError: as `encode`.
-        WorkError: the cache cannot be written.
+        WorkError: the cache cannot be written, or the records changed between the walks.
     """
     digest = hashlib.sha256()
-    for record in records:
-        digest.update(json.dumps(to_json(record), ensure_ascii=True, sort_keys=True).encode() + b"\n")
+    for _ in _hashed(records, digest):
+        pass
     told = {name: kind_of(value) if isinstance(value, type) else value for name, value in options.items()}
     vocabulary = content_hash(chat.tokenizer.get_vocab())
     key = content_hash(tightrope.__version__, digest.hexdigest(), chat.fingerprint, vocabulary, told)
@@ -49,6 +50,20 @@ def tokenised(
             return store, dict(store.account["encoding"])
         except WorkError:
             pass  # damaged: written again
+    again = hashlib.sha256()
     with StoreWriter(folder) as writer:
-        account = encode(records, chat, into=writer.add, needed_by=needed_by, **options).account()
+        encoding = encode(_hashed(records, again), chat, into=writer.add, needed_by=needed_by, **options)
+        if again.digest() != digest.digest():
+            raise WorkError(
+                "the records changed while they were read",
+                where=needed_by,
+                remedy="Leave the file alone and run the same command again.",
+            )
+        account = encoding.account()
         return writer.finish({"encoding": account}), account
+
+
+def _hashed(records: Iterable[Record], digest: Any) -> Iterator[Record]:
+    for record in records:
+        digest.update(json.dumps(to_json(record), ensure_ascii=True, sort_keys=True).encode() + b"\n")
+        yield record

@@ -22,6 +22,7 @@ from tightrope.recipes.presets import PRESETS, names, resolve
 NEEDS = {
     "reference": "log-probs of a frozen reference (computed once, before training)",
     "live_reference": "the reference itself in memory, forward with every micro-batch",
+    "prompt_weights": "weights of prompts (measured with the start model)",
     "probes": "responses to other prompts, read without gradient (made from the data)",
     "reward": "a reward for new text",
     "value_head": "a value head (made here)",
@@ -39,16 +40,16 @@ def table() -> list[dict[str, Any]]:
     """Every method by name: objectives first, presets behind the objective they run."""
     rows: list[dict[str, Any]] = []
     for card in registry.cards():
-        rows.append(_row(card.name, card.title, card, card.summary, card.paper, ""))
+        rows.append(_row(card.name, card.title, card, _needs(card.name), card.summary, card.paper, ""))
         for preset in (p for p in PRESETS.values() if p.objective == card.name):
             title = f"{card.name} with {_settings(preset.settings)}" if preset.settings else card.title
-            rows.append(_row(preset.name, title, card, preset.summary, preset.paper, card.name))
+            rows.append(_row(preset.name, title, card, _needs(preset.name), preset.summary, preset.paper, card.name))
     summary = "Any weighted sum of objectives on the same records; one forward pass."
     blank = {"data": "", "needs": [], "paper": "", "preset_of": ""}
     rows.append({"name": SUM, "title": "Weighted sum", "summary": summary, **blank})
     for preset in (p for p in PRESETS.values() if p.objective == SUM):
         card = resolve(preset.name, {}, where=preset.name)[0].card
-        rows.append(_row(preset.name, card.title, card, preset.summary, preset.paper, SUM))
+        rows.append(_row(preset.name, card.title, card, _needs(preset.name), preset.summary, preset.paper, SUM))
     return rows
 
 
@@ -74,6 +75,7 @@ def describe(name: str) -> dict[str, Any]:
             name,
             card.title,
             card,
+            sorted(objective.needs(settings)),
             preset.summary if preset else card.summary,
             preset.paper if preset else card.paper,
             preset.objective if preset else "",
@@ -163,12 +165,20 @@ def index() -> str:
     return "\n".join([*lines, ""])
 
 
-def _row(name: str, title: str, card: Card, summary: str, paper: str, preset_of: str) -> dict[str, Any]:
+def _needs(name: str) -> list[str]:
+    """What a method needs with its default settings."""
+    objective, settings = resolve(name, {}, where=name)
+    return sorted(objective.needs(settings))
+
+
+def _row(
+    name: str, title: str, card: Card, needs: list[str], summary: str, paper: str, preset_of: str
+) -> dict[str, Any]:
     return {
         "name": name,
         "title": title,
         "data": card.data,
-        "needs": sorted(card.needs),
+        "needs": needs,
         "summary": summary,
         "paper": paper,
         "preset_of": preset_of,

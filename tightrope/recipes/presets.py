@@ -179,6 +179,13 @@ PRESETS: dict[str, Preset] = {
             {"nll_normaliser": "sequence"},
         ),
         Preset(
+            "infonca",
+            "nca_kwise",
+            "InfoNCA: which of K responses was the rewarded one; DPO for more than two.",
+            "Chen et al. 2024, arXiv 2402.05369",
+            {"form": "infonca"},
+        ),
+        Preset(
             "dno-prct",
             "dno",
             "DNO's practical form: certain labels on pairs of large margin.",

@@ -9,7 +9,7 @@ anything runs, the settings of objectives included.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -287,7 +287,7 @@ def _check_stage(stage: FeedbackStage | TrainStage, earlier: Sequence[str], wher
     _check_names(references(stage), earlier, where)
     if isinstance(stage, FeedbackStage):
         return
-    objective, _ = resolve(stage.method, stage.objective, where=f"{where}, objective")
+    objective, settings = resolve(stage.method, stage.objective, where=f"{where}, objective")
     card = objective.card
     if card.data == "prompts":
         if stage.prompts is None or not stage.reward:
@@ -298,7 +298,7 @@ def _check_stage(stage: FeedbackStage | TrainStage, earlier: Sequence[str], wher
             where=where,
             remedy="Name a file or an earlier stage.",
         )
-    for name, read in _fields_read(card).items():
+    for name, read in _fields_read(card, objective.needs(settings)).items():
         if not read and getattr(stage, name) != TrainStage.model_fields[name].get_default(call_default_factory=True):
             raise InputError(
                 f"{stage.method} has no use for `{name}`",
@@ -307,7 +307,7 @@ def _check_stage(stage: FeedbackStage | TrainStage, earlier: Sequence[str], wher
             )
 
 
-def _fields_read(card: Card) -> dict[str, bool]:
+def _fields_read(card: Card, needs: Set[str]) -> dict[str, bool]:
     """Whether a stage of this method reads the fields that only some methods read."""
     online, policy = card.data == "prompts", card.head != "reward"
     return {
@@ -315,7 +315,7 @@ def _fields_read(card: Card) -> dict[str, bool]:
         "prompts": online,
         "reward": online,
         "rollouts": online,
-        "reference": online or bool(card.needs & {"reference", "live_reference"}),
+        "reference": online or bool(needs & {"reference", "live_reference"}),
         "lora": policy,
         "holdout": not policy,
         "desirable_above": card.data == "ratings",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -12,6 +12,8 @@ from tightrope.records import Prompt, Response
 
 Answers = Sequence[tuple[Prompt, Response]]
 Scores = NDArray[np.float32]
+# How much better the first response of each pair is than the second.
+Gaps = Callable[[Sequence[tuple[Prompt, Response, Response]]], NDArray[np.float64]]
 
 
 class Scorer(Protocol):

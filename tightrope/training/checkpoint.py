@@ -9,12 +9,27 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from tightrope.errors import WorkError
+
+
+def random_state() -> dict[str, Any]:
+    """The state of torch's generators: the CPU's, and those of the GPUs where one is in use (dropout draws there)."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return {"random": torch.get_rng_state(), "random_cuda": cuda}
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Sets the generators from a checkpoint; of GPUs, those that are here and were there."""
+    torch.set_rng_state(state["random"])
+    if torch.cuda.is_available():
+        for device, of_gpu in enumerate(state.get("random_cuda", [])[: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(of_gpu, device)
 
 
 class Checkpoints:
@@ -35,7 +50,7 @@ class Checkpoints:
         staging = self.folder / f".{target.name}.tmp-{os.getpid()}"
         try:
             with staging.open("wb") as file:
-                torch.save({"step": step, "random": torch.get_rng_state(), **state}, file)
+                torch.save({"step": step, **random_state(), **state}, file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(staging, target)
@@ -61,7 +76,7 @@ class Checkpoints:
                     where=str(path),
                     remedy="Remove this file to resume from the one before it, or from the start.",
                 ) from error
-            torch.set_rng_state(state["random"])
+            restore_random_state(state)
             return state
         return None
 

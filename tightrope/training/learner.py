@@ -61,7 +61,7 @@ class Learner:
         self.temperature = temperature
         self.reference, self.seed = reference, seed
         self.starts_at_reference = starts_at_reference
-        if "live_reference" in objective.card.needs and reference is None:
+        if "live_reference" in objective.needs(settings) and reference is None:
             raise InputError(
                 f"{objective.card.name} reads the reference's whole distributions, and there is no reference",
                 where=model.name,
@@ -163,6 +163,7 @@ def _inputs(batch: TokenBatch, **tensors: Any) -> ObjectiveInputs:
         pairs=batch.pairs if len(batch.pairs) else None,
         margins=batch.margins if len(batch.pairs) else None,
         labels=batch.labels,
+        rewards=batch.rewards,
         bundle=batch.response_bundle,
         columns=batch.columns,
         step_labels=batch.step_labels,

@@ -8,15 +8,18 @@ their examples with the current policy every few steps.
 from __future__ import annotations
 
 import hashlib
+import os
+from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, overload
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from tightrope.data.batch import Example
+from tightrope.data.lazy import LazyExamples
 from tightrope.errors import InputError, WorkError
 from tightrope.models.policy import Policy
 from tightrope.records import content_hash
@@ -101,46 +104,48 @@ class DiskSource:
         """Nothing to take over."""
 
 
-def weights_fingerprint(policy: Policy) -> str:
-    """Hash of all weights and their types: two policies that agree here compute the same."""
+# What a model's config says that does not change its numbers.
+_NAMES = ("_name_or_path", "architectures", "transformers_version")
+REFERENCE_CHUNK = 1024  # examples scored, and held, at a time
+
+
+def policy_fingerprint(policy: Policy) -> str:
+    """Hash of whatever decides a policy's log-probs: two policies that agree here compute the same.
+
+    Weights and their types, the config (rotary base, soft caps, windows, norms: numbers that are no weights), the kind
+    of device and attention, and whether prompts are shared.
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(policy.model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+    config = {name: str(value) for name, value in policy.config.to_dict().items() if name not in _NAMES}
+    attention = getattr(policy.config, "_attn_implementation", None)
+    return content_hash(digest.hexdigest(), config, policy.device.type, attention, policy.shares_prompts)
 
 
-class WithColumn(Sequence[Example]):
+class WithColumn(LazyExamples):
     """Examples with one more per-token column, joined when an example is asked for.
 
     Args:
         examples: in memory or on disk.
         name: of the column.
         flat: its values for all of them, one behind the other, [learned]; may be memory-mapped.
-        lengths: learnt tokens of each example.
+        bounds: [examples + 1] where each example's begin.
     """
 
     def __init__(
-        self, examples: Sequence[Example], name: str, flat: NDArray[np.float32], lengths: Sequence[int]
+        self, examples: Sequence[Example], name: str, flat: NDArray[np.float32], bounds: NDArray[np.int64]
     ) -> None:
-        self._examples, self._name, self._flat = examples, name, flat
-        self._bounds = np.cumsum([0, *lengths])
+        self._examples, self._name, self._flat, self._bounds = examples, name, flat, bounds
 
     def __len__(self) -> int:
         return len(self._examples)
 
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Example]: ...
-
-    def __getitem__(self, index: int | slice) -> Example | list[Example]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        example = self._examples[index]
-        at = range(len(self))[index]
-        return example.with_columns(**{self._name: self._flat[self._bounds[at] : self._bounds[at + 1]]})
+    def at(self, index: int) -> Example:
+        """Joins one example and its values."""
+        values = self._flat[self._bounds[index] : self._bounds[index + 1]]
+        return self._examples[index].with_columns(**{self._name: values})
 
 
 def with_reference(
@@ -150,41 +155,62 @@ def with_reference(
     fingerprint: str,
     cache: Path,
 ) -> WithColumn:
-    """Adds the column `reference_logprobs`, computed once and kept on disk.
+    """Adds the column `reference_logprobs`, computed once and kept on disk, some examples in memory at a time.
 
     Args:
         examples: bundles to score.
-        score: the reference's log-probs per example, [learned] nats.
-        fingerprint: of the reference's weights, type and everything that enters its log-probs.
+        score: the reference's log-probs of some examples, each [learned] nats.
+        fingerprint: of everything about the reference that enters its log-probs, see `policy_fingerprint`.
         cache: folder of the cache; files are named by the hash of reference and examples.
 
     Raises:
-        WorkError: the reference gives a log-prob that is not finite.
+        WorkError: the reference gives a log-prob that is not finite, or the cache cannot be written.
     """
-    keys, lengths = [], []
+    digest, bounds = hashlib.sha256(fingerprint.encode()), array("q", (0,))
     for e in examples:
-        keys.append(content_hash(e.prompt_ids, [(r.ids, r.learn) for r in e.responses]))
-        lengths.append(e.learned)
-    path = cache / f"reference-{content_hash(fingerprint, keys)}.npy"
+        digest.update(content_hash(e.prompt_ids, [(r.ids, r.learn) for r in e.responses]).encode())
+        bounds.append(bounds[-1] + e.learned)
+    path = cache / f"reference-{digest.hexdigest()[:16]}.npy"
     flat = _cached(path)
-    if flat is None or flat.shape != (sum(lengths),):
-        columns = score(examples)
-        made = np.concatenate(columns).astype(np.float32)
-        if not np.isfinite(made).all():
-            bad = next(i for i, c in enumerate(columns) if not np.isfinite(c).all())
-            raise WorkError(
-                "the reference gives a log-probability that is not finite",
-                where=f"example {examples[bad].key}",
-                remedy="Check the reference model's weights.",
-            )
-        cache.mkdir(parents=True, exist_ok=True)
-        staging = cache / f".{path.name}.tmp-{id(examples)}"
-        with staging.open("wb") as file:
-            np.save(file, made)
-        staging.replace(path)
+    if flat is None or flat.shape != (bounds[-1],):
+        _write_scores(path, bounds[-1], examples, score)
         flat = _cached(path)
         assert flat is not None
-    return WithColumn(examples, "reference_logprobs", flat, lengths)
+    return WithColumn(examples, "reference_logprobs", flat, np.frombuffer(bounds, np.int64))
+
+
+def _write_scores(
+    path: Path,
+    total: int,
+    examples: Sequence[Example],
+    score: Callable[[Sequence[Example]], list[NDArray[np.float32]]],
+) -> None:
+    """Writes the scores [total] of all examples as one array, chunk by chunk; the file appears whole or not at all."""
+    staging = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with staging.open("wb") as file:
+            header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": (total,)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for start in range(0, len(examples), REFERENCE_CHUNK):
+                some = examples[start : start + REFERENCE_CHUNK]
+                for example, values in zip(some, score(some), strict=True):
+                    if not np.isfinite(values).all():
+                        raise WorkError(
+                            "the reference gives a log-probability that is not finite",
+                            where=f"example {example.key}",
+                            remedy="Check the reference model's weights.",
+                        )
+                    file.write(np.asarray(values, np.float32).tobytes())
+        staging.replace(path)
+    except OSError as error:
+        raise WorkError(
+            f"the reference's log-probs cannot be written: {error.strerror or error}",
+            where=str(path),
+            remedy="Free some disk space and run the same command again.",
+        ) from error
+    finally:
+        staging.unlink(missing_ok=True)
 
 
 def _cached(path: Path) -> NDArray[np.float32] | None:

@@ -1,0 +1,136 @@
+"""Thumbs whose prompts differ by class: weights that make the prompts of thumbs down look like those of thumbs up.
+
+    w(x) = p(x | up) / p(x | down), clipped to [0.5, 10], on thumbs down; 1 on thumbs up
+
+The underlying distribution matching of BCO (Jung et al. 2024, 2404.04656): where thumbs up and down come from
+different sources, the policy as a classifier learns to tell these apart instead of good from bad. The ratio is the
+odds of a logistic regression that is shown as many prompts of either class.
+
+Here a prompt's features are the mean of the start model's last hidden states over its tokens (TRL asks for an embedding
+model of its own). A prompt is never weighed by a regression that was fitted on it, as TRL's are: odds on one's own
+training rows are too sure. Prompts are split in two halves by their tokens, and each half is weighed by the other's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit
+
+from tightrope.data.batch import EncodedResponse, Example, TokenBatch, pack
+from tightrope.data.lazy import LazyExamples
+from tightrope.models.policy import Policy
+
+Floats = NDArray[np.float64]
+Features = Callable[[Sequence[Example]], Floats]
+LOWEST, HIGHEST = 0.5, 10.0
+MOST = 1024  # prompts of a class that a regression is fitted on
+CHUNK = 256  # examples whose features are in memory at a time
+
+
+class Weighted(LazyExamples):
+    """Examples whose weights are multiplied, [examples]."""
+
+    def __init__(self, examples: Sequence[Example], weights: NDArray[np.float32]) -> None:
+        self._examples, self._weights = examples, weights
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def at(self, index: int) -> Example:
+        """Reads one example and weighs it."""
+        example = self._examples[index]
+        return dataclasses.replace(example, weight=example.weight * float(self._weights[index]))
+
+
+def matched_prompts(examples: Sequence[Example], features: Features, *, seed: int) -> Weighted:
+    """Weighs thumbs down by the density ratio of their prompts.
+
+    Args:
+        examples: one response each, labelled +1 or -1.
+        features: of the prompts of some examples, [some, D].
+        seed: of the drawing of prompts to fit on.
+    """
+    up = np.fromiter((e.labels[0] > 0 for e in examples), np.bool_, len(examples))
+    half = np.fromiter((_half(e) for e in examples), np.bool_, len(examples))
+    weights = np.ones(len(examples), np.float32)
+    for mine in (False, True):
+        rows = [np.flatnonzero((half != mine) & (up == side)) for side in (True, False)]
+        if min(map(len, rows)) == 0:
+            continue  # nothing to learn the difference from
+        rng = np.random.default_rng([seed, 17, int(mine)])
+        drawn = [rng.permutation(some)[:MOST] for some in rows]
+        fitted = LogOdds.fit(*(_features(examples, some, features) for some in drawn))
+        wanted = np.flatnonzero((half == mine) & ~up)
+        for start in range(0, len(wanted), CHUNK):
+            some = wanted[start : start + CHUNK]
+            ratios = np.exp(np.clip(fitted(_features(examples, some, features)), -20, 20))
+            weights[some] = np.clip(ratios, LOWEST, HIGHEST)
+    return Weighted(examples, weights)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogOdds:
+    """A logistic regression on standardised features, with the ridge of 1/2 |w|^2 against the summed loss."""
+
+    mean: Floats  # [D]
+    scale: Floats  # [D]
+    weights: Floats  # [D + 1], the intercept last
+
+    @classmethod
+    def fit(cls, up: Floats, down: Floats) -> LogOdds:
+        """Fits it on features of both classes, [n, D] and [m, D], which weigh alike whatever n and m."""
+        x, y = np.concatenate([up, down]), np.repeat([1.0, -1.0], [len(up), len(down)])
+        mean, scale = x.mean(0), np.maximum(x.std(0), 1e-9)
+        x = np.concatenate([(x - mean) / scale, np.ones((len(x), 1))], 1)
+        each = np.where(y > 0, len(x) / (2 * len(up)), len(x) / (2 * len(down)))
+
+        def loss(w: Floats) -> tuple[float, Floats]:
+            margins = y * (x @ w)
+            gradient = -(each * y * expit(-margins)) @ x
+            ridge = np.append(w[:-1], 0.0)
+            return float(-(each * log_expit(margins)).sum() + 0.5 * ridge @ ridge), gradient + ridge
+
+        found = minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 500})
+        return cls(mean, scale, np.asarray(found.x))
+
+    def __call__(self, features: Floats) -> Floats:
+        """Log odds of thumbs up, [n], of features [n, D]."""
+        return np.asarray(((features - self.mean) / self.scale) @ self.weights[:-1] + self.weights[-1])
+
+
+def prompt_features(policy: Policy, *, token_budget: int) -> Features:
+    """The mean of the policy's last hidden states over each prompt's tokens, without gradient."""
+
+    def features(examples: Sequence[Example]) -> Floats:
+        # A prompt's states do not see what stands behind it; a bundle wants one token there.
+        bare = [Example(e.key, e.prompt_ids, (EncodedResponse(e.responses[0].ids[:1]),)) for e in examples]
+        out: list[Floats] = [np.empty(0)] * len(bare)
+        for group in pack([e.tokens for e in bare], token_budget):
+            batch = TokenBatch.from_examples([bare[i] for i in group], policy.device)
+            with torch.no_grad():
+                hidden = policy.hidden(batch).float()
+            for b, i in enumerate(group):
+                prompt = (batch.bundle == b) & (batch.branch == 0)
+                out[i] = hidden[prompt].mean(0).double().cpu().numpy()
+        return np.stack(out)
+
+    return features
+
+
+def _features(examples: Sequence[Example], rows: NDArray[np.intp], features: Features) -> Floats:
+    parts = [
+        features([examples[i] for i in rows[start : start + CHUNK].tolist()]) for start in range(0, len(rows), CHUNK)
+    ]
+    return np.concatenate(parts)
+
+
+def _half(example: Example) -> bool:
+    digest = hashlib.blake2b(np.array(example.prompt_ids, np.int64).tobytes(), digest_size=1).digest()
+    return bool(digest[0] & 1)
