@@ -177,3 +177,13 @@ def test_command_refuses_a_target_before_it_reads(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="this is a folder"):
         (tmp_path / "d.jsonl").mkdir()
         convert_command(str(tmp_path / "missing.jsonl"), str(tmp_path / "d.jsonl"))
+
+
+def test_a_file_is_not_converted_onto_itself(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"prompt": "q", "chosen": "a", "rejected": "b"}) + "\n")
+    before = path.read_bytes()
+    (tmp_path / "same.jsonl").symlink_to(path)
+    with pytest.raises(InputError, match="the same file"):
+        convert_command(str(path), str(tmp_path / "same.jsonl"), to="prompt")
+    assert path.read_bytes() == before
