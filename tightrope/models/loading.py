@@ -6,6 +6,7 @@ The only file that calls transformers' `from_pretrained` and `save_pretrained`.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -14,22 +15,28 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from tightrope.errors import InputError, WorkError
 from tightrope.models.embedded import embedded_model_folder
+from tightrope.models.hub import hub_model_folder
 from tightrope.models.precision import Dtype
+
+log = logging.getLogger(__name__)
 
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def resolve(spec: str) -> str:
-    """Returns what `from_pretrained` takes for `embedded`, a folder, or a hub id.
+    """Returns the local folder of a model: of `embedded`, of a folder, or of a hub id, which is downloaded once.
 
     Raises:
-        InputError: a folder without a config, with missing shards, or a spec that is neither.
+        InputError: a folder without a config, with missing shards, or a spec that is neither and not on the hub.
+        WorkError: a download broke off.
     """
     if spec == "embedded":
         return str(embedded_model_folder())
@@ -43,7 +50,9 @@ def resolve(spec: str) -> str:
             where=spec,
             remedy="Give a folder with config.json, a hub id or `embedded`.",
         )
-    return spec
+    folder = hub_model_folder(spec)
+    _refuse_incomplete(folder)
+    return str(folder)
 
 
 def _refuse_incomplete(folder: Path) -> None:
@@ -88,7 +97,9 @@ def load_model(
         InputError: it cannot be found or read, or a weight is NaN or infinite.
     """
     path = resolve(spec)
-    with _readable(spec, path):
+    log.info("loading %s", spec)
+    quiet()
+    with _readable(spec):
         model = cast(PreTrainedModel, auto.from_pretrained(path, dtype=DTYPES[dtype], **options))
     refuse_nan(model.named_parameters(), where=spec)
     turn_dropout_off(model)
@@ -96,25 +107,30 @@ def load_model(
     return model
 
 
+def quiet() -> None:
+    """Leaves out the bars of transformers: one per file loaded or written, they bury what a run says."""
+    transformers_logging.disable_progress_bar()
+
+
 def load_config(spec: str) -> PretrainedConfig:
     """Loads the config that belongs to a model spec."""
     path = resolve(spec)
-    with _readable(spec, path):
+    with _readable(spec):
         return cast(PretrainedConfig, AutoConfig.from_pretrained(path))
 
 
 def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     """Loads the tokenizer that belongs to a model spec."""
     path = resolve(spec)
-    with _readable(spec, path):
+    with _readable(spec):
         return cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path))
 
 
 class _readable:
-    """Turns what transformers raises on a bad or unreachable model into one clear error."""
+    """Turns what transformers raises on a bad model folder into one clear error."""
 
-    def __init__(self, spec: str, path: str) -> None:
-        self.spec, self.local = spec, Path(path).is_dir()
+    def __init__(self, spec: str) -> None:
+        self.spec = spec
 
     def __enter__(self) -> None: ...
 
@@ -125,10 +141,7 @@ class _readable:
         raise InputError(
             f"the model cannot be loaded: {first[:300]}",
             where=self.spec,
-            remedy="Check that the files are whole and of a supported architecture."
-            if self.local
-            else "The hub may be out of reach or the download interrupted: run again to continue it, "
-            "or give a local folder or `embedded`.",
+            remedy="Check that the files are whole and of a supported architecture.",
         ) from error
 
 
@@ -186,13 +199,14 @@ def save_folder(
             where=str(target.parent),
             remedy="Free some space and run the same command again; nothing was overwritten.",
         )
+    quiet()
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.tmp-", dir=target.parent))
     try:
         try:
             write(staging)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own error
             raise WorkError(
-                f"the model could not be written: {error.strerror or error}",
+                f"the model could not be written: {getattr(error, 'strerror', None) or error}",
                 where=str(target),
                 remedy="Free some disk space and run the same command again; nothing was overwritten.",
             ) from error
