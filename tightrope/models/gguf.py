@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from tightrope.errors import InputError, WorkError
-from tightrope.models.loading import save_folder
+from tightrope.models.saving import save_folder
 
 SAMPLE = "<|im_start|>user\nWhat is 3 + 4? Größe, 東京, \t tabs.<|im_end|>\n"
 

@@ -1,30 +1,20 @@
-"""From a model spec to a model, and from a model to a folder that is known to load.
-
-The only file that calls transformers' `from_pretrained` and `save_pretrained`.
-"""
+"""From a model spec to a model, config or tokenizer; what cannot be used is refused with one clear error."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
-from tightrope.errors import InputError, WorkError
+from tightrope.errors import InputError
 from tightrope.models.embedded import embedded_model_folder
 from tightrope.models.hub import hub_model_folder
 from tightrope.models.precision import Dtype
+from tightrope.models.saving import quiet
 
 log = logging.getLogger(__name__)
 
@@ -107,11 +97,6 @@ def load_model(
     return model
 
 
-def quiet() -> None:
-    """Leaves out the bars of transformers: one per file loaded or written, they bury what a run says."""
-    transformers_logging.disable_progress_bar()
-
-
 def load_config(spec: str) -> PretrainedConfig:
     """Loads the config that belongs to a model spec."""
     path = resolve(spec)
@@ -171,69 +156,3 @@ def backbone(model: torch.nn.Module) -> torch.nn.Module:
     """Returns the transformer without its head; adapters inside it stay active."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
     return cast(torch.nn.Module, inner.base_model)
-
-
-def save_folder(
-    target: Path,
-    write: Callable[[Path], None],
-    expected: Mapping[str, Tensor],
-    *,
-    reload: Callable[[Path], object],
-) -> None:
-    """Writes a model folder beside `target`, reads it back, compares, and only then moves it in place.
-
-    Args:
-        target: the folder to appear, complete or not at all; an existing one is replaced.
-        write: writes the model's files into the folder it is given.
-        expected: the weights that must come back bit for bit.
-        reload: loads the written folder (raises when it does not load).
-
-    Raises:
-        WorkError: the disk is full, or what was read back differs from what was written.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    size = sum(t.numel() * t.element_size() for t in expected.values())
-    if shutil.disk_usage(target.parent).free < size + 2**20:
-        raise WorkError(
-            f"not enough disk space: {size / 2**30:.2f} GiB are needed",
-            where=str(target.parent),
-            remedy="Free some space and run the same command again; nothing was overwritten.",
-        )
-    quiet()
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.tmp-", dir=target.parent))
-    try:
-        try:
-            write(staging)
-        except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own error
-            raise WorkError(
-                f"the model could not be written: {getattr(error, 'strerror', None) or error}",
-                where=str(target),
-                remedy="Free some disk space and run the same command again; nothing was overwritten.",
-            ) from error
-        reload(staging)
-        _compare(staging, expected, target)
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
-            os.rename(target, old / "gone")
-            os.rename(staging, target)
-            shutil.rmtree(old)
-        else:
-            os.rename(staging, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _compare(folder: Path, expected: Mapping[str, Tensor], target: Path) -> None:
-    written: dict[str, Tensor] = {}
-    for part in sorted(folder.glob("*.safetensors")):
-        written.update(load_file(part))
-    missing = [name for name in expected if name not in written]
-    tied = {t.data_ptr() for n, t in expected.items() if n in written}
-    missing = [name for name in missing if expected[name].data_ptr() not in tied]
-    wrong = [n for n, t in expected.items() if n in written and not torch.equal(written[n], t.detach().cpu())]
-    if missing or wrong or not written:
-        raise WorkError(
-            f"the saved model differs from the one in memory: {', '.join((missing + wrong)[:3]) or 'no weights'}",
-            where=str(target),
-            remedy="The folder was not put in place. Please report this with the model's name.",
-        )

@@ -30,6 +30,7 @@ from tightrope.models.attention import BranchRows, TreeAttention, install, no_ma
 from tightrope.models.logprobs import OutputHead, TokenLogprobs, token_logprobs
 from tightrope.models.precision import Dtype
 from tightrope.models.quantised import dequantised, four_bit, is_quantised
+from tightrope.models.saving import save_folder
 
 
 @dataclass(frozen=True)
@@ -321,7 +322,7 @@ class Policy(Trunk):
             AutoTokenizer.from_pretrained(staging)
             return AutoModelForCausalLM.from_pretrained(staging, dtype="auto")
 
-        loading.save_folder(folder, write, dict(model.state_dict()), reload=reload)
+        save_folder(folder, write, dict(model.state_dict()), reload=reload)
 
 
 def _save_plain(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

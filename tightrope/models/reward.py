@@ -33,6 +33,7 @@ from tightrope.models import loading
 from tightrope.models.policy import Trunk
 from tightrope.models.precision import Dtype
 from tightrope.models.reading import KEY, Reading, aggregated, correct
+from tightrope.models.saving import save_folder
 from tightrope.records import Prompt, Response
 
 PROCESS_LABELS = {0: "bad", 1: "neutral", 2: "good"}
@@ -254,7 +255,7 @@ class RewardModel(Trunk):
                 AutoTokenizer.from_pretrained(staging)
                 return AutoModelForSequenceClassification.from_pretrained(staging, dtype="auto")
 
-            loading.save_folder(folder, write, dict(model.state_dict()), reload=reload)
+            save_folder(folder, write, dict(model.state_dict()), reload=reload)
 
     @contextmanager
     def _as_kept(self) -> Iterator[PreTrainedModel]:
