@@ -138,6 +138,7 @@ def test_defect_is_called_one_without_a_traceback(
     ("error", "said"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "runs/x"), "the disk is full"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "the disk is full"),
         (PermissionError(errno.EACCES, "Permission denied", "runs/x"), "runs/x: Permission denied"),
         (MemoryError(), "out of memory"),
     ],

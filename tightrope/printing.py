@@ -42,10 +42,11 @@ def show_sample(value: Mapping[str, Any], console: Console) -> None:
 def show_train(value: Mapping[str, Any], console: Console) -> None:
     """Prints where the run is, what its stages came to, and the verdicts."""
     for name, summary in value["stages"].items():
-        short = {k: v for k, v in summary.items() if isinstance(v, str | int | float | bool)}
-        console.print(
-            Text(plain(name), "bold"), Text("  ".join(f"{k} {_number(v)}" for k, v in short.items()))
-        )
+        short = {k: _number(v) for k, v in summary.items() if isinstance(v, str | int | float | bool)}
+        if "peak_memory_bytes" in short:
+            short["peak_memory"] = gibibytes(summary["peak_memory_bytes"])
+            del short["peak_memory_bytes"]
+        console.print(Text(plain(name), "bold"), Text("  ".join(f"{k} {v}" for k, v in short.items())))
     for verdict in value["verdicts"]:
         _verdict(verdict, console)
     _place(console, "run:", value["run"])
@@ -54,7 +55,7 @@ def show_train(value: Mapping[str, Any], console: Console) -> None:
 def show_plan(value: Mapping[str, Any], console: Console) -> None:
     """Prints what a recipe would do."""
     console.print(
-        Text(f"{plain(value['model'])}: {value['parameters'] / 1e6:.0f} M parameters,"),
+        Text(f"{plain(value['model'])}: {value['parameters'] / 1e6:.3g} M parameters,"),
         Text(f"{value['dtype']} on {value['device']}"),
     )
     table = _table("stage", "method", "examples", "steps", "tokens", "time", "peak memory")
@@ -220,11 +221,25 @@ def show_method(value: Mapping[str, Any], console: Console) -> None:
             table.add_row(Text(name), Text(str(setting["default"])), Text(setting["description"]))
         console.print(table)
     console.print()
-    console.print(Text(value["details"]))
+    console.print(Text(_reflowed(value["details"])))
     for preset, summary in value.get("presets", {}).items():
         console.print(Text(f"preset {preset}: {summary}"))
     recipes = ", ".join(f"tightrope train {recipe}" for recipe in value["recipes"])
     console.print(Text(f"runs in: {recipes}" if recipes else f"in a recipe: method: {value['name']}", "dim"))
+
+
+def _reflowed(text: str) -> str:
+    """A docstring's paragraphs as one line each, for the terminal to break; lists and formulas keep their lines."""
+    out: list[str] = []
+    open_paragraph = False
+    for line in text.splitlines():
+        own = not line.strip() or line.startswith((" " * 4, "* ", "- ")) or not open_paragraph
+        if own:
+            out.append(line)
+        else:
+            out[-1] += f" {line.strip()}"
+        open_paragraph = bool(line.strip()) and not line.startswith(" " * 4)
+    return "\n".join(out)
 
 
 def show_doctor(value: Mapping[str, Any], console: Console) -> None:

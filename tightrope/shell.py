@@ -93,10 +93,11 @@ def explain(error: Exception) -> TightropeError:
             remedy="Lower loop.token_budget or batch_size, train adapters (lora), use bfloat16 or gradient "
             "checkpointing, and run again: finished stages and checkpoints are kept.",
         )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or os.strerror(errno.ENOSPC) in str(error):  # libraries wrap it in errors of their own
         return WorkError(
             "the disk is full",
-            where=str(error.filename or ""),
+            where=str(getattr(error, "filename", None) or ""),
             remedy="Free some space and run again: the last good state is still there.",
         )
     if isinstance(error, OSError) and error.filename is not None:

@@ -61,6 +61,15 @@ def test_wilson_agrees_with_scipy(case: tuple[int, int]) -> None:
     assert wilson(*case) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
+def test_intervals_of_shares_stay_shares() -> None:
+    for n in range(1, 200):
+        assert wilson(0, n)[0] == 0 and wilson(n, n)[1] == 1
+
+
+def test_text_that_would_reorder_what_follows_is_shown_as_what_it_is() -> None:
+    assert visible("a\u202eb\u2066\x1b[2J\n") == "a\u27e8U+202E\u27e9b\u27e8U+2066\u27e9\u241b[2J\n"
+
+
 def test_no_interval_without_observations() -> None:
     with pytest.raises(InputError, match="without observations"):
         wilson(0, 0)

@@ -227,3 +227,13 @@ def test_scores_are_written_for_other_tools_and_read_back(tmp_path: Path) -> Non
     assert not [name for name in told["fields_left_out"] if "scores" in name or "rank" in name]
     (again,) = read(tmp_path / "out.jsonl").records
     assert isinstance(again, Ranking) and (again.ranks, again.scores) == ((1, 0), (0.5, 2.0))
+
+
+def test_a_file_is_not_converted_onto_itself(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"prompt": "q", "chosen": "a", "rejected": "b"}) + "\n")
+    before = path.read_bytes()
+    (tmp_path / "same.jsonl").symlink_to(path)
+    with pytest.raises(InputError, match="the same file"):
+        convert_command(str(path), str(tmp_path / "same.jsonl"), to="prompt")
+    assert path.read_bytes() == before

@@ -291,6 +291,7 @@ def test_the_account_shows_the_most_frequent_reason_first_and_few_places(tmp_pat
             [{"question": "x", "chosn": "y", "rejected": "z"}],
             r"unknown columns: chosn, question, rejected.*preference",
         ),
+        ([{"promt": "x", "chosen": "a b", "rejected": "a c"}], r"unknown columns: .*promt.*missing here: prompt"),
         ([{"prompt": "x", "completion": "y", "label": "maybe"}], "not true or false"),
         ([{"prompt": "x", "completions": ["a", "b"], "rank": [1]}], "one number per completion"),
         ([{"kind": "comparison", "prompt": {}}], "field 'messages' of Prompt is missing"),

@@ -140,6 +140,25 @@ def test_what_looks_like_a_path_is_not_looked_for_on_the_hub(
         of(name)
 
 
+def test_a_split_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    import datasets
+
+    (tmp_path / "a.jsonl").write_text(json.dumps(PAIR))
+    datasets.Dataset.from_list([PAIR]).save_to_disk(str(tmp_path / "one"))
+    for name in ("a.jsonl", "one"):
+        with pytest.raises(InputError, match="no split 'test'"):
+            of(tmp_path / name, split="test")
+
+
+def test_a_folder_of_several_types_of_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps(PAIR))
+    (tmp_path / "b.jsonl").write_text(json.dumps(PAIR))
+    assert of(tmp_path) == [PAIR, PAIR]
+    (tmp_path / "c.csv").write_text("prompt,chosen,rejected\na,b,c\n")
+    with pytest.raises(InputError, match=r"several types: (2 JSON, 1 CSV|1 CSV, 2 JSON) Name the one file"):
+        of(tmp_path)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("{}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
@@ -115,6 +116,21 @@ def test_value_head_saves_and_reloads(tmp_path: Path) -> None:
     torch.testing.assert_close(ScalarHead.load(tmp_path / "head.safetensors")(hidden), head(hidden))
     with pytest.raises(InputError, match="not a scalar head"):
         ScalarHead.load(tmp_path / "missing.safetensors")
+
+
+def test_full_disk_leaves_the_earlier_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = Policy.load(tiny_folder(tmp_path / "a"))
+    policy.save(tmp_path / "b")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "b").iterdir()}
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(type(policy.model), "save_pretrained", full)
+    with pytest.raises(WorkError, match=r"could not be written.*No space left.*nothing was overwritten"):
+        policy.save(tmp_path / "b")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "b").iterdir()} == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
 
 
 def test_missing_shards_are_named(tmp_path: Path) -> None:

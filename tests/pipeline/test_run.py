@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from tests.tiny import tiny_folder
 from tightrope.errors import InputError, WorkError
@@ -109,6 +111,27 @@ def test_folder_of_another_recipe_is_refused_unless_it_is_redone(start: Path, tm
     write_jsonl(tmp_path / "d.jsonl", rows * 2)
     with pytest.raises(InputError, match=r"inputs\.data"):
         train(path, ["sft.batch_size=3"])
+
+
+def test_stages_of_another_recipe_are_refused_unless_they_are_set_aside(start: Path, tmp_path: Path) -> None:
+    pair = {"prompt": "a", "chosen": "b " * 9, "rejected": "c"}
+    write_jsonl(tmp_path / "d.jsonl", [pair, pair, {**pair, "chosen": "c"}])
+    stage = {"method": "dpo", "data": [{"path": str(tmp_path / "d.jsonl")}], "max_steps": 2, "batch_size": 1}
+    stage["loop"] = {"checkpoint_every": 1}
+    one = recipe(start, tmp_path, stages=[{"name": "one", **stage}], evaluation=None)
+    said = io.StringIO()
+    train(one, console=Console(file=said, width=200))
+    assert "rows read 3, kept 2" in said.getvalue() and "dropped 1: chosen equals rejected" in said.getvalue()
+    run = tmp_path / "runs" / "road"
+    assert (run / "one" / "done").is_file() and not (run / "one" / "checkpoints").exists()
+    two = recipe(start, tmp_path, stages=[{"name": "two", **stage}], evaluation=None)
+    kept = (run / "recipe.yaml").read_bytes()
+    with pytest.raises(InputError, match=r"stages that this recipe does not have: one.*another recipe"):
+        train(two)
+    assert (run / "recipe.yaml").read_bytes() == kept and not (run / "two").exists()
+    train(two, redo=True)
+    assert (run / "one.replaced-1" / "done").is_file() and (run / "two" / "done").is_file()
+    train(two)
 
 
 def test_two_processes_cannot_work_in_one_run(start: Path, tmp_path: Path) -> None:

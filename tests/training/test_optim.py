@@ -220,6 +220,14 @@ def test_trace_is_cut_where_the_run_resumes(tmp_path: Path) -> None:
     assert [json.loads(x) for x in path.read_text().splitlines()] == [{"step": 0}, {"step": 1}, {"step": 2, "again": 1}]
 
 
+def test_a_metric_that_is_not_finite_stops_the_run_by_name(tmp_path: Path) -> None:
+    trace = Trace(tmp_path / "trace.jsonl")
+    with pytest.raises(WorkError, match=r"step 3: ratio is inf.*last checkpoint is unharmed"):
+        trace.write({"step": 3, "loss": 0.1, "ratio": float("inf")})
+    trace.close()
+    assert (tmp_path / "trace.jsonl").read_text() == ""
+
+
 def test_full_disk_keeps_the_earlier_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, {"x": torch.ones(2)})

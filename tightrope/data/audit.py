@@ -9,6 +9,7 @@ from typing import Any
 from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
+from tightrope.data.ahead import tokenised_ahead
 from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.chat import ChatFormat
 from tightrope.data.kinds import figures
@@ -111,7 +112,7 @@ def titles(record: Record) -> list[str]:
 def _token_lengths(records: Sequence[Record], chat: ChatFormat) -> dict[str, Any]:
     step = max(1, -(-len(records) // TOKENISED_RECORDS))
     examples, refused = [], Counter[str]()
-    for record in records[::step]:
+    for record in tokenised_ahead(records[::step], chat):
         try:
             examples.append(_example(record, chat))
         except InputError as error:

@@ -124,6 +124,8 @@ def convert_command(
         WorkError: the target cannot be written.
     """
     check_target(Path(target))
+    if Path(target).exists() and Path(source).exists() and Path(target).samefile(source):
+        raise InputError("source and target are the same file", where=target, remedy="Write to another file.")
     if to is None and (pairs != "all" or min_margin is not None or by != "helpful"):
         raise InputError(
             "--pairs, --min-margin and --by say how records become others, and none was asked for",

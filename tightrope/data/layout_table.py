@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,6 +58,11 @@ def _texts(row: Row) -> bool:
     return isinstance(row["chosen"], str) and isinstance(row["rejected"], str)
 
 
+def _texts_alone(row: Row) -> bool:
+    """Two texts whose prompt nobody meant to give: a column that is nearly `prompt` is a slip, not another layout."""
+    return _texts(row) and not difflib.get_close_matches("prompt", [str(name).lower() for name in row], 1, 0.85)
+
+
 def _hh_texts(row: Row) -> bool:
     return _texts(row) and any(row[name].lstrip().startswith("Human:") for name in ("chosen", "rejected"))
 
@@ -86,7 +92,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout(
         "preference (implicit prompt in the text)",
         ("chosen", "rejected"),
-        _texts,
+        _texts_alone,
         implicit_text,
         PAIR_EXTRAS,
         repair="the prompt was cut from what chosen and rejected begin with",

@@ -14,6 +14,11 @@ NO_END = "⟨no end of turn⟩"
 # Text of a data set is hostile: an escape sequence must be seen, not obeyed by the terminal.
 _VISIBLE = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
 _VISIBLE |= {127: "␡"} | dict.fromkeys(range(128, 160), "�")
+# Marks that reorder what follows would show other text than the model reads.
+_VISIBLE |= {
+    code: f"⟨U+{code:04X}⟩"
+    for code in (0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+}
 
 
 def visible(text: str) -> str:

@@ -48,6 +48,10 @@ def rows(source: str | Path, *, split: str = "train") -> Iterator[tuple[str, dic
     if is_folder:
         yield from dataset_rows(str(path), split, local=True, max_bytes=MAX_FILE_BYTES)
     elif size is not None:
+        if split != "train":
+            raise InputError(
+                f"a file has no split {split!r}", where=str(path), remedy="Name the file meant, without a split."
+            )
         if size == 0:
             raise InputError("the file is empty", where=str(path), remedy="Give a file with at least one row.")
         yield from _file(path)

@@ -6,6 +6,7 @@ The one place that touches the `datasets` library.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,16 @@ from typing import Any
 from tightrope.errors import InputError
 
 log = logging.getLogger(__name__)
+
+TYPES = {
+    ".jsonl": "JSON",
+    ".ndjson": "JSON",
+    ".json": "JSON",
+    ".csv": "CSV",
+    ".tsv": "CSV",
+    ".parquet": "Parquet",
+    ".arrow": "Arrow",
+}
 
 
 def dataset_rows(
@@ -64,6 +75,10 @@ def _loaded(source: str, split: str, *, local: bool) -> Any:
     if local and saved:
         loaded: Any = datasets.load_from_disk(source)
         if not isinstance(loaded, datasets.DatasetDict):
+            if split not in ("train", str(loaded.split)):
+                raise InputError(
+                    f"no split {split!r}", where=source, remedy="The folder is one set without splits: name none."
+                )
             return loaded
         if split not in loaded:
             raise InputError(
@@ -71,12 +86,25 @@ def _loaded(source: str, split: str, *, local: bool) -> Any:
             )
         return loaded[split]
     if local:
+        _refuse_mixed(Path(source))
         return datasets.load_dataset(source, split=split)
     # The hub client reports every retry; what counts is the one error at the end.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     log.info("asking the hub for %s", source)
     name, _, config = source.partition("#")
     return datasets.load_dataset(name, config or None, split=split)
+
+
+def _refuse_mixed(folder: Path) -> None:
+    """`datasets` reads the commonest type of file in a folder and leaves the others out without a word."""
+    names = [path.name.lower().removesuffix(".gz") for path in folder.rglob("*") if path.is_file()]
+    counts = Counter(TYPES[ending] for name in names if (ending := Path(name).suffix) in TYPES)
+    if len(counts) > 1:
+        raise InputError(
+            f"the folder holds files of several types: {', '.join(f'{n} {kind}' for kind, n in counts.items())}",
+            where=str(folder),
+            remedy="Name the one file that is meant, or a folder that holds one type.",
+        )
 
 
 def _cause(error: Exception) -> str:

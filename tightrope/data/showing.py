@@ -19,8 +19,10 @@ def print_inspection(report: Mapping[str, Any], console: Console) -> None:
     """Prints a report of `inspect_command` for people."""
     kinds = ", ".join(_counted(n, kind) for kind, n in report["kinds"].items()) or "no usable rows"
     console.print(f"[bold]{_safe(report.get('file', ''))}[/]  layout [bold]{report['format']}[/]: {kinds}")
-    _print_account(report["account"], console)
-    table = Table("lengths", "n", "mean", "median", "90 %", "longest", box=None, pad_edge=False)
+    print_account(report["account"], console)
+    table = Table("lengths", box=None, pad_edge=False)
+    for name in ("n", "mean", "median", "90 %", "longest"):
+        table.add_column(name, justify="right")
     tokens = report.get("tokens", {})
     for title, row in (
         ("prompt, characters", report["prompt_chars"]),
@@ -56,9 +58,16 @@ def _safe(text: str) -> str:
     return escape(visible(text))
 
 
-def _print_account(account: Mapping[str, Any], console: Console) -> None:
+def print_account(account: Mapping[str, Any], console: Console, source: str = "") -> None:
+    """Prints what became of every row; `source` is named where the reader does not know it yet."""
     several = f", {account['records']} records" if account["records"] != account["kept"] else ""
-    console.print(f"rows read {account['rows_read']}, kept {account['kept']}{several}")
+    left = "".join(
+        f", {words} {account[what]}"
+        for what, words in (("without_wanted_tag", "without a wanted tag"), ("over_limit", "above the limit"))
+        if what in account
+    )
+    named = f"{_safe(source)}: " if source else ""
+    console.print(f"{named}rows read {account['rows_read']}, kept {account['kept']}{several}{left}")
     for what in ("dropped", "repaired", "noted"):
         for why, entry in account[what].items():
             first = _safe(entry["first"][0])

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from tightrope.errors import InputError
+from tightrope.files import write_bytes
 
 
 class ScalarHead(nn.Module):
@@ -32,8 +34,12 @@ class ScalarHead(nn.Module):
         return self.linear(hidden.float())[..., 0]  # type: ignore[no-any-return]
 
     def save(self, path: Path) -> None:
-        """Writes the head as one safetensors file."""
-        save_file({name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}, path)
+        """Writes the head as one safetensors file, whole or not at all.
+
+        Raises:
+            WorkError: it cannot be written; an earlier file stays.
+        """
+        write_bytes(path, save({name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}))
 
     @classmethod
     def load(cls, path: Path) -> ScalarHead:
@@ -46,7 +52,7 @@ class ScalarHead(nn.Module):
             state = load_file(path)
             head = cls(state["linear.weight"].shape[1])
             head.load_state_dict(state)
-        except (OSError, KeyError, RuntimeError) as error:
+        except (OSError, KeyError, RuntimeError, SafetensorError) as error:
             raise InputError(
                 f"not a scalar head: {error}",
                 where=str(path),

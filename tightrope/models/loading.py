@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,16 +15,20 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from tightrope.errors import InputError
 from tightrope.models.bars import without_bars
 from tightrope.models.embedded import embedded_model_folder
+from tightrope.models.hub import hub_model_folder
 from tightrope.models.precision import Dtype
+
+log = logging.getLogger(__name__)
 
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def resolve(spec: str) -> str:
-    """Returns what `from_pretrained` takes for `embedded`, a folder, or a hub id.
+    """Returns the local folder of a model: of `embedded`, of a folder, or of a hub id, which is downloaded once.
 
     Raises:
-        InputError: a folder without a config, with missing shards, or a spec that is neither.
+        InputError: a folder without a config, with missing shards, or a spec that is neither and not on the hub.
+        WorkError: a download broke off.
     """
     if spec == "embedded":
         return str(embedded_model_folder())
@@ -37,7 +42,9 @@ def resolve(spec: str) -> str:
             where=spec,
             remedy="Give a folder with config.json, a hub id or `embedded`.",
         )
-    return spec
+    folder = hub_model_folder(spec)
+    _refuse_incomplete(folder)
+    return str(folder)
 
 
 def _refuse_incomplete(folder: Path) -> None:
@@ -82,7 +89,8 @@ def load_model(
         InputError: it cannot be found or read, or a weight is NaN or infinite.
     """
     path = resolve(spec)
-    with _readable(spec, path):
+    log.info("loading %s", spec)
+    with _readable(spec):
         model = cast(PreTrainedModel, auto.from_pretrained(path, dtype=DTYPES[dtype], **options))
     refuse_nan(model.named_parameters(), where=spec)
     turn_dropout_off(model)
@@ -93,23 +101,22 @@ def load_model(
 def load_config(spec: str) -> PretrainedConfig:
     """Loads the config that belongs to a model spec."""
     path = resolve(spec)
-    with _readable(spec, path):
+    with _readable(spec):
         return cast(PretrainedConfig, AutoConfig.from_pretrained(path))
 
 
 def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     """Loads the tokenizer that belongs to a model spec."""
     path = resolve(spec)
-    with _readable(spec, path):
+    with _readable(spec):
         return cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path))
 
 
 @contextmanager
-def _readable(spec: str, path: str) -> Iterator[None]:
-    """Turns what transformers raises on a bad or unreachable model into one clear error; only downloads show bars."""
-    local = Path(path).is_dir()
+def _readable(spec: str) -> Iterator[None]:
+    """Turns what transformers raises on a bad model folder into one clear error."""
     try:
-        with without_bars() if local else nullcontext():
+        with without_bars():
             yield
     except InputError:
         raise
@@ -118,10 +125,7 @@ def _readable(spec: str, path: str) -> Iterator[None]:
         raise InputError(
             f"the model cannot be loaded: {first[:300]}",
             where=spec,
-            remedy="Check that the files are whole and of a supported architecture."
-            if local
-            else "The hub may be out of reach or the download interrupted: run again to continue it, "
-            "or give a local folder or `embedded`.",
+            remedy="Check that the files are whole and of a supported architecture.",
         ) from error
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -35,6 +36,7 @@ def save_folder(
         WorkError: the disk is full, or what was read back differs from what was written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target, "tmp")
     size = sum(t.numel() * t.element_size() for t in expected.values())
     if shutil.disk_usage(target.parent).free < size + 2**20:
         raise WorkError(
@@ -47,9 +49,9 @@ def save_folder(
         try:
             with without_bars():
                 write(staging)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own error
             raise WorkError(
-                f"the model could not be written: {error.strerror or error}",
+                f"the model could not be written: {getattr(error, 'strerror', None) or error}",
                 where=str(target),
                 remedy="Free some disk space and run the same command again; nothing was overwritten.",
             ) from error
@@ -59,12 +61,16 @@ def save_folder(
         if target.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
             os.rename(target, old / "gone")
-            os.rename(staging, target)
-            shutil.rmtree(old)
-        else:
-            os.rename(staging, target)
+        os.rename(staging, target)
+        _sweep(target, "old")
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _sweep(target: Path, what: str) -> None:
+    """Removes what this or a killed process left beside the target; `old` is kept until a new folder is in place."""
+    for left in target.parent.glob(f".{target.name}.{what}-*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _compare(folder: Path, expected: Mapping[str, Tensor], target: Path) -> None:

@@ -16,15 +16,19 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
+from rich.text import Text
 
 from tightrope.data.account import Account
 from tightrope.data.built_in import built_in
 from tightrope.data.makers import prompts_of
 from tightrope.data.readers import RecordStream, stream
+from tightrope.data.showing import print_account
 from tightrope.errors import InputError
 from tightrope.files import file_hash
 from tightrope.models.loading import resolve
@@ -33,6 +37,17 @@ from tightrope.pipeline.folders import StageFolder, model_fingerprint
 from tightrope.recipes.schema import DataSpec, Recipe
 from tightrope.records import Prompt, Record, content_hash
 from tightrope.rewards.spec import ScorerSpec
+
+WIDE = 110  # columns; a narrower terminal has no room for the bar beside the numbers
+
+
+class _Note(TextColumn):
+    """The text beside the bar: the only column that gives way in a narrow terminal, cut and never wrapped."""
+
+    def render(self, task: Task) -> Text:
+        text = super().render(task)
+        text.no_wrap, text.overflow = True, "ellipsis"
+        return text
 
 
 @dataclass
@@ -134,6 +149,7 @@ class Run:
             told["over_limit"] = count - spec.limit
             chosen = np.sort(np.random.default_rng([seed, 7]).permutation(count)[: spec.limit])
             count = spec.limit
+        print_account(told, self.console, spec.path)
         if not count:
             raise InputError("no record is left", where=spec.path, remedy="Check `tags` and the file.")
         return RecordStream(lambda: _at(wanted(Account()), chosen), count), told
@@ -151,13 +167,14 @@ class Run:
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
         """A bar on stderr; call the yielded function with (done, text beside the bar)."""
+        whole, wide = Column(no_wrap=True), self.console.width >= WIDE
         columns = (
-            TextColumn("{task.description:<28}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.description:<24}" if wide else "{task.description}"),
+            *([BarColumn(bar_width=24, table_column=whole)] if wide else []),
+            MofNCompleteColumn(table_column=whole),
+            *([TimeElapsedColumn(table_column=whole)] if wide else []),
+            TimeRemainingColumn(table_column=whole),
+            _Note("{task.fields[note]}", table_column=Column()),
         )
         with Progress(*columns, console=self.console, transient=False) as bar:
             task = bar.add_task(title, total=total, note="")

@@ -15,7 +15,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +27,8 @@ from tightrope import __version__
 from tightrope.errors import InputError, WorkError
 from tightrope.files import file_hash, write_json, write_text
 from tightrope.records import content_hash
+
+ASIDE = ".replaced-"
 
 
 @contextmanager
@@ -47,6 +49,32 @@ def locked(folder: Path) -> Iterator[None]:
                 remedy="Wait for it, stop it, or give this run another name.",
             ) from error
         yield
+
+
+def clear_of_others(run: Path, names: Sequence[str], *, redo: bool) -> None:
+    """Makes sure that the run folder holds no stage of another recipe; with `redo` such stages are set aside.
+
+    Raises:
+        InputError: it holds one, and `redo` was not given.
+    """
+    found = sorted(about.parent for about in run.glob("*/stage.yaml"))
+    others = [folder for folder in found if folder.name not in names and ASIDE not in folder.name]
+    if others and not redo:
+        raise InputError(
+            f"the folder holds stages that this recipe does not have: {', '.join(o.name for o in others)}",
+            where=str(run),
+            remedy="It belongs to another recipe: give this run another name, or add --redo: those stages are kept "
+            "aside.",
+        )
+    for folder in others:
+        _set_aside(folder)
+
+
+def _set_aside(stage: Path) -> None:
+    n = 1
+    while (aside := stage.with_name(f"{stage.name}{ASIDE}{n}")).exists():
+        n += 1
+    os.rename(stage, aside)
 
 
 class StageFolder:
@@ -108,7 +136,7 @@ class StageFolder:
                         where=str(self.path),
                         remedy="Give the run another name, or add --redo: the old stage is kept beside the new one.",
                     )
-                self._set_aside()
+                _set_aside(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(
             about,
@@ -120,12 +148,6 @@ class StageFolder:
     def finish(self, summary: dict[str, Any]) -> None:
         """Marks the stage complete."""
         write_json(self.path / "done", {"fingerprint": self.fingerprint, "summary": summary})
-
-    def _set_aside(self) -> None:
-        n = 1
-        while (aside := self.path.with_name(f"{self.name}.replaced-{n}")).exists():
-            n += 1
-        os.rename(self.path, aside)
 
 
 def _changes(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:

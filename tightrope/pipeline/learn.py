@@ -7,7 +7,7 @@ and the saved model is read back before the stage counts as done.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,7 @@ def _examples(
         examples, left_out = with_mismatched(examples, seed=seed, max_tokens=stage.max_tokens)
         if left_out:
             account["dropped"]["no response of another prompt fits behind this one"] = left_out
+    _tell(run, stage.name, account)
     _show(run, model, examples)
     if "reference" in needs:
         assert isinstance(model, Policy)
@@ -267,6 +268,17 @@ def _frozen_reference(run: Run, stage: TrainStage) -> Policy:
     )
     reference.model.requires_grad_(False)
     return reference
+
+
+def _tell(run: Run, stage: str, account: Mapping[str, Any]) -> None:
+    """What became of the records when they were encoded."""
+    run.console.print(
+        f"{stage}: {account['examples']} examples, {account['tokens']} tokens, {account['learned_tokens']} learnt"
+    )
+    for why, n in account["dropped"].items():
+        run.console.print(f"  [yellow]dropped {n}[/]: {why}")
+    if account["responses_without_end"]:
+        run.console.print(f"  {account['responses_without_end']} responses were cut when sampled: no end is learnt")
 
 
 def _show(run: Run, model: Policy | RewardModel, examples: Sequence[Example]) -> None:

@@ -13,7 +13,7 @@ from tightrope.errors import InputError, WorkError
 from tightrope.files import write_text
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.feedback import run_feedback
-from tightrope.pipeline.folders import StageFolder, locked
+from tightrope.pipeline.folders import StageFolder, clear_of_others, locked
 from tightrope.pipeline.learn import run_training
 from tightrope.pipeline.measuring import measure_models
 from tightrope.pipeline.planning import estimate
@@ -29,6 +29,7 @@ from tightrope.recipes.schema import (
 from tightrope.records import prompt_id
 from tightrope.rewards.spec import ScorerSpec
 from tightrope.rollouts.types import SamplingParams
+from tightrope.training.checkpoint import Checkpoints
 
 
 def train(
@@ -56,12 +57,13 @@ def train(
     checked = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     run = Run(checked, Path(checked.output) / checked.name, console=console or Console(stderr=True))
     with locked(run.folder):
-        summaries = {}
-        for stage in checked.stages:
-            summaries[stage.name] = _stage(run, stage, redo=redo)
+        clear_of_others(run.folder, [stage.name for stage in checked.stages], redo=redo)
         write_text(
             run.folder / "recipe.yaml", yaml.safe_dump(checked.model_dump(mode="json"), sort_keys=False)
         )
+        summaries = {}
+        for stage in checked.stages:
+            summaries[stage.name] = _stage(run, stage, redo=redo)
         verdicts = _evaluation(run) if checked.evaluation else []
     return {"run": str(run.folder), "stages": summaries, "verdicts": verdicts}
 
@@ -173,6 +175,7 @@ def _stage(run: Run, stage: FeedbackStage | TrainStage, *, redo: bool) -> dict[s
             else run_training(run, stage, folder, seed)
         )
         folder.finish(summary)
+    Checkpoints(folder.path / "checkpoints").remove()
     if isinstance(stage, TrainStage):
         objective, _ = resolve(stage.method, stage.objective, where=stage.name)
         if objective.card.head != "reward":
@@ -236,4 +239,6 @@ def _refuse_duplicates(ids: Sequence[str], where: str) -> None:
 
 
 def _name(spec: str) -> str:
-    return "start model" if spec == "embedded" else Path(spec.removeprefix("@")).name
+    """What a model is called: a run's models all lie in a folder `model`, so its stage says more."""
+    path = Path(spec.removeprefix("@"))
+    return "start model" if spec == "embedded" else path.parent.name if path.name == "model" else path.name

@@ -373,4 +373,5 @@ def _explained(error: ValidationError, tree: Mapping[str, Any], where: str) -> I
             f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}." if known else ""
         )
         return InputError(f"unknown key {inner[-1]!r}", where=f"{where}, {shown}", remedy=remedy)
-    return InputError(str(first["msg"]), where=f"{where}, {shown}", remedy=remedy)
+    what = "at least one is needed" if first["type"] == "too_short" else str(first["msg"])
+    return InputError(what, where=f"{where}, {shown}", remedy=remedy)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tightrope.errors import InputError
+from tightrope.errors import InputError, WorkError
 
 
 class Trace:
@@ -38,7 +39,18 @@ class Trace:
             self._board = SummaryWriter(str(tensorboard), purge_step=resume_at)
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Appends a row; its `step` orders the file."""
+        """Appends a row; its `step` orders the file.
+
+        Raises:
+            WorkError: a metric is not finite.
+        """
+        for name, value in row.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise WorkError(
+                    f"{name} is {value}",
+                    where=f"step {row['step']}",
+                    remedy="Lower the learning rate; the last checkpoint is unharmed.",
+                )
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()
         if self._board is not None:

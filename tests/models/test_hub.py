@@ -1,0 +1,118 @@
+"""Models of the hub, from a server of our own: downloaded once, continued when broken off, named when not there."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny import tiny_folder
+from tightrope.errors import InputError, WorkError
+from tightrope.models.hub import hub_model_folder
+from tightrope.models.loading import load_tokenizer, resolve
+
+COMMIT = "a" * 40
+
+
+class Hub(ThreadingHTTPServer):
+    """Just enough of the hub's interface for one model, `some/model`."""
+
+    files: dict[str, bytes]
+    cut = False  # send half of the weights, then hang up
+    asked: list[str]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        self.server.asked.append(path)
+        if path.startswith("/api/models/some/model/tree/"):
+            rows = [{"type": "file", "path": n, "size": len(c), "oid": n.encode().hex()} for n, c in self._files()]
+            self._send(json.dumps(rows).encode())
+        elif path.startswith("/api/models/some/model"):
+            self._send(json.dumps({"id": "some/model", "sha": COMMIT, "siblings": []}).encode())
+        elif (name := path.removeprefix(f"/some/model/resolve/{COMMIT}/")) in self.server.files:
+            self._send(self.server.files[name], name)
+        else:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    def _files(self) -> list[tuple[str, bytes]]:
+        return list(self.server.files.items())
+
+    def _send(self, content: bytes, name: str = "") -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        if name:
+            self.send_header("ETag", f'"{name.encode().hex()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+        self.end_headers()
+        if self.command == "GET":
+            broken = self.server.cut and name.endswith(".safetensors")
+            self.wfile.write(content[: len(content) // 2] if broken else content)
+            if broken:
+                self.wfile.flush()
+                self.connection.close()
+
+    def log_message(self, *args: Any) -> None: ...
+
+
+@pytest.fixture()
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    from huggingface_hub import constants
+
+    folder = Path(tiny_folder(tmp_path / "source"))
+    server = Hub(("127.0.0.1", 0), Handler)
+    server.files, server.asked = {p.name: p.read_bytes() for p in folder.iterdir()}, []
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    hub_model_folder.cache_clear()
+    yield server
+    hub_model_folder.cache_clear()
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_model_is_downloaded_once_and_then_needs_no_network(hub: Hub) -> None:
+    folder = Path(resolve("some/model"))
+    assert (folder / "model.safetensors").read_bytes() == hub.files["model.safetensors"]
+    assert load_tokenizer("some/model").chat_template
+    asked = len(hub.asked)
+    resolve("some/model")
+    assert len(hub.asked) == asked
+    hub.shutdown()
+    hub.server_close()
+    hub_model_folder.cache_clear()
+    assert resolve("some/model") == str(folder)
+
+
+def test_a_broken_download_says_how_to_go_on_and_goes_on(hub: Hub) -> None:
+    hub.cut = True
+    with pytest.raises(WorkError, match=r"some/model: the download broke off: .*again"):
+        resolve("some/model")
+    hub.cut = False
+    folder = Path(resolve("some/model"))
+    assert (folder / "model.safetensors").read_bytes() == hub.files["model.safetensors"]
+
+
+def test_a_model_that_is_nowhere_is_one_error(hub: Hub) -> None:
+    with pytest.raises(InputError, match=r"some/modl: no such model folder here, and no such model on the hub"):
+        resolve("some/modl")
+    hub.shutdown()
+    hub.server_close()
+    with pytest.raises(InputError, match=r"some/modl: .*hub cannot be reached"):
+        resolve("some/modl")

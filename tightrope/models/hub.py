@@ -1,0 +1,73 @@
+"""A model of the hub as a local folder: the one place that asks the hub for models.
+
+A folder is what everything else works with: its files are hashed into fingerprints, its completeness is checked, and
+nothing asks the network again in the middle of a run.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from pathlib import Path
+
+from tightrope.errors import InputError, WorkError
+
+log = logging.getLogger(__name__)
+
+TEXTS = ("*.json", "*.jinja", "*.model", "*.txt")
+
+
+@functools.cache
+def hub_model_folder(name: str) -> Path:
+    """Returns the folder of a hub model in the hub's own cache, downloading what is missing there.
+
+    A download that broke off goes on where it was; without a network a model downloaded once is taken as it is.
+
+    Args:
+        name: `owner/name`.
+
+    Raises:
+        InputError: no such model, no permission, or no network and the model is not in the cache.
+        WorkError: the download broke off.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+    from huggingface_hub.utils import enable_progress_bars
+
+    enable_progress_bars()
+    log.info("looking for %s on the hub", name)
+    try:
+        folder = snapshot_download(name, allow_patterns=[*TEXTS, "*.safetensors"], ignore_patterns="*/*")
+        if not any(Path(folder).glob("*.safetensors")):
+            folder = snapshot_download(name, allow_patterns=[*TEXTS, "pytorch_model*.bin"], ignore_patterns="*/*")
+    except GatedRepoError as error:
+        raise InputError(
+            "the hub gives this model only to those who accepted its terms",
+            where=name,
+            remedy="Accept them on the model's page, then log in with `hf auth login`.",
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise InputError(
+            "no such model folder here, and no such model on the hub",
+            where=name,
+            remedy="Check the name; for a private model log in with `hf auth login`.",
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise InputError(
+            "no such model folder here; the hub cannot be reached, and its cache does not hold the whole model",
+            where=name,
+            remedy="Check the name and the network, or give a local folder or `embedded`.",
+        ) from error
+    except Exception as error:  # the hub client lets through whatever its transports raise
+        said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise WorkError(
+            f"the download broke off: {said}",
+            where=name,
+            remedy="Run the same command again: what is here already is kept, the rest is fetched.",
+        ) from error
+    return Path(folder)
