@@ -360,3 +360,17 @@ def test_unknown_layouts_name_the_nearest_one_and_what_it_lacks(
     says = rf"unknown columns: .*nearest known layout is {nearest}: .*missing here: .*{missing}"
     with pytest.raises(InputError, match=says):
         rows(tmp_path, row)
+
+
+LLMBAR = {"subset": "Natural", "row": 3, "input": "Say hi.", "output_1": "Hi!", "output_2": "No.", "label": 1}
+
+
+def test_llmbar_names_the_better_output(tmp_path: Path) -> None:
+    record = one(tmp_path, LLMBAR)
+    assert isinstance(record, Comparison) and (record.chosen.text, record.rejected.text) == ("Hi!", "No.")
+    assert record.provenance == {"subset": "Natural"}
+    other = one(tmp_path, {**LLMBAR, "label": 2})
+    assert isinstance(other, Comparison) and other.chosen.text == "No."
+    with pytest.raises(InputError, match="`label` is 3, not 1 or 2"):
+        rows(tmp_path, {**LLMBAR, "label": 3})
+    assert rows(tmp_path, LLMBAR, {**LLMBAR, "output_2": "Hi!"}).account.as_dict()["kept"] == 1

@@ -44,6 +44,17 @@ Which answer is better? Reply with the single letter A or B and nothing else."""
     pair=True,
     choices=CHOICES,
 )
+
+
+def read_begun(raw: str, prompt: Prompt) -> float | None:
+    """The letter behind what the answer was begun with."""
+    return CHOICES.get(raw.removeprefix(BEGIN).strip())
+
+
 BEGUN_LETTER = replace(
-    LETTER, name="begun-letter", choices={f" {letter}": value for letter, value in CHOICES.items()}, begin=BEGIN
+    LETTER,
+    name="begun-letter",
+    read=read_begun,
+    choices={f" {letter}": value for letter, value in CHOICES.items()},
+    begin=BEGIN,
 )
