@@ -278,9 +278,9 @@ def reward(
     debug: Debug = False,
 ) -> Answer:
     """Measure a reward model on judged pairs, beside always picking the longer one."""
-    from tightrope.commands import best_of_n_command, reward_command
     from tightrope.errors import InputError
     from tightrope.leaderboard_tables import show_overoptimisation
+    from tightrope.measure_commands import best_of_n_command, reward_command
     from tightrope.printing import show_reward
 
     if best_of_n:
@@ -303,13 +303,14 @@ def credit(
     limit: Limit = 40,
     split: Split = "train",
     out: Annotated[Path | None, typer.Option(help="Folder of credit.json and credit.html.")] = None,
-    dtype: Dtype = "auto",
+    dtype: Dtype = "float32",
     seed: Seed = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
     """Where MODEL and a reference differ token by token: words and authors that gained, displacement, a DPO step."""
-    from tightrope.commands import credit_command
+    # float32 by default: credits are small differences, and bfloat16 weights round a step away.
+    from tightrope.measure_commands import credit_command
     from tightrope.printing import show_credit
 
     found = credit_command(
@@ -338,7 +339,7 @@ def harness(
     debug: Debug = False,
 ) -> Answer:
     """Any lm-evaluation-harness task before and after, with paired differences and intervals."""
-    from tightrope.commands import harness_command
+    from tightrope.measure_commands import harness_command
     from tightrope.printing import show_harness
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]

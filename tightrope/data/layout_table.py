@@ -33,6 +33,7 @@ from tightrope.data.judged_rows import (
 )
 from tightrope.data.layouts import Layout
 from tightrope.data.own_rows import own
+from tightrope.data.prompt_rows import xstest
 from tightrope.data.step_rows import math_shepherd, prm800k, steps, stepwise
 
 Row = Mapping[str, Any]
@@ -175,6 +176,7 @@ LAYOUTS: tuple[Layout, ...] = (
     ),
     Layout("outcome", ("prompt", "completion", "correct"), lambda row: True, outcome, _ID),
     Layout("scored", ("prompt", "completion", "score"), lambda row: True, scored),
+    Layout("XSTest", ("id", "prompt", "type", "label", "focus", "note"), lambda row: True, xstest),
     Layout("messages", ("messages",), lambda row: not set(_ANSWERS) & set(row), demonstration),
     Layout("prompt-completion", ("prompt", "completion"), lambda row: True, prompt_completion, _ID),
     Layout(
