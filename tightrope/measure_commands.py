@@ -118,7 +118,7 @@ def credit_command(
         beta: of a DPO step on the pairs; None takes none.
         limit: use at most this many records, drawn by the seed.
         split: of a data set.
-        out: folder of the two files; default: under runs/.
+        out: folder of the two files; default: in the run of the model, where its report shows them, or under runs/.
         dtype: weights and computation.
         seed: of drawing and intervals.
     """
@@ -141,7 +141,7 @@ def credit_command(
     hashes = {file: file_hash(Path(file))} if Path(file).is_file() else {}
     result = {**about, "command": command, "files": hashes, "prompts": len({r["prompt"] for r in found["responses"]})}
     result |= {**found, "data": account}
-    folder = out or Path("runs") / f"credit-{folder_name(model, against)}"
+    folder = out or _beside(model) or Path("runs") / f"credit-{folder_name(model, against)}"
     write_json(folder / "credit.json", result)
     title = f"{short_name(model)} against {short_name(against)}, token by token"
     page = build_credit(result, out=folder / "credit.html", title=title, command=command)
@@ -160,3 +160,10 @@ def harness_command(
     before = run_tasks(against, tasks, out=folder / "reference", limit=limit, console=console)
     after = run_tasks(model, tasks, out=folder / "model", limit=limit, console=console)
     return {"model": model, "reference": against, **compare(before, after, seed=seed)}
+
+
+def _beside(model: str) -> Path | None:
+    """The folder for a stage's credit in its run; None for a model of no run."""
+    stage = Path(model).parent
+    is_stage = Path(model).name == "model" and (stage / "stage.yaml").is_file()
+    return stage.parent / f"credit-{stage.name}" if is_stage else None

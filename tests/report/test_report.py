@@ -9,11 +9,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from tests.evaluation.made import QualityJudge, outputs
 from tightrope.errors import InputError
+from tightrope.evaluation.credit import Credited, credit
 from tightrope.evaluation.gao import Law
 from tightrope.evaluation.measure import ModelOutputs, measure
 from tightrope.evaluation.verdict import decide
@@ -163,3 +165,14 @@ def test_checkpoints_of_a_stage_get_the_fitted_form_and_its_peak(tmp_path: Path)
     assert text.count('class="fit"') >= 1 and "other: gain" not in text
     one = build_report([run_folder(tmp_path / "one")], out=tmp_path / "o.html").read_text(encoding="utf-8")
     assert 'class="fit"' not in one and "gain = d" not in one
+
+
+def test_token_credit_beside_the_stages_is_a_section(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "run")
+    one = Credited(0, "q", "answer", "me", ("<i>", " b"), np.array([1.0, -1.0]))
+    found = {**credit([one], draws=10), "policy": "p", "reference": "r", "beta": None, "prompts": 1}
+    write_json(folder / "credit-dpo" / "credit.json", found)
+    page = build_report([folder], out=tmp_path / "r.html")
+    assert parsed(page).active == []
+    text = page.read_text(encoding="utf-8")
+    assert "Token credit" in text and "&lt;i&gt;" in text and "rgba(194,87,26,0.75)" in text

@@ -172,7 +172,8 @@ def _figure(value: float, draws: Floats) -> dict[str, float | None]:
 
 
 def _curve(law: Law, furthest: float) -> list[list[float]]:
-    kl: NDArray[np.float64] = np.linspace(0, 1.05 * furthest, 60)
+    # Dense near the start, where the curve rises steepest.
+    kl: NDArray[np.float64] = 1.05 * furthest * np.linspace(0, 1, 60) ** 2
     return [[float(k), law.gain(math.sqrt(k))] for k in kl]
 
 

@@ -22,12 +22,14 @@ class Collected:
         name: of the run.
         verdicts: verdict.json objects.
         stages: per stage its settings, summary and trace.
+        credits: credit.json objects, which `tightrope credit` puts beside the stages.
         missing: what one would expect but is not there.
     """
 
     name: str
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     stages: list[dict[str, Any]] = field(default_factory=list)
+    credits: list[dict[str, Any]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
 
@@ -56,6 +58,7 @@ def collect_run(folder: Path) -> Collected:
             out.missing.append(f"stage {stage.name} is not finished")
         if (stage / "stage.yaml").is_file():
             out.stages.append(_stage(stage))
+    out.credits = [read_json(file) for file in sorted(folder.glob("credit*/credit.json"))]
     if not out.verdicts and not out.stages:
         raise InputError(
             "the folder holds neither a verdict nor a stage",

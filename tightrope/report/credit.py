@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from tightrope import __version__
 from tightrope.files import write_text
-from tightrope.report.page import environment
+from tightrope.report.page import environment, visible
 
 RAISED, LOWERED = "11,110,153", "194,87,26"  # as the first two colours of the page
 SHOWN = 24
@@ -20,7 +20,16 @@ STRONGEST = 0.75  # opacity of the ground; the text must stay readable in light 
 
 
 def build_credit(found: Mapping[str, Any], *, out: Path, title: str = "Token credit", command: str = "") -> Path:
-    """Writes one page about what `pipeline.crediting` and `evaluation.credit` found and returns its path."""
+    """Writes one page about what `tightrope credit` found (the object of `credit.json`) and returns its path."""
+    page = environment().get_template("credit.html.j2").render(
+        title=title, version=__version__, command=command, credit=section(found)
+    )
+    write_text(out, page)
+    return out
+
+
+def section(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What `credit_parts.html.j2` shows of a `credit.json`."""
     rows = found["responses"]
     credit_scale = _scale([r["credit"] for r in rows])
     has_step = bool(rows) and rows[0]["step"] is not None
@@ -33,28 +42,17 @@ def build_credit(found: Mapping[str, Any], *, out: Path, title: str = "Token cre
         }
         for i, r in enumerate(rows)
     ]
-    pages = environment()
-    pages.filters["visible"] = visible
-    page = pages.get_template("credit.html.j2").render(
-        title=title,
-        version=__version__,
-        command=command,
-        policy=found["policy"],
-        reference=found["reference"],
-        beta=found["beta"],
-        prompts=found["prompts"],
-        concentration=found["concentration"],
-        figures=[_figure(f) for f in found["figures"].values()],
-        authors=found["authors"],
-        ngrams=found["ngrams"],
-        responses=responses,
-        shown=SHOWN,
-        has_step=has_step,
-        raised=_ground(1.0),
-        lowered=_ground(-1.0),
-    )
-    write_text(out, page)
-    return out
+    kept = ("policy", "reference", "beta", "prompts", "concentration", "authors", "ngrams")
+    about = {key: found[key] for key in kept}
+    return {
+        **about,
+        "figures": [_figure(f) for f in found["figures"].values()],
+        "responses": responses,
+        "shown": SHOWN,
+        "has_step": has_step,
+        "raised": _ground(1.0),
+        "lowered": _ground(-1.0),
+    }
 
 
 def coloured(tokens: Sequence[str], values: Sequence[float], scale: float) -> Markup:
@@ -70,12 +68,6 @@ def coloured(tokens: Sequence[str], values: Sequence[float], scale: float) -> Ma
         style = _ground(max(-1.0, min(1.0, value / scale)))
         parts.append(f'<span style="{style}" title="{value:+.3g} nats">{escape(visible(token))}</span>')
     return Markup("".join(parts))
-
-
-def visible(text: str) -> str:
-    """The text with line breaks and control characters shown; a line break still breaks the line."""
-    shown = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return shown.replace("\n", "⏎\n")
 
 
 def _ground(strength: float) -> str:
