@@ -50,7 +50,8 @@ def area(scores: Floats, positive: Floats, negative: Floats) -> Floats:
     up, down = (np.add.reduceat(x[:, order], starts, axis=1) for x in (positive, negative))  # [draws, distinct]
     below = np.cumsum(down, 1) - down / 2
     total = up.sum(1) * down.sum(1)
-    return np.divide((up * below).sum(1), total, out=np.full(len(total), np.nan), where=total > 0)
+    found: Floats = np.divide((up * below).sum(1), total, out=np.full(len(total), np.nan), where=total > 0)
+    return found
 
 
 def _pooled(boot: Bootstrap, scores: Floats, labels: Bools, groups: NDArray[np.intp]) -> Figure:

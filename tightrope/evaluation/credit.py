@@ -142,7 +142,7 @@ def ngrams(found: Sequence[Credited], n: int) -> dict[str, list[dict[str, Any]]]
         running = np.concatenate([[0.0], np.cumsum(one.credit)])
         for at in range(len(one.tokens) - n + 1):
             sums[one.tokens[at : at + n]][i].append(float(running[at + n] - running[at]))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for gram, places in sums.items():
         if len(places) < LEAST:
             continue

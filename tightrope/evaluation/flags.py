@@ -87,9 +87,10 @@ def flags(
     sizes = {len(preferences), *(len(x) for x in given)}
     if len(sizes) > 1 or not len(preferences):
         raise InputError(f"flags of {sorted(sizes)} rows", remedy="Give one length, preference and text per row.")
-    known = lengths is not None and baseline_lengths is not None
-    if known and (lengths == baseline_lengths).all() and (preferences == 0.5).all():
-        return []
+    if lengths is not None and baseline_lengths is not None:
+        same = np.array_equal(lengths, baseline_lengths)
+        if same and (preferences == 0.5).all():
+            return []
     found = [
         _constant_output(texts) if texts is not None else None if lengths is None else _constant_length(lengths),
         None if texts is None else _prompt_injection(texts),

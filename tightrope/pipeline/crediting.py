@@ -66,7 +66,8 @@ def credited(
             where=f"{policy.name} against {reference.name}",
             remedy="Compare models of one family, with one tokenizer and template.",
         )
-    examples, which = [], []
+    examples: list[Example] = []
+    which: list[list[tuple[int, ...]]] = []
     for prompt, some in groups:
         encoded = [policy.chat.encode(prompt, answer) for _, answer in some]
         pair = ((0, 1),) if [role for role, _ in some] == ["chosen", "rejected"] else ()
@@ -122,12 +123,12 @@ def take_step(policy: Policy, examples: Sequence[Example], base: Sequence[NDArra
         credit = policy.token_logprobs(batch).logprobs - theirs
         sums = torch.zeros(2 * len(group), device=policy.device).index_add(0, batch.response, credit)  # [R]
         loss = -logsigmoid(beta * (sums[0::2] - sums[1::2])).sum() / len(examples)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         total += float(loss.detach())
     square = sum(float(p.grad.float().pow(2).sum()) for p in parameters if p.grad is not None)
     with torch.no_grad():
         for p in parameters:
             if p.grad is not None and square > 0:
-                p -= (LOSS_DROP / square) * p.grad
+                p.sub_(p.grad, alpha=LOSS_DROP / square)
     policy.model.zero_grad(set_to_none=True)
     return total
