@@ -100,7 +100,7 @@ def run(group: str, truth: Truth, runs: int, models: int, boots: list[Bootstrap]
                 figure = one["figures"][name]
                 counts[f"{name} withheld"] += figure["value"] is None
                 counts[f"{name} above 50"] += figure["value"] is not None and figure["lower"] > 50
-            counts["flagged"] += any(flag["name"] == "length_support" for flag in one["flags"])
+            counts["flagged"] += any(flag["name"] == "length_extrapolation" for flag in one["flags"])
     seconds = round(time.process_time() - start, 1)
     return {
         "group": group,

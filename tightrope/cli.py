@@ -96,7 +96,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Folder of verdict and report; default: under runs/.")
     ] = None,
-    dtype: Dtype = "float32",
+    dtype: Dtype = "auto",
     temperature: Temperature = 0.7,
     max_tokens: MaxTokens = 96,
     limit: Limit = None,
@@ -154,7 +154,7 @@ def sample(
     max_tokens: MaxTokens = 128,
     limit: Limit = None,
     seed: Seed = 0,
-    dtype: Dtype = "float32",
+    dtype: Dtype = "auto",
     json: Json = False,
     debug: Debug = False,
 ) -> Answer | None:
@@ -220,6 +220,10 @@ def judge(
         list[str] | None, typer.Option(help="Audit: author that is the judge itself.", show_default=False)
     ] = None,
     repeats: Annotated[int, typer.Option(min=0, help="Audit: times to ask again.")] = 3,
+    probed: Annotated[
+        int | None,
+        typer.Option(min=1, help="Audit: prompts whose answers are attacked; default all.", show_default=False),
+    ] = None,
     limit: Limit = None,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Audit: folder of audit.json and audit.html.")] = None,
@@ -234,7 +238,7 @@ def judge(
     if not audit:
         return Answer(judge_command(given, judge=judge), show_fields)
     audited = audit_command(
-        given, judge=judge, gold=gold, own=own or [], repeats=repeats, limit=limit, seed=seed, out=out
+        given, judge=judge, gold=gold, own=own or [], repeats=repeats, probed=probed, limit=limit, seed=seed, out=out
     )
     return Answer(audited, show_audit)
 
@@ -249,19 +253,97 @@ def reward(
             show_default=False,
         ),
     ],
-    pairs: Annotated[str, typer.Argument(help="Held-out comparisons, rankings, thumbs or labelled steps.")],
+    pairs: Annotated[
+        str,
+        typer.Argument(
+            help="Held-out comparisons, rankings, thumbs or labelled steps; with --best-of-n several answers a prompt."
+        ),
+    ],
+    best_of_n: Annotated[
+        bool, typer.Option("--best-of-n", help="What its favourite among n answers is worth, against KL.")
+    ] = False,
+    gold: Annotated[
+        str | None,
+        typer.Option(
+            help="With --best-of-n: the scorer one believes, or `verifier`; default: the scores in the file.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="With --best-of-n: HTML file with the picture.")] = None,
     split: Split = "train",
     limit: Limit = None,
-    dtype: Dtype = "float32",
+    dtype: Dtype = "auto",
     seed: Seed = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
     """Measure a reward model on judged pairs, beside always picking the longer one."""
-    from tightrope.commands import reward_command
+    from tightrope.errors import InputError
+    from tightrope.leaderboard_tables import show_overoptimisation
+    from tightrope.measure_commands import best_of_n_command, reward_command
     from tightrope.printing import show_reward
 
+    if best_of_n:
+        found = best_of_n_command(
+            model, pairs, gold=gold, out=out, split=split, limit=limit, dtype=dtype, seed=seed
+        )
+        return Answer(found, show_overoptimisation)
+    if gold is not None or out is not None:
+        raise InputError("--gold and --out go with --best-of-n", where="tightrope reward")
     return Answer(reward_command(model, pairs, split=split, limit=limit, dtype=dtype, seed=seed), show_reward)
+
+
+@app.command()
+def credit(
+    model: Model,
+    file: Annotated[str, typer.Argument(help="Comparisons, rankings, ratings or sampled answers.")],
+    against: Annotated[str, typer.Option(help="The reference: `embedded`, a folder, or a hub id.")],
+    step: Annotated[bool, typer.Option(help="Take a DPO step on the pairs and show what it does.")] = True,
+    beta: Annotated[float, typer.Option(help="Of the step.")] = 0.1,
+    limit: Limit = 40,
+    split: Split = "train",
+    out: Annotated[Path | None, typer.Option(help="Folder of credit.json and credit.html.")] = None,
+    dtype: Dtype = "float32",
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> Answer:
+    """Where MODEL and a reference differ token by token: words and authors that gained, displacement, a DPO step."""
+    # float32 by default: credits are small differences, and bfloat16 weights round a step away.
+    from tightrope.measure_commands import credit_command
+    from tightrope.printing import show_credit
+
+    found = credit_command(
+        model,
+        file,
+        against=against,
+        beta=beta if step else None,
+        limit=limit,
+        split=split,
+        out=out,
+        dtype=dtype,
+        seed=seed,
+    )
+    return Answer(found, show_credit)
+
+
+@app.command()
+def harness(
+    model: Annotated[str, typer.Argument(help="A model, or a folder of lm_eval's output.", show_default=False)],
+    against: Annotated[str, typer.Option(help="The reference: a model, or a folder of lm_eval's output.")],
+    tasks: Annotated[str, typer.Option(help="Names of the harness's tasks, by comma.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder of lm_eval's output; default: under runs/.")] = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> Answer:
+    """Any lm-evaluation-harness task before and after, with paired differences and intervals."""
+    from tightrope.measure_commands import harness_command
+    from tightrope.printing import show_harness
+
+    names = [name.strip() for name in tasks.split(",") if name.strip()]
+    return Answer(harness_command(model, against, tasks=names, out=out, limit=limit, seed=seed), show_harness)
 
 
 @data.command("inspect")

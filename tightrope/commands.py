@@ -73,13 +73,13 @@ def sample_command(
     from tightrope.rollouts.types import SampleRequest
 
     params = _params(temperature, top_p, top_k, max_tokens)
-    run = _run(dtype)
+    run = bare_run(dtype)
     account: dict[str, Any] = {}
     if text is not None:
         asked = [user_prompt(text)]
     else:
         asked, account = run.prompts(DataSpec.model_validate({"path": prompts, "limit": limit}), seed=seed)
-    policy = _policy(model, run)
+    policy = loaded_policy(model, run)
     requests = [SampleRequest(prompt, n=n, seed=seed) for prompt in asked]
     with run.progress("sampling", n * len(asked)) as bar:
         groups = sample(
@@ -107,7 +107,7 @@ def chat_command(
     from tightrope.rollouts.types import SampleRequest
 
     params = _params(temperature, top_p, top_k, max_tokens)
-    policy = _policy(model, _run(dtype))
+    policy = loaded_policy(model, bare_run(dtype))
     console = Console(highlight=False)
     console.print("[dim]An empty line or /quit ends, /new starts a new conversation.[/]")
     turns: tuple[Message, ...] = ()
@@ -160,7 +160,7 @@ def evaluate_command(
         limit=limit,
         seed=seed,
     )
-    title = f"{_name(model)} against {_name(against)}"
+    title = f"{short_name(model)} against {short_name(against)}"
     report = build_report([folder], out=folder / "report.html", title=title)
     return {**verdict, "folder": str(folder), "report": str(report)}
 
@@ -220,6 +220,7 @@ def audit_command(
     gold: str | None,
     own: Sequence[str],
     repeats: int,
+    probed: int | None,
     limit: int | None,
     seed: int,
     out: Path | None,
@@ -233,6 +234,7 @@ def audit_command(
         gold: a judge whose verdicts are the truth, e.g. `votes:FILE`.
         own: authors that are the judge itself; default: the judging model's name.
         repeats: times a sample of contests is asked anew.
+        probed: prompts whose answers are attacked; None: all.
         limit: prompts at most.
         seed: of everything that is drawn.
         out: folder of the two files.
@@ -259,7 +261,7 @@ def audit_command(
         with _asking(spec) as progress:
             loaded = load_judge(spec, progress=progress)
             itself = own or [getattr(loaded, "author", "")]
-            found = audit(loaded, items, gold_judge=truth, own=itself, repeats=repeats, seed=seed)
+            found = audit(loaded, items, gold_judge=truth, own=itself, repeats=repeats, probed=probed, seed=seed)
         audits.append({"spec": spec, **found})
     short = re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(specs)).strip("-.")[:60]
     folder = out or Path("runs") / f"audit-{short}-{content_hash(specs, [str(f) for f in files])[:6]}"
@@ -267,40 +269,12 @@ def audit_command(
     words += [f"--gold {gold}"] if gold else []
     words += [f"--own {name}" for name in own]
     words += [f"--limit {limit}"] if limit else []
+    words += [f"--probed {probed}"] if probed else []
     command = " ".join([*words, f"--repeats {repeats} --seed {seed}"])
     hashes = {str(f): file_hash(f) for f in files}
     result = {"command": command, "files": hashes, "judges": audits, "folder": str(folder)}
     write_json(folder / "audit.json", result)
     return {**result, "report": str(build_audit(audits, out=folder / "audit.html", command=command))}
-
-
-def reward_command(
-    model: str, pairs: str, *, split: str, limit: int | None, dtype: str, seed: int
-) -> dict[str, Any]:
-    """Measures whatever scores on held-out records, see `evaluation.reward_records`.
-
-    Args:
-        model: scorer spec, see `rewards.spec`.
-        pairs: a file of any known layout, or a data set.
-        split: of a data set.
-        limit: use at most this many records, drawn by the seed.
-        dtype: weights and computation.
-        seed: of drawing and intervals.
-    """
-    from tightrope.evaluation.reward_records import measure_reward_model, responses_of
-    from tightrope.recipes.schema import DataSpec
-    from tightrope.rewards.spec import ScorerSpec, load_scorer
-    from tightrope.rewards.types import Fitted
-
-    run = _run(dtype)
-    spec = DataSpec.model_validate({"path": pairs, "split": split, "limit": limit})
-    records, account = run.records(spec, kind="comparison", seed=seed)
-    with run.console.status("scoring"):
-        scorer = load_scorer(ScorerSpec.parse(model), dtype=run.dtype, device=run.device)
-        if isinstance(scorer, Fitted):
-            scorer.fit(responses_of(records))
-        measured = measure_reward_model(scorer, records, seed=seed)
-    return {**measured, "data": account}
 
 
 def methods_command() -> dict[str, Any]:
@@ -328,11 +302,11 @@ def _asking(title: str) -> Iterator[Callable[[int, int], None]]:
 
 def folder_name(model: str, against: str) -> str:
     """A folder name for a pair of specs; specs that end alike do not share one."""
-    readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{_name(model)}-against-{_name(against)}").strip("-.")
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{short_name(model)}-against-{short_name(against)}").strip("-.")
     return f"{readable[:60]}-{content_hash(model, against)[:6]}"
 
 
-def _name(spec: str) -> str:
+def short_name(spec: str) -> str:
     """What to call a model: a stage's `model/` folder goes by the stage's name."""
     path = Path(spec)
     return path.parent.name if path.name == "model" and path.parent.name else path.name or spec
@@ -344,7 +318,7 @@ def _params(temperature: float, top_p: float, top_k: int, max_tokens: int) -> Sa
     return SamplingParams(temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens)
 
 
-def _run(dtype: str) -> Run:
+def bare_run(dtype: str) -> Run:
     """A run of no stage that matters: prompts, device and progress are read the way recipes read them."""
     from tightrope.pipeline.context import Run
     from tightrope.recipes.schema import parse_recipe
@@ -354,7 +328,8 @@ def _run(dtype: str) -> Run:
     return Run(recipe, Path("runs"))
 
 
-def _policy(model: str, run: Run) -> Policy:
+def loaded_policy(model: str, run: Run) -> Policy:
+    """A policy, with a word about what it cannot do."""
     from tightrope.models.policy import Policy
 
     with run.console.status("loading the model"):

@@ -116,6 +116,37 @@ def meta(
     return Answer(compute(files, reference=reference, names=names), show_meta)
 
 
+@leaderboard.command()
+def overoptimisation(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Run folders or verdict.json files; or tables with gold, and kl, sqrt_kl or n.", show_default=False
+        ),
+    ],
+    form: Annotated[
+        Literal["rl", "best_of_n"] | None,
+        typer.Option(help="Form of the curve; default: best_of_n for tables with n, else rl.", show_default=False),
+    ] = None,
+    gain: Annotated[str, typer.Option(help="Figure of the verdicts that is gold.")] = "lc_win_rate",
+    out: Annotated[Path | None, typer.Option(help="HTML file with the picture.")] = None,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> Answer:
+    """Gain against KL with Gao's form, its peak with interval, and where proxy and gold part."""
+    from tightrope.leaderboard_tables import show_overoptimisation
+    from tightrope.leaderboards.overoptimisation import overoptimisation as compute
+
+    found = compute(files, form=form, gain=gain, seed=seed)
+    if out is not None:
+        from tightrope.report.curves import build_curves
+
+        command = f"tightrope leaderboard overoptimisation {' '.join(map(str, files))} --seed {seed}"
+        found["report"] = str(build_curves(found, out=out, command=command))
+    return Answer(found, show_overoptimisation)
+
+
 @leaderboard.command("arena-hard")
 def arena_hard(
     files: Files,

@@ -131,6 +131,23 @@ def show_meta(value: Mapping[str, Any], console: Console) -> None:
     console.print(Text(f"reference {plain(own['name'])}: {own['separability']:.2f} % separable", "dim"))
 
 
+def show_overoptimisation(value: Mapping[str, Any], console: Console) -> None:
+    """Prints every curve's checkpoints, then what the fit says and where proxy and gold part."""
+    from tightrope.report.thin_line import in_words
+
+    for curve in value["curves"]:
+        console.print(Text(plain(curve["run"]), "bold"))
+        columns = {"name": "checkpoint", "kl": "KL", "gold": "gold gain", "gold_error": "se"}
+        if any("proxy" in row for row in curve["checkpoints"]):
+            columns["proxy"] = "proxy gain"
+        show_rows(curve, console, rows="checkpoints", columns=columns)
+        console.print(Text(plain(in_words(curve))), soft_wrap=True)
+        console.print(Text(plain(f"proxy and gold: {curve['parting']['text']}")), soft_wrap=True)
+    show_notes(value["notes"], console)
+    if "report" in value:
+        console.print(Text(f"report: {plain(value['report'])}"), soft_wrap=True)
+
+
 def show_arena_hard(value: Mapping[str, Any], console: Console) -> None:
     """Prints scores against the baseline with intervals, and what style is worth."""
     columns = {"model": "model", "score": "score", "lower": "from", "upper": "to", "n": "n"}

@@ -118,6 +118,8 @@ def show_reward(value: Mapping[str, Any], console: Console) -> None:
             _figure_row(table, found[name])
         table.add_row(Text("Best first by a draw"), _percent(found["chance"]), "", "")
         console.print(table)
+    if "members" in value:
+        _members(value["members"], console)
     if "labels" in value:
         found = value["labels"]
         table = _table("labels", "value", "95 % interval", "n")
@@ -125,8 +127,25 @@ def show_reward(value: Mapping[str, Any], console: Console) -> None:
             _figure_row(table, found[name])
         table.add_row(Text("Accuracy of always saying the commoner"), _percent(found["always_the_commoner"]), "", "")
         console.print(table)
-        console.print(f"area under the ROC curve {_number(found['auc']) or 'withheld: one class only'}")
+        for name, where in (("auc_within", "within a question"), ("auc_pooled", "all pooled, which flatters")):
+            area = found[name]
+            said = area["withheld"] or f"{area['value']:.3f} ({area['lower']:.3f} to {area['upper']:.3f})"
+            console.print(Text(f"area under the ROC curve, {where}: {said}"))
         _calibration(found["calibration"], console)
+
+
+def _members(found: Mapping[str, Any], console: Console) -> None:
+    table = _table("members", "value", "95 % interval", "n")
+    for one in found["members"]:
+        _figure_row(table, one["accuracy"])
+    for name in ("unanimous", "right_where_unanimous", "right_where_divided"):
+        _figure_row(table, found[name])
+    console.print(table)
+    for pair in found["pairs"]:
+        kappa = pair["kappa_of_right"]
+        together = "" if kappa is None else f", right together beyond chance {kappa:.2f}"
+        agreed = pair["agreement"]["value"]
+        console.print(Text(f"{' and '.join(map(plain, pair['members']))} agree on {agreed:.1f} % of pairs{together}"))
 
 
 def _pair_figures(found: Mapping[str, Any], console: Console) -> None:
@@ -163,6 +182,48 @@ def _calibration(found: Mapping[str, Any], console: Console) -> None:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.1f} %"
+
+
+def show_harness(value: Mapping[str, Any], console: Console) -> None:
+    """Prints levels and the paired difference of every task."""
+    table = _table("task", "reference", "model", "value", "95 % interval", "n")
+    for row in value["tasks"]:
+        figure = row["figure"]
+        name = plain(figure["label"]) + ("" if row["filter"] == "none" else f" ({plain(row['filter'])})")
+        levels = [_number(figure[key]) for key in ("reference", "model")]
+        if figure["withheld"]:
+            table.add_row(Text(name), *levels, Text("withheld", "dim"), Text(plain(figure["withheld"]), "dim"), "")
+            continue
+        ends = f"{_number(figure['lower'])} to {_number(figure['upper'])}"
+        table.add_row(Text(name), *levels, f"{figure['value']:+.4g}", ends, _number(figure["n"]))
+    console.print(table)
+    lost = sum(row["one_run_only"] for row in value["tasks"])
+    if lost:
+        console.print(Text(f"{lost} items stand in one run only and are left out", "dim"))
+    for task in value["left_out"]:
+        console.print(Text(f"{plain(task)} is in one run only", "dim"))
+
+
+def show_credit(value: Mapping[str, Any], console: Console) -> None:
+    """Prints what happened to whole responses, which words gained, and whose style did."""
+    table = _table("likelihood, nats", "value", "95 % interval", "n")
+    for figure in value["figures"].values():
+        if figure["withheld"]:
+            table.add_row(Text(plain(figure["label"])), Text("withheld", "dim"), Text(plain(figure["withheld"]), "dim"))
+            continue
+        unit = " %" if figure["unit"] == "percent" else ""
+        ends = f"{_number(figure['lower'])} to {_number(figure['upper'])}"
+        table.add_row(Text(plain(figure["label"])), f"{figure['value']:.4g}{unit}", ends, _number(figure["n"]))
+    console.print(table)
+    for n, rows in value["ngrams"].items():
+        for what in ("raised", "lowered"):
+            said = ", ".join(f"{plain(repr(row['text']))} {row['credit']:+.2f}" for row in rows[what][:6])
+            console.print(Text(f"{n} token{'s' if n != '1' else ''} {what}: {said or 'none'}"), soft_wrap=True)
+    for row in value["authors"]:
+        one = row["per_token"]
+        said = one["withheld"] or f"{one['value']:+.3f} ({one['lower']:+.3f} to {one['upper']:+.3f}) nats per token"
+        console.print(Text(f"{plain(row['author'])}: {plain(said)}, {row['responses']} responses"))
+    show_report(value, console)
 
 
 def show_fields(value: Mapping[str, Any], console: Console) -> None:

@@ -28,8 +28,8 @@ def test_ordinary_answers_have_no_flag() -> None:
 
 def test_one_length_for_everything_is_seen_without_texts() -> None:
     lengths = np.where(np.arange(200) < 60, 872.0, some())
-    assert names(lengths, some(seed=1)) == ["constant_length"]
-    assert names(np.full(200, 872.0), np.full(200, 872.0)) == ["constant_length"]
+    assert names(lengths, some(seed=1)) == ["constant_output"]
+    assert names(np.full(200, 872.0), np.full(200, 872.0)) == ["constant_output"]
 
 
 def test_short_answers_share_lengths_by_nature() -> None:
@@ -44,7 +44,7 @@ def test_texts_decide_what_lengths_only_suggest() -> None:
 
 
 def test_answers_far_from_the_baselines_length_have_no_support() -> None:
-    assert names(some(mean=200), some(seed=1)) == names(some(mean=9000), some(seed=1)) == ["length_support"]
+    assert names(some(mean=200), some(seed=1)) == names(some(mean=9000), some(seed=1)) == ["length_extrapolation"]
     assert about_as_long(np.array([0, 0, 4, 5, 6.0]), np.array([0, 1, 5, 5, 5.0])).tolist() == [1, 0, 1, 1, 1]
 
 
@@ -55,8 +55,31 @@ def test_answers_far_from_the_baselines_length_have_no_support() -> None:
 )  # fmt: skip
 def test_words_for_the_judge_are_seen(text: str) -> None:
     plain = [f"See [[wiki link]] {i}; ignore the noise, output it." for i in range(195)]
-    assert names(some(), some(seed=1), texts=[*plain, *[text] * 5]) == ["talks_to_judge"]
-    assert names(some(), some(seed=1), texts=[*plain, *["so"], *plain[:4]]) == []
+    raised = flags(some(), some(seed=1), np.linspace(0, 1, 200), [*plain, *[text] * 5])
+    assert [(flag.name, flag.voids) for flag in raised] == [("prompt_injection", True)]
+    once = flags(some(), some(seed=1), np.linspace(0, 1, 200), [*plain, text, *(f"so {i}" for i in range(4))])
+    assert [(flag.name, flag.voids) for flag in once] == [("prompt_injection", False)], "one answer may quote markup"
+    assert "row 195" in once[0].text
+
+
+def test_empty_answers_are_shown_and_void_nothing() -> None:
+    said = ["", *(f"answer {i}" for i in range(199))]
+    (flag,) = flags(some(), some(seed=1), np.linspace(0, 1, 200), said)
+    assert (flag.name, flag.voids) == ("empty_outputs", False) and "0.5 %" in flag.text
+    assert names(np.where(np.arange(200) < 3, 0.0, some()), some(seed=1)) == ["empty_outputs"]
+
+
+def test_two_equal_answers_of_five_are_no_constant_output() -> None:
+    assert names(some(5), some(5, seed=1), texts=["Yes", "yes", "No", "Paris", "4"]) == []
+
+
+def test_a_baseline_against_itself_has_no_flag() -> None:
+    assert names(some(), some(), np.full(200, 0.5)) == []
+
+
+def test_preferences_alone_can_be_flagged() -> None:
+    assert [f.name for f in flags(None, None, np.full(9, np.nan))] == ["no_preferences"]
+    assert [f.name for f in flags(None, None, np.linspace(0, 1, 9))] == []
 
 
 def test_one_preference_for_everything_is_flagged_and_gaps_are_not_counted() -> None:

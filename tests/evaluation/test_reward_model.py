@@ -9,7 +9,7 @@ import pytest
 from scipy.special import expit
 
 from tightrope.errors import InputError, WorkError
-from tightrope.evaluation.label_accuracy import auc, measure_labels
+from tightrope.evaluation.label_accuracy import measure_labels
 from tightrope.evaluation.reward_model import JudgedPairs, calibration, measure_pairs
 from tightrope.evaluation.reward_records import judged_pairs, measure_reward_model
 from tightrope.records import Comparison, Prompt, Ranking, Response, SafetyComparison, user_prompt
@@ -87,9 +87,10 @@ def test_labels_beside_the_commoner_one() -> None:
     found = measure_labels(np.array([0.9, 0.8, 0.2, 0.6]), [True, True, False, False], ["a", "a", "b", "c"])
     assert found["accuracy"]["value"] == 75 and found["always_the_commoner"] == 50
     assert found["found_false"]["value"] == 50 and found["found_true"]["value"] == 100
-    assert found["auc"] == 1.0 and found["groups"] == 3
-    assert auc(np.array([0.1, 0.1]), np.array([True, False])) == 0.5
-    assert auc(np.array([0.1, 0.1]), np.array([True, True])) is None
+    assert found["groups"] == 3 and found["auc_pooled"]["withheld"], "three questions: resamples often have one class"
+    assert found["auc_within"]["withheld"] == "no question has both a right and a wrong answer"
+    many = measure_labels(np.tile([0.9, 0.8, 0.2, 0.6], 10), [True, True, False, False] * 10, list(range(40)))
+    assert many["auc_pooled"]["value"] == 1.0
 
 
 def test_rankings_and_safety_comparisons_give_their_pairs() -> None:

@@ -200,13 +200,16 @@ def test_a_gain_needs_both_figures_at_equal_length() -> None:
     assert decision.word == "inconclusive" and "cannot be balanced" in decision.reasons[0]["text"]
 
 
-@pytest.mark.parametrize("flag", ["constant_output", "constant_length", "length_support", "talks_to_judge"])
+@pytest.mark.parametrize("flag", ["constant_output", "length_extrapolation", "prompt_injection"])
 def test_a_flagged_model_is_not_useful_on_a_judges_word(flag: str) -> None:
-    measured = doubts(lc_win_rate=0.001) | {"flags": [{"name": flag, "text": "Something is odd."}]}
+    measured = doubts(lc_win_rate=0.001) | {"flags": [{"name": flag, "text": "Something is odd.", "voids": True}]}
     decision = decide(measured)
     assert decision.word == "inconclusive" and f"flag: {flag}" in rules_of(decision)
     solves = doubts(lc_win_rate=0.001, accuracy=0.001) | {"flags": measured["flags"]}
     assert decide(solves).word == "useful", "what can be verified needs no judge"
+    measured["flags"][0]["voids"] = False
+    shown = decide(measured)
+    assert shown.word == "useful" and f"flag: {flag}" in rules_of(shown)
 
 
 def test_checkpoints_judged_together_share_one_error() -> None:

@@ -21,6 +21,7 @@ from tightrope.judges.cache import AnswerCache
 from tightrope.judges.endpoint import Clock, Endpoint
 from tightrope.judges.llm import LlmJudge
 from tightrope.judges.order import both_orders
+from tightrope.judges.prompts import LETTER, PAIRWISE
 
 
 class FakeClock:
@@ -320,3 +321,65 @@ def test_urls_that_cannot_be_or_tell_secrets_are_refused(url: str, message: str)
     with pytest.raises(InputError, match=message) as error:
         Endpoint(url, "m")
     assert "very-secret" not in str(error.value)
+
+
+def thinker(refused: tuple[str, ...], bodies: list[dict[str, Any]]) -> Any:
+    """A server whose model refuses some settings one after the other, as OpenAI's reasoning models do."""
+    messages = {
+        "max_tokens": "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+        "'max_completion_tokens' instead.",
+        "temperature": "Unsupported value: 'temperature' does not support 0.0 with this model. Only the default (1) "
+        "value is supported.",
+        "logprobs": "This model does not support logprobs.",
+    }
+
+    def script(call: int, prompt: str) -> tuple[int, Any]:
+        found = next((name for name in refused if name in bodies[call - 1]), None)
+        if found is None:
+            return 200, "[[A>B]]" if "Reply with exactly" in prompt else "A"
+        return 400, {"error": {"message": messages[found], "type": "invalid_request_error", "param": found}}
+
+    return script
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [("max_tokens",), ("temperature",), ("max_tokens", "temperature"), ("max_tokens", "temperature", "logprobs")],
+)
+def test_what_a_model_refuses_is_left_out_and_remembered(tmp_path: Path, refused: tuple[str, ...]) -> None:
+    bodies: list[dict[str, Any]] = []
+    with server(thinker(refused, bodies), bodies=bodies) as (url, asked):
+
+        def judge() -> LlmJudge:
+            endpoint = Endpoint(url, "m", cache=tmp_path, concurrency=1, backoff=0.01)
+            return LlmJudge(endpoint, wording=LETTER if "logprobs" in refused else PAIRWISE)
+
+        first = judge()
+        plain = first.identity
+        assert [v.preference for v in first.judge([contest("a", "b"), contest("c", "d")])] != [None, None]
+        assert len(asked) == 2 + len(refused), "one more request for each thing refused"
+        assert not set(refused) & set(bodies[-1])
+        if "max_tokens" in refused:
+            assert bodies[-1]["max_completion_tokens"] > 1000, "thoughts count against this limit"
+        assert first.identity != plain, "a judge that cannot be asked greedily is another judge"
+        again = judge()
+        again.judge([contest("a", "b"), contest("e", "f")])
+        assert len(asked) == 3 + len(refused) and again.identity == first.identity
+        assert again.account()["kept"] == 1 and again.account()["retries"] == 0
+
+
+def test_many_requests_at_once_learn_it_together(tmp_path: Path) -> None:
+    bodies: list[dict[str, Any]] = []
+    with server(thinker(("max_tokens",), bodies), bodies=bodies) as (url, asked):
+        judge = judge_at(url, tmp_path, concurrency=8, backoff=0.01)
+        assert all(v.preference == 0.75 for v in judge.judge([contest(f"a{i}", "b") for i in range(40)]))
+        assert 40 < len(asked) <= 48
+
+
+def test_another_complaint_is_an_error_with_its_words(tmp_path: Path) -> None:
+    with (
+        server(lambda call, prompt: (400, {"error": {"message": "no such model"}})) as (url, asked),
+        pytest.raises(WorkError, match="no such model"),
+    ):
+        judge_at(url, tmp_path).judge([contest("a", "b")])
+    assert len(asked) == 1

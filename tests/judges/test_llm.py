@@ -16,10 +16,12 @@ from tightrope.errors import InputError
 from tightrope.judges.asking import Answer, Question, Usage
 from tightrope.judges.endpoint import Endpoint
 from tightrope.judges.llm import LlmJudge
+from tightrope.judges.local import LocalModel
 from tightrope.judges.order import both_orders
 from tightrope.judges.prompts import WORDINGS, wording
 from tightrope.judges.rating import Rater, weighted
-from tightrope.records import Response, user_prompt
+from tightrope.judges.spec import load_judge
+from tightrope.records import Prompt, Response, user_prompt
 
 
 class Scripted:
@@ -154,3 +156,26 @@ def test_log_probabilities_that_are_none_are_not_used(tmp_path: Path, broken: di
     with server(lambda n, p: (200, reply)) as (url, _):
         judge = LlmJudge(Endpoint(url, "m", cache=tmp_path), wording=wording("letter"))
         assert judge.judge([contest("a", "b")])[0].preference == 1.0 and judge.account()["without_logprobs"] == 1
+
+
+def test_a_begun_answer_is_weighed_and_never_generated() -> None:
+    asked: list[tuple[int, tuple[str, ...], str]] = []
+
+    def weigh(prompts: Sequence[Prompt], choices: Sequence[str], begin: str) -> list[dict[str, float]]:
+        asked.append((len(prompts), tuple(choices), begin))
+        return [{" A": math.log(0.6), " B": math.log(0.2)} for _ in prompts]
+
+    def generate(prompts: Sequence[Prompt], limit: int) -> list[Response]:
+        raise AssertionError("nothing is to be generated")
+
+    judge = LlmJudge(LocalModel(generate, "small", "f" * 16, weigh), wording=wording("begun-letter"))
+    (verdict,) = judge.judge([contest("a", "b")])
+    assert verdict.preference == pytest.approx(0.75) and verdict.raw == "The better answer is Answer A"
+    assert asked == [(1, (" A", " B"), "The better answer is Answer")]
+    with pytest.raises(InputError, match="cannot be begun"):
+        LlmJudge(LocalModel(generate, "small", "f" * 16), wording=wording("begun-letter")).judge([contest("a", "b")])
+
+
+def test_an_endpoint_cannot_begin_an_answer(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be begun"):
+        load_judge("openai:http://127.0.0.1:1/v1#m?prompt=begun-letter", cache=tmp_path)

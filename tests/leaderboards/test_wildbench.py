@@ -110,3 +110,16 @@ def test_what_cannot_be_counted_is_refused(tmp_path: Path) -> None:
         wildbench([pair], reference="ref")
     with pytest.raises(InputError, match="reference"):
         wildbench([pair], reference="absent")
+
+
+def test_a_model_in_two_files_is_refused_unless_the_figure_is_another(tmp_path: Path) -> None:
+    scores = ["model,session_id,score,len_output", "m,a,7,100", "m,b,8,90"]
+    more = ["model,session_id,score,len_output", "m,c,1,100"]
+    verdicts = ["model,session_id,winner,extent,len_model,len_reference", "m,a,model,1,10,12"]
+    paths = []
+    for name, rows in (("scores", scores), ("more", more), ("verdicts", verdicts)):
+        paths.append(tmp_path / f"{name}.csv")
+        paths[-1].write_text("\n".join(rows) + "\n", encoding="utf-8")
+    assert len(wildbench([paths[0], paths[2]])["models"]) == 2
+    with pytest.raises(InputError, match="1 models are in more than one file: m \\(score\\)"):
+        wildbench(paths[:2])

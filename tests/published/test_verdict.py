@@ -31,9 +31,9 @@ def verdicts(script: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["NullModel", "gpt4_gamed"])
 def test_constant_answers_are_flagged_and_not_useful(verdicts: dict[str, Any], name: str) -> None:
     measured, decision = verdicts[name]
-    assert {"constant_length", "length_support"} <= {flag["name"] for flag in measured["flags"]}
+    assert {"constant_output", "length_extrapolation"} <= {flag["name"] for flag in measured["flags"]}
     assert decision.word not in ("useful", "unchanged")
-    assert {"flag: constant_length", "flag: length_support"} <= {r["rule"] for r in decision.reasons}
+    assert {"flag: constant_output", "flag: length_extrapolation"} <= {r["rule"] for r in decision.reasons}
 
 
 def test_the_null_model_would_be_useful_by_its_win_rates(verdicts: dict[str, Any]) -> None:
@@ -47,7 +47,7 @@ def test_terse_weak_models_gain_by_length_control_and_are_flagged(verdicts: dict
         measured, decision = verdicts[name]
         figures = measured["figures"]
         assert figures["lc_win_rate"]["value"] > 3 * figures["win_rate"]["value"]
-        assert "flag: length_support" in {r["rule"] for r in decision.reasons} and decision.word == "inconclusive"
+        assert "flag: length_extrapolation" in {r["rule"] for r in decision.reasons} and decision.word == "inconclusive"
 
 
 def test_a_better_model_of_the_same_length_is_useful_and_the_baseline_is_unchanged(verdicts: dict[str, Any]) -> None:

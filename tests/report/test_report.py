@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from tests.evaluation.made import QualityJudge, outputs
 from tightrope.errors import InputError
+from tightrope.evaluation.credit import Credited, credit
+from tightrope.evaluation.gao import Law
 from tightrope.evaluation.measure import ModelOutputs, measure
 from tightrope.evaluation.verdict import decide
 from tightrope.files import write_json
@@ -140,3 +144,35 @@ def test_models_that_are_not_drawn_or_not_measured_alike_are_said(tmp_path: Path
     assert "sequence KL to start, nats" in text and "not drawn: two: model (kl: no token ids)" in text
     alone = build_report(folders[:1], out=tmp_path / "one.html").read_text()
     assert "measured with different" not in alone and "not drawn" not in alone
+
+
+def test_checkpoints_of_a_stage_get_the_fitted_form_and_its_peak(tmp_path: Path) -> None:
+    names = tuple([*(f"ppo-step-{i:06d}" for i in (10, 20, 30, 40)), "ppo", "other"])
+    folder = run_folder(tmp_path / "run", names)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({"evaluation": {"models": ["@ppo", "@other"]}}))
+    law = Law("rl", 8.0, 4.0)
+    for i, name in enumerate(names):
+        file = folder / "evaluation" / name / "verdict.json"
+        verdict = json.loads(file.read_text())
+        kl = 0.5 * 3.0**i
+        for key, value, half in (("kl", kl, 0.05 * kl), ("lc_win_rate", 50 + law.gain(math.sqrt(kl)), 2.0)):
+            verdict["figures"].setdefault(key, dict(verdict["figures"]["win_rate"]))
+            verdict["figures"][key] |= {"value": value, "lower": value - half, "upper": value + half, "withheld": None}
+        write_json(file, verdict)
+    text = build_report([folder], out=tmp_path / "r.html").read_text(encoding="utf-8")
+    parsed(tmp_path / "r.html")
+    assert "ppo: gain = d (α - β log d), d = √KL, α 8 (" in text and "peak at KL 7.39 (" in text
+    assert text.count('class="fit"') >= 1 and "other: gain" not in text
+    one = build_report([run_folder(tmp_path / "one")], out=tmp_path / "o.html").read_text(encoding="utf-8")
+    assert 'class="fit"' not in one and "gain = d" not in one
+
+
+def test_token_credit_beside_the_stages_is_a_section(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "run")
+    one = Credited(0, "q", "answer", "me", ("<i>", " b"), np.array([1.0, -1.0]))
+    found = {**credit([one], draws=10), "policy": "p", "reference": "r", "beta": None, "prompts": 1}
+    write_json(folder / "credit-dpo" / "credit.json", found)
+    page = build_report([folder], out=tmp_path / "r.html")
+    assert parsed(page).active == []
+    text = page.read_text(encoding="utf-8")
+    assert "Token credit" in text and "&lt;i&gt;" in text and "rgba(194,87,26,0.75)" in text

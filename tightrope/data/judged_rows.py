@@ -2,7 +2,7 @@
 
 Column layouts as published: Nectar (Zhu et al. 2023), UltraFeedback (Cui et al. 2023, 2310.01377), HelpSteer (Wang
 et al. 2023, 2311.09528), HelpSteer2 (2406.08673) and its preferences (2410.01257), PKU-SafeRLHF (Ji et al. 2024,
-2406.15513).
+2406.15513), LLMBar (Zeng et al. 2023, 2310.07641).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from tightrope.data.columns import flag, index, number, objects, text
 from tightrope.data.own_rows import Several, checked_ranking, checked_safety, finite
 from tightrope.data.turns import Drop, check_order, hh_prompt, prompt_of, response_of
+from tightrope.errors import InputError
 from tightrope.records import Comparison, Message, Prompt, Ranking, Rating, SafetyComparison
 
 Row = Mapping[str, Any]
@@ -215,3 +216,16 @@ def single_dimension(row: Row, where: str) -> Comparison:
     if pair[0].text == pair[1].text:
         raise Drop("chosen equals rejected")
     return Comparison(prompt, pair[better], pair[1 - better])
+
+
+def llmbar(row: Row, where: str) -> Comparison:
+    """LLMBar: two outputs, and in `label` which is better, 1 or 2."""
+    prompt = prompt_of(row["input"], f"{where}, field 'input'")
+    pair = [response_of(row[name], f"{where}, field {name!r}") for name in ("output_1", "output_2")]
+    if row["label"] not in (1, 2):
+        raise InputError(f"`label` is {row['label']!r}, not 1 or 2", where=where, remedy="It is the better output's.")
+    if pair[0].text == pair[1].text:
+        raise Drop("chosen equals rejected")
+    better = int(row["label"]) - 1
+    subset = text(row, "subset")
+    return Comparison(prompt, pair[better], pair[1 - better], provenance={"subset": subset} if subset else {})

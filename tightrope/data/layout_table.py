@@ -25,6 +25,7 @@ from tightrope.data.judged_rows import (
     dual,
     helpsteer,
     helpsteer_preference,
+    llmbar,
     nectar,
     pku,
     scored,
@@ -33,6 +34,7 @@ from tightrope.data.judged_rows import (
 )
 from tightrope.data.layouts import Layout
 from tightrope.data.own_rows import own
+from tightrope.data.prompt_rows import xstest
 from tightrope.data.step_rows import math_shepherd, prm800k, steps, stepwise
 
 Row = Mapping[str, Any]
@@ -166,6 +168,7 @@ LAYOUTS: tuple[Layout, ...] = (
         prm800k,
         ("labeler", "generation"),
     ),
+    Layout("LLMBar", ("input", "output_1", "output_2", "label"), lambda row: True, llmbar, ("subset",)),
     Layout("Math-Shepherd", ("input", "label"), lambda row: True, math_shepherd, ("task",)),
     Layout("stepwise", ("prompt", "completions", "labels"), lambda row: True, stepwise),
     Layout("steps", ("prompt", "steps", "labels"), lambda row: True, steps, ("completion",)),
@@ -179,6 +182,7 @@ LAYOUTS: tuple[Layout, ...] = (
     ),
     Layout("outcome", ("prompt", "completion", "correct"), lambda row: True, outcome, _ID),
     Layout("scored", ("prompt", "completion", "score"), lambda row: True, scored),
+    Layout("XSTest", ("id", "prompt", "type", "label", "focus", "note"), lambda row: True, xstest),
     Layout("messages", ("messages",), lambda row: not set(_ANSWERS) & set(row), demonstration),
     Layout("prompt-completion", ("prompt", "completion"), lambda row: True, prompt_completion, _ID),
     Layout(

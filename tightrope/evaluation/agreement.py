@@ -42,7 +42,7 @@ def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float:
     Raises:
         InputError: no items, or not the same number of them.
     """
-    return float(_kappas(_table(a, b)[None])[0])
+    return float(kappas(_table(a, b)[None])[0])
 
 
 def cohen_kappa_interval(
@@ -66,10 +66,10 @@ def cohen_kappa_interval(
     """
     table = _table(a, b)
     n, size = int(table.sum()), len(table)
-    value = float(_kappas(table[None])[0])
+    value = float(kappas(table[None])[0])
     # Kappa sees the items only through the table, so resampling items is one multinomial draw of its cells.
     cells = np.random.default_rng([seed, n]).multinomial(n, table.ravel() / n, size=draws)
-    found = _kappas(cells.reshape(draws, size, size).astype(np.float64))
+    found = kappas(cells.reshape(draws, size, size).astype(np.float64))
     kept = found[np.isfinite(found)]
     if not np.isfinite(value) or len(kept) < 0.95 * draws:
         return value, float("nan"), float("nan")
@@ -114,10 +114,19 @@ def _table(a: Sequence[Hashable], b: Sequence[Hashable]) -> Floats:
     return table
 
 
-def _kappas(tables: NDArray[np.float64]) -> Floats:
-    """[K] kappas of K tables [K, classes, classes]."""
+def kappas(tables: NDArray[np.float64]) -> Floats:
+    """Cohen's kappas of K tables at once.
+
+    Args:
+        tables: [K, classes, classes] how often the first rater gave class i and the second class j.
+
+    Returns:
+        [K]; NaN where a table is empty, or chance alone agrees everywhere.
+    """
     n = tables.sum((1, 2))
-    observed = np.trace(tables, axis1=1, axis2=2) / n
-    chance = (tables.sum(2) * tables.sum(1)).sum(1) / n**2
-    kappas: Floats = np.divide(observed - chance, 1 - chance, out=np.full(len(n), np.nan), where=chance < 1)
-    return kappas
+    observed = np.divide(np.trace(tables, axis1=1, axis2=2), n, out=np.ones(len(n)), where=n > 0)
+    margins = (tables.sum(2) * tables.sum(1)).sum(1)
+    chance = np.divide(margins, n**2, out=np.ones(len(n)), where=n > 0)
+    # Sums of counts times weights are not exact: a chance of one comes out a little below it.
+    found: Floats = np.divide(observed - chance, 1 - chance, out=np.full(len(n), np.nan), where=chance < 1 - 1e-12)
+    return found

@@ -52,6 +52,13 @@ def topicality(samples: Sequence[Sampled]) -> Floats:
     )
 
 
+def modal(samples: Sequence[Sampled]) -> Floats:
+    """1 for every answer that is the commonest one, words compared, [n]; one of all different ones is, too."""
+    said = [tuple(words(s.response.text)) for s in samples]
+    commonest = Counter(said).most_common(1)[0][0]
+    return np.array([float(one == commonest) for one in said])
+
+
 def collapse_figures(boot: Bootstrap, model: Sequence[Sampled], reference: Sequence[Sampled]) -> dict[str, Figure]:
     """Shares of answers that are truncated, repetitive, empty or repeated, and how much is on topic."""
 
@@ -62,6 +69,7 @@ def collapse_figures(boot: Bootstrap, model: Sequence[Sampled], reference: Seque
             "repetition": np.array([float(loops(t)) for t in texts]),
             "empty": np.array([float(says_nothing(t)) for t in texts]),
             "repeated_answers": repeated(samples),
+            "mode_share": modal(samples),
             "on_topic": topicality(samples),
         }
 
@@ -70,6 +78,7 @@ def collapse_figures(boot: Bootstrap, model: Sequence[Sampled], reference: Seque
         "repetition": "Answers that go round in circles",
         "empty": "Answers that say nothing",
         "repeated_answers": "Answers given word for word to another prompt too",
+        "mode_share": "Answers that are the commonest one, word for word",
         "on_topic": "Question's words taken up by the answer",
     }
     mine, base = flags(model), flags(reference)

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 from tightrope.evaluation.evidence import Evidence
 
-# An answer that games the judge makes every verdict about it void; `one_preference` does not.
-VOID = frozenset({"constant_output", "constant_length", "length_support", "talks_to_judge"})
-
 
 @dataclass(frozen=True)
 class EqualLength:
@@ -40,7 +37,7 @@ def at_equal_length(seen: Evidence) -> EqualLength | None:
 
     None where neither can be had, where only one of the first two can, and where a flag voids them.
     """
-    if seen.raised(VOID):
+    if seen.voiding:
         return None
     if seen.get("lc_win_rate") is not None:
         if seen.get("balanced_win_rate") is None:
@@ -55,9 +52,8 @@ def at_equal_length(seen: Evidence) -> EqualLength | None:
 
 def why_not(seen: Evidence) -> str:
     """Why there is no win rate at equal length, as half a sentence."""
-    flags = seen.raised(VOID)
-    if flags:
-        return "the answers are flagged (" + " ".join(flags.values()) + ")"
+    if seen.voiding:
+        return "the answers are flagged (" + " ".join(seen.voiding.values()) + ")"
     reason = seen.why_not("lc_win_rate")
     return reason if reason is not None else f"it cannot be balanced, for {seen.why_not('balanced_win_rate')}"
 

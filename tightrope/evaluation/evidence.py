@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tightrope.evaluation.rules import Rules
@@ -25,6 +25,7 @@ class Evidence:
 
     Attributes:
         flags: sentences of the flags that are up, by name.
+        voiding: those of them that make what the judge says void.
         winning: whether the raw win rate is above 50 by its interval.
     """
 
@@ -34,6 +35,7 @@ class Evidence:
         self._account: Mapping[str, Any] = measurement["account"]
         self._doubts: Mapping[str, float] = measurement["doubts"]
         self.flags: dict[str, str] = {flag["name"]: flag["text"] for flag in measurement["flags"]}
+        self.voiding = {flag["name"]: str(flag["text"]) for flag in measurement["flags"] if flag["voids"]}
         raw = self.get("win_rate")
         self.winning = raw is not None and raw["lower"] > 50
 
@@ -58,10 +60,6 @@ class Evidence:
     def doubt(self, name: str) -> float:
         """One-sided p-value that belongs to a figure; 1 where there is none."""
         return self._doubts.get(name, 1.0)
-
-    def raised(self, names: Collection[str]) -> dict[str, str]:
-        """Those of these flags that are up."""
-        return {name: text for name, text in self.flags.items() if name in names}
 
     def span(self, name: str, digits: int = 1) -> str:
         """The interval of a figure that may speak, in words."""

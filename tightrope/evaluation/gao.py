@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 
 from tightrope.errors import InputError
+from tightrope.evaluation.stats import Floats
 
 Form = Literal["best_of_n", "rl"]
 
@@ -58,13 +59,16 @@ def best_of_n_kl(n: int) -> float:
     return math.log(n) - (n - 1) / n
 
 
-def fit_law(form: Form, distances: Sequence[float], gains: Sequence[float]) -> Law:
-    """Fits a form by least squares on gain / distance, in which both are linear.
+def fit_law(
+    form: Form, distances: Sequence[float], gains: Sequence[float], weights: Sequence[float] | Floats | None = None
+) -> Law:
+    """Fits a form by least squares on the gains, which are linear in alpha and beta.
 
     Args:
         form: which of them.
         distances: sqrt(KL) of the checkpoints, above 0.
         gains: gold reward over the start's.
+        weights: of the checkpoints, one over the squared error of the gain; None: all alike.
 
     Raises:
         InputError: fewer than two different distances, or one that is not above 0.
@@ -74,10 +78,40 @@ def fit_law(form: Form, distances: Sequence[float], gains: Sequence[float]) -> L
             "a law needs gains at two or more different distances above 0",
             remedy="Measure more checkpoints; the start itself (distance 0, gain 0) is implied.",
         )
-    d, ratios = np.asarray(distances, np.float64), np.asarray(gains, np.float64) / np.asarray(distances, np.float64)
-    design = np.stack([np.ones_like(d), [-_loss(form, x) for x in distances]], 1)
-    alpha, beta = np.linalg.lstsq(design, ratios, rcond=None)[0]
-    return Law(form, float(alpha), float(beta))
+    d, g = (np.asarray(x, np.float64)[None] for x in (distances, gains))
+    alphas, betas = fit_laws(form, d, g, weights)
+    return Law(form, float(alphas[0]), float(betas[0]))
+
+
+def fit_laws(
+    form: Form, distances: Floats, gains: Floats, weights: Sequence[float] | Floats | None = None
+) -> tuple[Floats, Floats]:
+    """Alpha and beta, [draws] each, of many fits at once.
+
+    Args:
+        form: which of them.
+        distances: [draws, K], above 0.
+        gains: [draws, K].
+        weights: [K], as in `fit_law`.
+    """
+    root = np.sqrt(np.ones(distances.shape[1]) if weights is None else np.asarray(weights, np.float64))
+    losses = distances if form == "best_of_n" else np.log(distances)
+    design = np.stack([distances, -distances * losses], 2) * root[:, None]  # [draws, K, 2]
+    # Columns to one length: far from the start they differ by orders of magnitude.
+    scale = np.linalg.norm(design, axis=1, keepdims=True)
+    found = np.linalg.pinv(design / scale) @ (gains * root)[:, :, None]  # [draws, 2, 1]
+    alphas, betas = (found / scale.transpose(0, 2, 1))[:, :, 0].T
+    return alphas, betas
+
+
+def peaks(form: Form, alphas: Floats, betas: Floats) -> tuple[Floats, Floats]:
+    """Distance and gain of the peaks of many laws, [draws] each; infinite where one never turns down."""
+    turns = betas > 0 if form == "rl" else (betas > 0) & (alphas > 0)
+    safe = np.where(turns, betas, 1.0)
+    with np.errstate(over="ignore"):
+        distances = alphas / (2 * safe) if form == "best_of_n" else np.exp(alphas / safe - 1)
+        gains = alphas**2 / (4 * safe) if form == "best_of_n" else safe * distances
+    return np.where(turns, distances, np.inf), np.where(turns, gains, np.inf)
 
 
 def _loss(form: Form, distance: float) -> float:

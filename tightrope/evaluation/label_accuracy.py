@@ -1,7 +1,7 @@
 """How good are yes-or-no predictions: steps right or wrong, solutions right or wrong, responses harmful or safe.
 
 Accuracy stands beside "always say the commoner label", which is what a model that learnt nothing gets; the share of
-wrong ones found and the area under the ROC curve say what accuracy hides when one label is rare. Intervals resample
+wrong ones found and the areas under the ROC curve say what accuracy hides when one label is rare. Intervals resample
 whole groups (the steps of one solution are not independent).
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from tightrope.errors import InputError
+from tightrope.evaluation.auroc import areas
 from tightrope.evaluation.reward_model import calibration, half_right, share
 from tightrope.evaluation.stats import Bootstrap, Floats
 
@@ -21,7 +21,7 @@ from tightrope.evaluation.stats import Bootstrap, Floats
 def measure_labels(
     probabilities: Floats, labels: Sequence[bool], groups: Sequence[object], *, seed: int = 0
 ) -> dict[str, Any]:
-    """Returns accuracy, its baseline, recall of the wrong ones, AUC and calibration, as one JSON object.
+    """Returns accuracy, its baseline, recall of the wrong ones, areas under the ROC curve, calibration, as JSON.
 
     Args:
         probabilities: [n] of the label being true.
@@ -51,15 +51,6 @@ def measure_labels(
         "always_the_commoner": 100 * max(float(true.mean()), 1 - float(true.mean())),
         "found_false": accuracy(~true, "Wrong ones found"),
         "found_true": accuracy(true, "Right ones found"),
-        "auc": auc(probabilities, true),
+        **areas(boot, np.asarray(probabilities, np.float64), true, group),
         "calibration": calibration(np.maximum(probabilities, 1 - probabilities), right),
     }
-
-
-def auc(scores: Floats, labels: np.ndarray[Any, np.dtype[np.bool_]]) -> float | None:
-    """Probability that a true one scores above a false one, ties half (Mann-Whitney); None with one class only."""
-    positive, negative = int(labels.sum()), int((~labels).sum())
-    if not positive or not negative:
-        return None
-    ranks = rankdata(scores)
-    return float((ranks[labels].sum() - positive * (positive + 1) / 2) / (positive * negative))

@@ -17,6 +17,7 @@ from tightrope.evaluation.capability import capability_figures, solved
 from tightrope.evaluation.collapse import collapse_figures, says_nothing
 from tightrope.evaluation.diversity import diversity_figures
 from tightrope.evaluation.drift import drift_figures
+from tightrope.evaluation.explained import explained, style_differences
 from tightrope.evaluation.judged import judged, outcome_doubts
 from tightrope.evaluation.outputs import ModelOutputs, aligned
 from tightrope.evaluation.refusal import refusal_counts, refusal_figures, unsafe_compliance
@@ -84,6 +85,8 @@ def measure(
         **collapse_figures(boot, mine, base),
         **diversity_figures(boot, mine, base),
     }
+    parts, correlations = explained(boot, preference, style_differences(mine, base, sizes))
+    figures |= parts
     outcomes = {
         "accuracy": (solved(mine), solved(base)),
         "unsafe_compliance": (unsafe_compliance(mine), unsafe_compliance(base)),
@@ -96,6 +99,7 @@ def measure(
         "judge": {"identity": judge.identity, **length_taste(boot, preference, *sizes), **orders(verdicts)},
         "length_control": seen.control,
         "length_balance": seen.balance,
+        "style_correlations": correlations,
         "flags": [flag.as_dict() for flag in seen.flags],
         "suite": {
             "prompts": len(prompts),

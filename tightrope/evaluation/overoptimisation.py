@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+
+from tightrope.evaluation.gao import Form
+from tightrope.evaluation.stats import Floats
+from tightrope.evaluation.turning_point import FEWEST_POINTS, Z95, Checkpoints, turning_point
+
+NO_CHANGE = {"win_rate": 50.0, "lc_win_rate": 50.0, "balanced_win_rate": 50.0}  # every other gain is a difference
+_SNAPSHOT = re.compile(r"[-/]step-\d+$")
 
 
 @dataclass(frozen=True)
@@ -58,3 +68,41 @@ def points(
         ends = [figures[key][end] for key in ("kl", gain) for end in ("value", "lower", "upper")]
         found.append(Point(name, *ends))
     return sorted(found, key=lambda p: p.kl), missing
+
+
+def trajectories(names: Sequence[str]) -> dict[str, list[int]]:
+    """Which models are checkpoints of one stage, by the stage's name: its snapshots (`NAME-step-N`) and its end."""
+    found: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        found.setdefault(_SNAPSHOT.sub("", name), []).append(i)
+    return found
+
+
+def step_of(name: str) -> int | None:
+    """Step of a snapshot; None for the end of a stage."""
+    found = _SNAPSHOT.search(name)
+    return int(found[0].rpartition("-")[2]) if found else None
+
+
+def fitted(
+    checkpoints: Sequence[Point], no_change: float, *, form: Form = "rl", proxy: Floats | None = None, seed: int = 0
+) -> dict[str, Any] | None:
+    """The form through the checkpoints of one stage, with its peak; None where there are too few to ask for one.
+
+    Args:
+        checkpoints: of one stage.
+        no_change: the figure's value for the start itself.
+        form: `rl` for anything that was trained.
+        proxy: [K] gain of the reward that was optimised, NaN where unknown.
+        seed: of the draws.
+    """
+    if len(checkpoints) < FEWEST_POINTS:
+        return None
+    gain = np.array([p.gain - no_change for p in checkpoints])
+    gain_error = np.array([(p.gain_upper - p.gain_lower) / (2 * Z95) for p in checkpoints])
+    kl = np.array([p.kl for p in checkpoints])
+    kl_error = np.array([(p.kl_upper - p.kl_lower) / (2 * Z95) for p in checkpoints])
+    known = None if proxy is None or not np.isfinite(proxy).all() else (proxy, np.zeros(len(proxy)))
+    names = tuple(p.name for p in checkpoints)
+    found = Checkpoints.with_errors(names, (kl, kl_error), (gain, gain_error), known, seed=seed)
+    return turning_point(found, form)

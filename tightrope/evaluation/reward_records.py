@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
+from tightrope.data.makers import MAKERS, responses
+from tightrope.data.pairing import Choices
 from tightrope.data.steps import step_example
-from tightrope.errors import InputError
+from tightrope.errors import InputError, WorkError
 from tightrope.evaluation.label_accuracy import measure_labels
+from tightrope.evaluation.members import members_agree
 from tightrope.evaluation.ranking_accuracy import measure_rankings
 from tightrope.evaluation.reward_model import JudgedPairs, measure_pairs
+from tightrope.evaluation.stats import Floats
 from tightrope.models.reward import RewardModel
 from tightrope.records import (
     Comparison,
+    Demonstration,
     Prompt,
     Ranking,
     Rating,
@@ -26,7 +31,9 @@ from tightrope.records import (
     StepLabels,
     prompt_id,
 )
+from tightrope.rewards.ensemble import Ensemble
 from tightrope.rewards.types import Gaps, Scorer
+from tightrope.rewards.verifiers import verify
 
 
 def measure_reward_model(scorer: Scorer, records: Sequence[Record], *, seed: int = 0) -> dict[str, Any]:
@@ -39,17 +46,22 @@ def measure_reward_model(scorer: Scorer, records: Sequence[Record], *, seed: int
         seed: of the intervals.
 
     Returns:
-        One JSON object: the figures of `measure_pairs` under `pairs`, of `measure_rankings` under `rankings`, of
-        `measure_labels` under `labels`, as far as the records have them.
+        One JSON object: the figures of `measure_pairs` under `pairs`, of an ensemble those of `members_agree` under
+        `members`, of `measure_rankings` under `rankings`, of `measure_labels` under `labels`, as far as the records
+        have them.
 
     Raises:
         InputError: no record says anything about this model.
     """
     kind = scorer.reading.kind if isinstance(scorer, RewardModel) else "reward"
-    pairs = judged_pairs(records, harm=kind == "cost")
+    lost: Counter[str] = Counter()
+    pairs = judged_pairs(records, harm=kind == "cost", lost=lost)
     out: dict[str, Any] = {"model": scorer.name, "kind": kind}
     if pairs:
         out["pairs"] = measure_pairs(JudgedPairs.of(pairs, gaps_of(scorer)), seed=seed)
+        out["left_out"] = dict(lost)
+        if isinstance(scorer, Ensemble):
+            out["members"] = _members(scorer, pairs, seed)
         ranked = measure_rankings([r for r in records if isinstance(r, Ranking)], gaps_of(scorer), seed=seed)
         out |= {"rankings": ranked} if ranked else {}
     labels = _labels(scorer, kind, records, seed)
@@ -65,43 +77,99 @@ def measure_reward_model(scorer: Scorer, records: Sequence[Record], *, seed: int
     return out
 
 
-def judged_pairs(records: Sequence[Record], *, harm: bool = False) -> list[Comparison]:
+def _members(scorer: Ensemble, pairs: Sequence[Comparison], seed: int) -> dict[str, Any]:
+    table = scorer.member_scores([(c.prompt, r) for c in pairs for r in (c.chosen, c.rejected)])
+    _, prompts = np.unique([prompt_id(c.prompt) for c in pairs], return_inverse=True)
+    return members_agree(table[:, 0::2] - table[:, 1::2], prompts, scorer.names, seed=seed)
+
+
+def judged_pairs(
+    records: Sequence[Record], *, harm: bool = False, lost: Counter[str] | None = None
+) -> list[Comparison]:
     """Every pair the records order: comparisons, untied pairs of rankings, and safety comparisons.
 
     Args:
         records: other kinds order nothing.
         harm: take the less harmful response of a safety comparison as chosen, not the more helpful one.
+        lost: counts the pairs that are left out, by reason.
     """
+    lost = Counter() if lost is None else lost
+    choices = Choices(by="harmless" if harm else "helpful")
     out: list[Comparison] = []
     for record in records:
-        if isinstance(record, Comparison):
-            out.append(record)
-        elif isinstance(record, SafetyComparison):
-            best = record.safer if harm else record.better
-            out.append(Comparison(record.prompt, record.responses[best], record.responses[1 - best]))
-        elif isinstance(record, Ranking):
-            for i, j in combinations(range(len(record.ranks)), 2):
-                if record.ranks[i] != record.ranks[j]:
-                    best, worst = (i, j) if record.ranks[i] < record.ranks[j] else (j, i)
-                    out.append(Comparison(record.prompt, record.responses[best], record.responses[worst]))
-    return [c for c in out if c.chosen.text != c.rejected.text]
+        made = [record] if isinstance(record, Comparison) else MAKERS["comparison"](record, choices, lost)
+        for pair in made:
+            if isinstance(pair, Comparison) and pair.chosen.text != pair.rejected.text:
+                out.append(pair)
+            else:
+                lost["pair of equal responses"] += 1
+    return out
 
 
 def responses_of(records: Sequence[Record]) -> list[tuple[Prompt, Response]]:
     """Every response the records hold, once: the common set that ensembles are fitted on."""
     out: dict[tuple[str, str], tuple[Prompt, Response]] = {}
     for record in records:
-        if isinstance(record, Comparison):
-            answers: tuple[Response, ...] = (record.chosen, record.rejected)
-        elif isinstance(record, Ranking | SafetyComparison):
-            answers = record.responses
-        elif isinstance(record, Rating):
-            answers = (record.response,)
-        else:
-            continue
-        for answer in answers:
-            out.setdefault((prompt_id(record.prompt), answer.text), (record.prompt, answer))
+        if not isinstance(record, Prompt | Demonstration | StepLabels):
+            for answer in responses(record):
+                out.setdefault((prompt_id(record.prompt), answer.text), (record.prompt, answer))
     return list(out.values())
+
+
+def answers_by_prompt(records: Sequence[Record]) -> list[list[tuple[Prompt, Response]]]:
+    """The answers of sampled, rated or ranked records, prompt by prompt; the same text twice counts twice."""
+    groups: dict[str, list[tuple[Prompt, Response]]] = {}
+    for record in records:
+        if isinstance(record, Prompt | Demonstration | StepLabels):
+            name = type(record).__name__.lower()
+            raise InputError(f"a {name} holds no answers to choose from", remedy="Give what `sample -n` wrote.")
+        for answer in responses(record):
+            groups.setdefault(prompt_id(record.prompt), []).append((record.prompt, answer))
+    return list(groups.values())
+
+
+def proxy_scores(scorer: Scorer, groups: Sequence[Sequence[tuple[Prompt, Response]]]) -> list[Floats]:
+    """A scorer's scores of every prompt's answers, one array a prompt.
+
+    Raises:
+        WorkError: a score is NaN or infinite.
+    """
+    scores = np.asarray(scorer.score_texts([pair for group in groups for pair in group]), np.float64)
+    if not np.isfinite(scores).all():
+        raise WorkError(f"{np.count_nonzero(~np.isfinite(scores))} scores are NaN or infinite", where=scorer.name)
+    ends = np.cumsum([len(group) for group in groups])[:-1]
+    return [*np.split(scores, ends)]
+
+
+def gold_scores(
+    records: Sequence[Record], groups: Sequence[Sequence[tuple[Prompt, Response]]], gold: str | None
+) -> list[Floats]:
+    """Scores one believes: `verifier` checks the prompts' references, None takes what the records hold.
+
+    Raises:
+        InputError: a prompt has nothing to check, or a record no score.
+    """
+    if gold == "verifier":
+        return [np.array([_verified(p, r) for p, r in group]) for group in groups]
+    rated = [r.score if r.score is not None else float(r.desirable or 0) for r in records if isinstance(r, Rating)]
+    if len(rated) != len(records):
+        raise InputError("the file has no scores to take as gold", remedy="Name a scorer, or `verifier`, with --gold.")
+    places: dict[str, list[float]] = {}
+    for record, score in zip(records, rated, strict=True):
+        if isinstance(record, Rating):
+            places.setdefault(prompt_id(record.prompt), []).append(score)
+    return [np.array(scores) for scores in places.values()]
+
+
+def _verified(prompt: Prompt, response: Response) -> float:
+    outcome = verify(prompt, response)
+    if outcome is None:
+        raise InputError(
+            "the prompt has no reference to check answers by",
+            where=f"prompt {prompt_id(prompt)}",
+            remedy="Keep the verifiable prompts, or name a scorer with --gold.",
+        )
+    return outcome.score
 
 
 def gaps_of(scorer: Scorer) -> Gaps:

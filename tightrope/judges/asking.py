@@ -17,6 +17,7 @@ class Question:
         max_tokens: of the answer.
         choices: answers of one token whose log-probabilities are wanted.
         repeat: which time it is asked; a repeated question is not the same question.
+        begin: what the answer is begun with for the model.
     """
 
     text: str
@@ -24,6 +25,7 @@ class Question:
     max_tokens: int
     choices: tuple[str, ...] = ()
     repeat: int = 0
+    begin: str = ""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,11 @@ CREATE TABLE IF NOT EXISTS answers (
   answer TEXT NOT NULL, logprobs TEXT, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL
 ) WITHOUT ROWID
 """
+_DIALECTS = """
+CREATE TABLE IF NOT EXISTS dialects (
+  url TEXT NOT NULL, model TEXT NOT NULL, dialect TEXT NOT NULL, PRIMARY KEY (url, model)
+) WITHOUT ROWID
+"""
 
 
 class AnswerCache:
@@ -82,6 +87,19 @@ class AnswerCache:
             )
         return self.get(key) or answer
 
+    def dialect(self, url: str, model: str) -> str:
+        """Returns what a model at an endpoint was found to refuse, empty where nothing is known."""
+        with self._reported():
+            row = self._database.execute(
+                "SELECT dialect FROM dialects WHERE url = ? AND model = ?", (url, model)
+            ).fetchone()
+            return "" if row is None else str(row[0])
+
+    def keep_dialect(self, url: str, model: str, dialect: str) -> None:
+        """Remembers what a model at an endpoint refuses."""
+        with self._reported():
+            self._database.execute("INSERT OR REPLACE INTO dialects VALUES (?, ?, ?)", (url, model, dialect))
+
     def _prepare(self) -> None:
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
@@ -102,6 +120,7 @@ class AnswerCache:
                 remedy="Move the file away; the answers are asked for again.",
             )
         self._database.execute(_TABLE)
+        self._database.execute(_DIALECTS)
         self._database.execute(f"PRAGMA user_version = {SCHEMA}")
 
     @contextmanager

@@ -24,6 +24,7 @@ import httpx
 from tightrope.errors import InputError, WorkError
 from tightrope.judges.asking import Answer, Question, Usage
 from tightrope.judges.cache import AnswerCache
+from tightrope.judges.dialect import Dialect
 from tightrope.judges.replies import API_KEYS, authorization, checked_url, completion, retry_after
 from tightrope.records import content_hash
 
@@ -31,7 +32,7 @@ T = TypeVar("T")
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 MOST_BYTES = 1 << 20  # a verdict is a few hundred bytes; more is no chat completion
 PATIENCE = 300.0  # seconds an endpoint may put one question off before the run says so instead of sleeping
-TOP_LOGPROBS = 20  # what OpenAI and vLLM grant at most
+REFUSED = frozenset({400, 422})
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Endpoint:
         self._concurrency, self._attempts, self._timeout, self._backoff = concurrency, attempts, timeout, backoff
         self._interval = 60.0 / per_minute if per_minute else 0.0
         self._settings = {"model": model, "temperature": temperature}
+        self._temperature, self._dialect = temperature, Dialect()
         self._prices, self._progress, self._clock = prices, progress, clock or Clock()
         self._headers = authorization()
         self._next_start = 0.0
@@ -96,8 +98,16 @@ class Endpoint:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of name and settings: weights behind an endpoint cannot be seen."""
-        return content_hash(self._settings)
+        """Hash of name and settings: weights behind an endpoint cannot be seen.
+
+        What the endpoint refuses to be told belongs to it, and is known once something was asked.
+        """
+        return content_hash(self._settings, *self._spoken)
+
+    @property
+    def _spoken(self) -> tuple[str, ...]:
+        """The dialect for hashes; the plain one leaves no mark."""
+        return (str(self._dialect),) if self._dialect != Dialect() else ()
 
     @property
     def usage(self) -> Usage:
@@ -113,6 +123,7 @@ class Endpoint:
         """
         wanted = list(dict.fromkeys(questions))
         with closing(AnswerCache(self._file)) as cache:
+            self._dialect = Dialect.parse(cache.dialect(self.url, self._model))
             answers = {q: a for q in wanted if (a := cache.get(self._key(q))) is not None}
             self._usage.kept += len(answers)
             missing = [q for q in wanted if q not in answers]
@@ -122,7 +133,7 @@ class Endpoint:
 
     def _key(self, question: Question) -> str:
         rest = (question.wording, question.max_tokens, question.choices, question.repeat, question.text)
-        return content_hash(self.url, self._settings, *rest)
+        return content_hash(self.url, self._settings, *self._spoken, *rest)
 
     async def _all(self, questions: Sequence[Question], cache: AnswerCache) -> dict[Question, Answer]:
         answers: dict[Question, Answer] = {}
@@ -130,7 +141,7 @@ class Endpoint:
 
         async def work(client: httpx.AsyncClient) -> None:
             for question in waiting:
-                answer = await self._one(client, question)
+                answer = await self._one(client, question, cache)
                 answers[question] = cache.put(
                     self._key(question),
                     answer,
@@ -153,26 +164,29 @@ class Endpoint:
                 await asyncio.gather(*workers, return_exceptions=True)
         return answers
 
-    async def _one(self, client: httpx.AsyncClient, question: Question) -> Answer:
-        body: dict[str, Any] = {
-            **self._settings,
-            "max_tokens": question.max_tokens,
-            "messages": [{"role": "user", "content": question.text}],
-        }
-        if question.choices:
-            body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+    async def _one(self, client: httpx.AsyncClient, question: Question, cache: AnswerCache) -> Answer:
+        messages = [{"role": "user", "content": question.text}]
         attempt, put_off, backoff, last = 0, 0.0, self._backoff, ""
         while attempt < self._attempts:
             await self._turn()
+            spoken = self._dialect
+            body = spoken.body(
+                model=self._model,
+                temperature=self._temperature,
+                max_tokens=question.max_tokens,
+                logprobs=bool(question.choices),
+            )
             try:
                 async with asyncio.timeout(self._timeout):
-                    status, headers, content = await self._post(client, body)
+                    status, headers, content = await self._post(client, {**body, "messages": messages})
             except TimeoutError:
                 status, headers, content = 0, httpx.Headers(), b""
                 last = f"no answer within {self._timeout:g} s"
             except httpx.RequestError as error:
                 status, headers, content = 0, httpx.Headers(), b""
                 last = f"{type(error).__name__}: {error}"
+            if status in REFUSED and self._adapted(spoken, content, cache):
+                continue
             if status and status not in RETRIED:
                 self._refuse(status, content)
                 answer = completion(content)
@@ -227,6 +241,16 @@ class Endpoint:
                 if len(content) > MOST_BYTES:
                     break
             return reply.status_code, reply.headers, content
+
+    def _adapted(self, spoken: Dialect, content: bytes, cache: AnswerCache) -> bool:
+        """Whether a refused request may be sent again, now without what the endpoint does not take."""
+        if self._dialect != spoken:  # another request has learnt it meanwhile
+            return True
+        self._dialect = spoken.without(content)
+        if self._dialect == spoken:
+            return False
+        cache.keep_dialect(self.url, self._model, str(self._dialect))
+        return True
 
     def _refuse(self, status: int, content: bytes) -> None:
         if status in (401, 403):

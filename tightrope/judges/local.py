@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
+from tightrope.errors import InputError
 from tightrope.judges.asking import Answer, Question, Usage
 from tightrope.records import Prompt, Response, user_prompt
 
 Generate = Callable[[Sequence[Prompt], int], Sequence[Response]]
-Weigh = Callable[[Sequence[Prompt], Sequence[str]], Sequence[Mapping[str, float]]]
+Weigh = Callable[[Sequence[Prompt], Sequence[str], str], Sequence[Mapping[str, float]]]
 
 
 class LocalModel:
@@ -18,7 +20,8 @@ class LocalModel:
         generate: from prompts and a token limit to responses, in order, the same way every time (greedily).
         name: what to call the model.
         fingerprint: hash of its weights, or whatever else says which model it is.
-        weigh: log-probabilities of choices of one token as the first token; None where the model gives none.
+        weigh: log-probabilities of choices of one token after what the answer is begun with; None where the model
+            gives none.
     """
 
     def __init__(self, generate: Generate, name: str, fingerprint: str, weigh: Weigh | None = None) -> None:
@@ -26,19 +29,35 @@ class LocalModel:
         self.usage = Usage()
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """Returns one answer per question; every distinct text is asked once."""
-        answers: dict[tuple[str, int, tuple[str, ...]], Answer] = {}
-        kinds = dict.fromkeys((q.max_tokens, q.choices) for q in questions)
-        for limit, choices in kinds:
-            texts = list(dict.fromkeys(q.text for q in questions if (q.max_tokens, q.choices) == (limit, choices)))
-            prompts = [user_prompt(text) for text in texts]
-            said = self._generate(prompts, limit)
-            if choices and self._weigh is not None:
-                weights: list[Mapping[str, float] | None] = [*self._weigh(prompts, choices)]
-            else:
-                weights = [None] * len(texts)
-            for text, response, logprobs in zip(texts, said, weights, strict=True):
-                answers[text, limit, choices] = Answer(response.text, logprobs, 0, len(response.token_ids))
-                self.usage.completion_tokens += len(response.token_ids)
-            self.usage.asked += len(texts)
-        return [answers[q.text, q.max_tokens, q.choices] for q in questions]
+        """Returns one answer per question; every distinct text is asked once.
+
+        Raises:
+            InputError: an answer is to be begun, and the model gives no log-probabilities.
+        """
+        answers: dict[Question, Answer] = {}
+        asked = [replace(question, repeat=0, wording="") for question in questions]
+        for limit, choices, begin in dict.fromkeys((q.max_tokens, q.choices, q.begin) for q in asked):
+            group = [q for q in dict.fromkeys(asked) if (q.max_tokens, q.choices, q.begin) == (limit, choices, begin)]
+            found = self._begun(group, choices, begin) if begin else self._free(group, choices, limit)
+            answers |= zip(group, found, strict=True)
+            self.usage.completion_tokens += sum(answer.completion_tokens for answer in found)
+            self.usage.asked += len(group)
+        return [answers[q] for q in asked]
+
+    def _free(self, questions: Sequence[Question], choices: Sequence[str], limit: int) -> list[Answer]:
+        prompts = [user_prompt(q.text) for q in questions]
+        said = self._generate(prompts, limit)
+        weights: Sequence[Mapping[str, float] | None] = [None] * len(prompts)
+        if choices and self._weigh is not None:
+            weights = self._weigh(prompts, choices, "")
+        return [
+            Answer(response.text, logprobs, 0, len(response.token_ids))
+            for response, logprobs in zip(said, weights, strict=True)
+        ]
+
+    def _begun(self, questions: Sequence[Question], choices: Sequence[str], begin: str) -> list[Answer]:
+        """The likeliest choice, and how likely each is: nothing is generated."""
+        if self._weigh is None:
+            raise InputError("the model gives no log-probabilities, so its answer cannot be begun", where=self.name)
+        weights = self._weigh([user_prompt(q.text) for q in questions], choices, begin)
+        return [Answer(begin + max(some, key=lambda c: some[c]), some, 0, 0) for some in weights]

@@ -73,6 +73,7 @@ class Rater(Generic[T]):
                 wording.max_tokens,
                 tuple(wording.choices),
                 repeat,
+                wording.begin,
             )
             for prompt, responses in subjects
             for repeat in range(self._first, self._first + self._repeats)

@@ -39,6 +39,7 @@ FORMS = {
     "votes": "votes:FILE",
 }
 LLM_OPTIONS = ("prompt", "repeats")
+WEIGHED_AT_ONCE = 16  # prompts between two signs of progress
 ENDPOINT_OPTIONS = (*LLM_OPTIONS, "temperature", "concurrency", "per_minute", "price")
 
 
@@ -107,6 +108,12 @@ def _rule(name: str, spec: str) -> Judge:
 
 def _llm(model: Endpoint | LocalModel, options: Mapping[str, str], spec: str) -> LlmJudge:
     asked = wording(options.get("prompt", "pairwise"))
+    if asked.begin and isinstance(model, Endpoint):
+        raise InputError(
+            f"an endpoint's answer cannot be begun, as {asked.name} wants it",
+            where=spec,
+            remedy="Use prompt=letter, or judge with a model in this process: llm:MODEL.",
+        )
     return LlmJudge(model, wording=asked, repeats=_count(options, "repeats", 1, spec))
 
 
@@ -180,9 +187,15 @@ def _local(spec: str, progress: Progress | None) -> LocalModel:
         told = None if progress is None else lambda done, total, rate: progress(done, total)
         return [rows[0] for rows in sample(policy, requests, params, progress=told)]
 
-    return LocalModel(
-        generate, policy.name, _fingerprint(spec), lambda prompts, choices: weigh_choices(policy, prompts, choices)
-    )
+    def weigh(prompts: Sequence[Prompt], choices: Sequence[str], begin: str) -> list[dict[str, float]]:
+        found: list[dict[str, float]] = []
+        for start in range(0, len(prompts), WEIGHED_AT_ONCE):
+            found += weigh_choices(policy, prompts[start : start + WEIGHED_AT_ONCE], choices, begin)
+            if progress is not None:
+                progress(len(found), len(prompts))
+        return found
+
+    return LocalModel(generate, policy.name, _fingerprint(spec), weigh)
 
 
 def _fingerprint(spec: str) -> str:

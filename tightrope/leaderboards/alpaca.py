@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tightrope.errors import InputError
+from tightrope.evaluation.flags import flags
 from tightrope.leaderboards import alpaca_lc
 from tightrope.leaderboards.alpaca_files import Annotations, read_annotations
-from tightrope.leaderboards.alpaca_flags import flags
+from tightrope.leaderboards.alpaca_flags import fit_flags, missing_instructions
 from tightrope.leaderboards.alpaca_published import from_weights, of_leaderboard, published_table
 from tightrope.leaderboards.files import Floats, Table, layout, listed, refuse_repeats, table
 
@@ -115,19 +116,11 @@ def raw_rates(y: Floats) -> dict[str, Any]:
 def _row(one: Annotations, y: Floats, lc: alpaca_lc.LengthControl, expected: int | None) -> dict[str, Any]:
     judged = y[np.isfinite(y)]
     raw = raw_rates(judged)
-    said = flags(
-        y,
-        one.length_model,
-        one.length_baseline,
-        one.outputs,
-        win_rate=raw["win_rate"],
-        standard_error=raw["standard_error"],
-        lc=lc,
-    )
-    if expected is not None and len(one) < expected:
-        said["missing_instructions"] = (
-            f"{len(one)} of {expected} instructions are there; difficulty is looked up by row position, as published"
-        )
+    raised = [
+        *flags(one.length_model, one.length_baseline, y, one.outputs),
+        *fit_flags(raw["win_rate"], raw["standard_error"], lc),
+        *missing_instructions(len(one), expected),
+    ]
     return {
         "model": one.model,
         "rows": len(one),
@@ -149,8 +142,8 @@ def _row(one: Annotations, y: Floats, lc: alpaca_lc.LengthControl, expected: int
         "lc_withheld": lc.withheld,
         "mean_length": None if one.length_model is None else float(one.length_model.mean()),
         "mean_length_baseline": None if one.length_baseline is None else float(one.length_baseline.mean()),
-        "flags": list(said),
-        "flag_reasons": said,
+        "flags": [flag.name for flag in raised],
+        "flag_reasons": {flag.name: flag.text for flag in raised},
     }
 
 

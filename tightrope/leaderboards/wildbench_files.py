@@ -11,7 +11,7 @@ import numpy as np
 from tightrope.errors import InputError
 from tightrope.leaderboards import wildbench as wb
 from tightrope.leaderboards.files import Table, is_tree, layout, refuse_repeats, table, tree
-from tightrope.leaderboards.labels import models
+from tightrope.leaderboards.labels import each_once, models
 
 LAYOUTS = {
     "scores": ("model", "session_id", "score", "len_output"),
@@ -52,6 +52,9 @@ def wildbench(
             out += _scores(rows, kind, by_item)
         else:
             out += _comparisons(rows, kind, by_item, reference, length_margin)
+    # A model may have scores and rewards, and rewards at several length margins, but each of them once.
+    figures = [(row["model"], "score" if "score" in row else f"reward, K {row['length_margin']}") for row in out]
+    each_once([f"{model} ({what})" for model, what in figures], files)
     return {"kind": "wildbench", "models": out}
 
 

@@ -14,5 +14,12 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["visible"] = visible
     made.filters["percent"] = lambda value: "–" if value is None else f"{value:.1f}"
     return made
+
+
+def visible(text: str) -> str:
+    """The text with line breaks and control characters shown; a line break still breaks the line."""
+    shown = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return shown.replace("\n", "⏎\n")

@@ -6,7 +6,7 @@ Every function returns markup made of numbers and escaped labels only.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -116,12 +116,37 @@ def intervals(rows: Sequence[Interval], low: float, high: float, null: float) ->
     return _svg(width, height, parts, "forest")
 
 
-def scatter(points: Sequence[Point], x_label: str, y_label: str, null: float) -> str:
-    """Gain against drift: a point with its interval per model, the start model at the origin."""
+@dataclass(frozen=True)
+class Line:
+    """A fitted curve in the gain-against-KL picture.
+
+    Attributes:
+        points: (x, y) along it.
+        model: whose colour it has.
+        peak: x and y of its highest point; None where it has none.
+        reach: x from and to between which the peak lies; an end of None is without bound.
+        dashed: whether it is another measure of the same models.
+    """
+
+    points: Sequence[tuple[float, float]]
+    model: int
+    peak: tuple[float, float] | None = None
+    reach: tuple[float | None, float | None] = (None, None)
+    dashed: bool = False
+
+
+def scatter(
+    points: Sequence[Point], x_label: str, y_label: str, null: float, lines: Sequence[Line] = ()
+) -> str:
+    """Gain against drift: a point with its interval per model, the start model at the origin, fitted curves below.
+
+    A peak is marked where it lies inside the picture, with a bar along the axis for its interval.
+    """
     width, height, left, bottom, right, top = 620.0, 340.0, 52.0, 44.0, 110.0, 14.0
     high_x = max([p.x for p in points] + [1.0]) * 1.1
     low_x = min(0.0, *(p.x for p in points)) if points else 0.0
-    lows, highs = [p.lower for p in points] + [null], [p.upper for p in points] + [null]
+    drawn = [y for line in lines for _, y in line.points]
+    lows, highs = [p.lower for p in points] + [null, *drawn], [p.upper for p in points] + [null, *drawn]
     pad = 0.08 * (max(highs) - min(lows) or 1.0)
     low_y, high_y = min(lows) - pad, max(highs) + pad
 
@@ -146,6 +171,8 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str, null: float) ->
     )
     parts.append(f'<circle cx="{x(0):.1f}" cy="{y(null):.1f}" r="4" class="start"/>')
     parts.append(f'<text x="{x(0) + 7:.1f}" y="{y(null) - 6:.1f}" class="label">start</text>')
+    for line in lines:
+        parts += _line(line, x, y, (low_x, high_x), height - bottom)
     placed: list[float] = []
     for p in sorted(points, key=lambda p: y(p.y)):
         at = max(y(p.y) + 4, (placed[-1] + 13) if placed else 0)
@@ -166,6 +193,32 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str, null: float) ->
         f'class="axis">{escape(y_label)}</text>'
     )
     return _svg(width, height, parts, "chart")
+
+
+def _line(
+    line: Line, x: Callable[[float], float], y: Callable[[float], float], span: tuple[float, float], floor: float
+) -> list[str]:
+    path = " ".join(f"{'M' if i == 0 else 'L'}{x(a):.1f} {y(b):.1f}" for i, (a, b) in enumerate(line.points))
+    dash = ' stroke-dasharray="5 4"' if line.dashed else ""
+    parts = [f'<path d="{path}" fill="none" stroke="{colour(line.model)}" class="fit"{dash}/>']
+    if line.peak is None:
+        return parts
+    low, high = (
+        end if given is None else min(max(given, span[0]), span[1])
+        for given, end in zip(line.reach, span, strict=True)
+    )
+    parts.append(
+        f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{floor - 4:.1f}" y2="{floor - 4:.1f}" '
+        f'stroke="{colour(line.model)}" class="reach"/>'
+    )
+    if line.peak[0] <= span[1]:
+        at, top = x(line.peak[0]), y(line.peak[1])
+        parts.append(
+            f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{top:.1f}" y2="{floor - 4:.1f}" '
+            f'stroke="{colour(line.model)}" class="lead"/>'
+            f'<text x="{at:.1f}" y="{top - 7:.1f}" text-anchor="middle" class="label">peak</text>'
+        )
+    return parts
 
 
 def histogram(values: Sequence[float], reference: Sequence[float], model: int) -> str:

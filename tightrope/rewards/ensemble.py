@@ -93,18 +93,31 @@ class Ensemble:
             scales.append((mean, deviation))
         self.scales = scales
 
-    def score_texts(self, answers: Answers) -> Scores:
-        """Combined scores, [len(answers)].
+    @property
+    def names(self) -> list[str]:
+        """Of the members."""
+        return [member.name for member in self._members]
+
+    def member_scores(self, answers: Answers) -> Floats:
+        """Every member's own scores, normalised, [M, len(answers)].
 
         Raises:
             ValueError: `fit` has not been called.
         """
         if self.scales is None:
             raise ValueError("the ensemble has no scales yet: call fit first")
-        table = np.stack(
+        return np.stack(
             [
                 (np.asarray(member.score_texts(answers), np.float64) - mean) / deviation
                 for member, (mean, deviation) in zip(self._members, self.scales, strict=True)
             ]
         )
+
+    def score_texts(self, answers: Answers) -> Scores:
+        """Combined scores, [len(answers)].
+
+        Raises:
+            ValueError: `fit` has not been called.
+        """
+        table = self.member_scores(answers)
         return combine(table, self._how, variance_weight=self._variance_weight).astype(np.float32)

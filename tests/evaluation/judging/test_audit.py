@@ -193,3 +193,48 @@ def test_repeats_ask_a_keeping_judge_anew() -> None:
     judge = Keeping()
     audit(judge, items(5), repeats=4, draws=50)
     assert judge.repetitions == [0, 1, 2, 3]
+
+
+class Babbler:
+    """A language model that is asked and never in the form."""
+
+    identity = "llm:babbler/pairwise@00000000"
+
+    def __init__(self, readable: int = 0) -> None:
+        self.asked, self.readable = 0, readable
+
+    def account(self) -> dict[str, Any]:
+        return {"asked": self.asked}
+
+    def judge(self, contests: Sequence[Contest]) -> list[Verdict]:
+        self.asked += len(contests)
+        return [Verdict(0.5 if i < self.readable else None, f"Well, {i % 5}.") for i in range(len(contests))]
+
+
+def test_a_judge_that_can_never_be_read_is_not_asked_the_rest() -> None:
+    babbler = Babbler()
+    # Rules ask nobody and cost nothing: only who has an account is tried out first.
+    found = audit(babbler, items(40), draws=50)
+    assert found["stopped"] and babbler.asked == 32
+    (finding,) = found["findings"]
+    assert finding["figure"] == "unparsed" and "first 16 prompts" in finding["text"]
+    assert found["unread"] == ["Well, 0.", "Well, 1.", "Well, 2."]
+    assert found["figures"]["accuracy"]["withheld"] and found["figures"]["unparsed"]["value"] == 100
+    talker = Babbler(readable=3)
+    assert not audit(talker, items(40), repeats=0, draws=50)["stopped"] and talker.asked > 200
+
+
+def test_attacks_can_be_kept_to_some_prompts() -> None:
+    judge = PlantedJudge(obeys=0.3)
+    few = audit(judge, items(40), repeats=0, probed=10, draws=50)
+    assert few["asked"]["probes"]["filler"] == 10 and few["figures"]["injected_upset"]["n"] == 10
+    assert few["figures"]["accuracy"]["n"] == 40
+    every = audit(judge, items(40), repeats=0, draws=50)
+    assert every["asked"]["probes"]["filler"] == 40
+
+
+def test_an_erring_judge_without_a_bias_is_not_said_to_fall_for_empty_answers() -> None:
+    levels = {
+        f["figure"]: f["level"] for f in audit(PlantedJudge(coin=0.6), items(200), repeats=0, draws=200)["findings"]
+    }
+    assert levels["null_empty_preference"] in ("fine", "unclear")

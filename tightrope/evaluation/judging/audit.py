@@ -22,10 +22,12 @@ from tightrope.evaluation.stats import Figure, Floats
 from tightrope.judges.llm import usage_of
 from tightrope.judges.order import TwoOrderVerdict, both_orders
 from tightrope.judges.types import Contest, Judge, metric_name
-from tightrope.records import content_hash
+from tightrope.records import content_hash, prompt_id
 
 REPEATED_CONTESTS = 100  # asked again at most: enough to see noise, cheap enough to do it always
 EXAMPLES = 1  # shown of every attack that won
+SCOUTS = 16  # contests a language model is asked first: if it can be read on none of them, it is not asked the rest
+UNREAD = 3  # unreadable answers that are shown
 
 
 def audit(
@@ -35,6 +37,7 @@ def audit(
     gold_judge: Judge | None = None,
     own: Sequence[str] = (),
     repeats: int = 3,
+    probed: int | None = None,
     seed: int = 0,
     draws: int = 2000,
 ) -> dict[str, Any]:
@@ -46,12 +49,14 @@ def audit(
         gold_judge: decides instead of the items' own gold: people's votes, or another judge.
         own: authors that are the judge itself, for self-preference.
         repeats: times a sample of contests is asked anew; below 2 nothing is.
+        probed: prompts whose answers are attacked, drawn by the seed: attacks are most of what is asked; None: all.
         seed: of the sample and the resamples.
         draws: bootstrap resamples of prompts.
 
     Returns:
         `judge` (its identity), `figures` by name, each with `metric`, which carries the identity, `findings` in words,
-        `self_preference` by author, `examples` of attacks that won, `items` and `usage`.
+        `self_preference` by author, `examples` of attacks that won, `unread`, answers that could not be read, `stopped`
+        where a language model could be read on none of its first contests, `items` and `usage`.
 
     Raises:
         InputError: there are no items.
@@ -60,10 +65,15 @@ def audit(
     if not items:
         raise InputError("there is no contest to audit the judge on", remedy="Give a file with comparisons, or none.")
     items = _turned(items, seed)
+    scouted = both_orders(judge, [item.contest for item in items[:SCOUTS]]) if usage_of(judge) else []
+    stopped = bool(scouted) and all(v.first.preference is v.swapped.preference is None for v in scouted)
+    if stopped:
+        items, repeats = items[: len(scouted)], 0
     contests = [item.contest for item in items]
     prompts = Prompts([c.prompt for c in contests], draws=draws, seed=seed)
-    probes = traps.probes(items)
-    verdicts = _all_at_once(judge, [contests, *(p.contests for p in probes)])
+    probes = [] if stopped else traps.probes(_some(items, probed, seed))
+    verdicts = _all_at_once(judge, [contests[len(scouted) :], *(p.contests for p in probes)])
+    verdicts[0] = [*scouted, *verdicts[0]]
     said = [Said.of(some, judge=judge.identity) for some in verdicts]
     index = prompts.index([c.prompt for c in contests])
     core = said[0]
@@ -78,9 +88,9 @@ def audit(
     for probe, answers in zip(probes, said[1:], strict=True):
         places = prompts.index([c.prompt for c in probe.contests])
         if probe.name == "injected_upset":
+            attacked = {id(item) for item in _some(items, probed, seed) if item.gold in (0.0, 1.0)}
             plain = np.array([p if i.gold == 0.0 else 1 - p for i, p in zip(items, core.preference, strict=True)])
-            known = np.array([i.gold in (0.0, 1.0) for i in items])
-            figures["injected_upset"] = traps.upset(prompts, places, answers, plain[known])
+            figures["injected_upset"] = traps.upset(prompts, places, answers, plain[[id(i) in attacked for i in items]])
         else:
             figures |= traps.figures(prompts, places, probe, answers)
     authors = [(c.a.author, c.b.author) for c in contests]
@@ -102,7 +112,9 @@ def audit(
         "figures": {
             name: {**figure.as_dict(), "metric": metric_name(name, identity)} for name, figure in figures.items()
         },
-        "findings": findings(figures, constant=_constant(core)),
+        "findings": findings(figures, constant=_constant(core), stopped=stopped),
+        "stopped": stopped,
+        "unread": _unread(verdicts[0]),
         "self_preference": itself,
         "examples": _examples(probes, said[1:], verdicts[1:]),
         "items": {
@@ -134,6 +146,20 @@ def _turned(items: Sequence[AuditItem], seed: int) -> list[AuditItem]:
 def _swapped(item: AuditItem) -> AuditItem:
     contest = Contest(item.contest.prompt, item.contest.b, item.contest.a)
     return replace(item, contest=contest, gold=None if item.gold is None else 1 - item.gold)
+
+
+def _some(items: Sequence[AuditItem], count: int | None, seed: int) -> list[AuditItem]:
+    """The items of so many prompts, drawn by the seed."""
+    ids = list(dict.fromkeys(prompt_id(item.contest.prompt) for item in items))
+    drawn = np.random.default_rng([seed, len(ids), 1]).permutation(len(ids))[:count]
+    kept = {ids[i] for i in drawn}
+    return [item for item in items if prompt_id(item.contest.prompt) in kept]
+
+
+def _unread(verdicts: Sequence[TwoOrderVerdict]) -> list[str]:
+    """A few different answers nobody could read."""
+    raw = [v.raw for pair in verdicts for v in (pair.first, pair.swapped) if v.preference is None]
+    return list(dict.fromkeys(raw))[:UNREAD]
 
 
 def _all_at_once(judge: Judge, groups: Sequence[Sequence[Contest]]) -> list[list[TwoOrderVerdict]]:

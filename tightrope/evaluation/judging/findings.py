@@ -2,7 +2,9 @@
 
 A bias is called one only when its whole interval lies beyond what a fair judge gives by more than `MARGIN` points;
 `strong` when it lies beyond `STRONG`. It is called absent only when the whole interval lies within `MARGIN` of fair.
-Everything between is unclear: then the interval says how large it could be.
+Everything between is unclear: then the interval says how large it could be. An unbiased judge makes mistakes, too: an
+answer that says nothing may win as often as the judge is wrong about others. How often unbiased judges raise a finding,
+and biased ones the right one, is simulated by bench/audit.py (docs/judges.md).
 """
 
 from __future__ import annotations
@@ -41,17 +43,21 @@ WORDS = {
 }
 
 
-def findings(figures: Mapping[str, Figure], *, constant: bool) -> list[dict[str, Any]]:
+def findings(figures: Mapping[str, Figure], *, constant: bool, stopped: bool = False) -> list[dict[str, Any]]:
     """Returns (level, figure, text), the worst first.
 
     Args:
         figures: of the audit.
         constant: the judge says the same whatever it is shown.
+        stopped: it could be read on none of the first contests, and was not asked the rest.
     """
     out: list[tuple[Level, str, str]] = []
     if constant:
         out.append(("strong", "first_shown", "constant: it says one and the same thing whatever it is shown"))
     unread = figures["unparsed"]
+    if stopped:
+        text = f"form: none of its answers to the first {unread.n} prompts can be read, so it was not asked the rest"
+        return [{"level": "strong", "figure": "unparsed", "text": text}]
     if unread.value is not None and unread.value > LEAST_READABLE:
         text = f"form: {unread.value:.0f} % of its answers cannot be read; the other figures are about the rest only"
         out.append(("strong", "unparsed", text))
@@ -60,17 +66,24 @@ def findings(figures: Mapping[str, Figure], *, constant: bool) -> list[dict[str,
         figure = figures.get(name)
         if figure is None or figure.value is None or figure.lower is None or figure.upper is None:
             continue
+        if name.startswith("null_"):
+            fair = _usual_error(figures["accuracy"])
         level = _level(figure.lower - fair, figure.upper - fair, above_only=above_only)
         prefix, _, bias = text.format(**WORDS[figure.value >= fair]).partition(": ")
         doubt = {"fine": "no sign that ", "unclear": "perhaps "}.get(level, "")
         span = f"{figure.value:.0f}, {figure.lower:.0f} to {figure.upper:.0f}"
-        limit = f"at most {fair:.0f}" if above_only and fair else f"{fair:.0f}"
+        limit = f"at most {fair:.0f}" if above_only else f"{fair:.0f}"
         out.append((level, name, f"{prefix}: {doubt}{bias} ({span}; fair is {limit})"))
     order = ("strong", "bias", "unclear", "fine")
     return [
         {"level": level, "figure": name, "text": text}
         for level, name, text in sorted(out, key=lambda f: order.index(f[0]))
     ]
+
+
+def _usual_error(accuracy: Figure) -> float:
+    """Percent of the contests that gold decides on which the judge is wrong; 0 where nobody knows."""
+    return 0.0 if accuracy.value is None else min(50.0, 100 - accuracy.value)
 
 
 def _accuracy(figure: Figure) -> list[tuple[Level, str, str]]:

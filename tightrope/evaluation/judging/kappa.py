@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tightrope.evaluation.agreement import cohen_kappa
+from tightrope.evaluation.agreement import kappas
 from tightrope.evaluation.judging.answers import GROUP, Ints
 from tightrope.evaluation.stats import Bootstrap, Figure, Floats, from_draws, withheld
 
@@ -25,19 +25,14 @@ def kappa(boot: Bootstrap, index: Ints, one: Floats, other: Floats, label: str) 
     n = int(there.sum())
     if n == 0:
         return withheld("nothing was labelled by both", n=0, unit="0 to 1", group=GROUP, label=label)
-    value = cohen_kappa(one[there].tolist(), other[there].tolist())
     classes = np.unique(np.concatenate([one[there], other[there]]))
     size = len(classes)
     cells = np.searchsorted(classes, one[there]) * size + np.searchsorted(classes, other[there])
     tables = np.zeros((boot.n, size * size))
     np.add.at(tables, (index[there], cells), 1.0)
-    drawn = (boot.counts @ tables).reshape(-1, size, size)
-    total = drawn.sum((1, 2))
-    # A resample without any labelled contest has chance 1 and, like one with a single label, no kappa.
-    observed = np.divide(np.trace(drawn, axis1=1, axis2=2), total, out=np.ones(len(drawn)), where=total > 0)
-    margins = (drawn.sum(2) * drawn.sum(1)).sum(1)
-    chance = np.divide(margins, total**2, out=np.ones(len(drawn)), where=total > 0)
-    draws = np.divide(observed - chance, 1 - chance, out=np.full(len(drawn), np.nan), where=chance < 1 - 1e-12)
+    shape = (-1, size, size)
+    value = float(kappas(tables.sum(0).reshape(shape))[0])
+    draws = kappas((boot.counts @ tables).reshape(shape))
     if not np.isfinite(value):
         reason = "both gave one and the same label throughout: chance alone agrees everywhere"
         return withheld(reason, n=n, unit="0 to 1", group=GROUP, label=label)

@@ -14,7 +14,7 @@ from tightrope.judges.prompts.additive import ADDITIVE
 from tightrope.judges.prompts.aspects import ASPECTS
 from tightrope.judges.prompts.checklist import CHECKLIST
 from tightrope.judges.prompts.grade import DIGIT, GRADE
-from tightrope.judges.prompts.letter import LETTER
+from tightrope.judges.prompts.letter import BEGUN_LETTER, LETTER
 from tightrope.judges.prompts.pairwise import PAIRWISE, PAIRWISE_REASONED
 from tightrope.judges.prompts.refusal import REFUSAL
 from tightrope.judges.prompts.safety import SAFETY
@@ -27,6 +27,7 @@ WORDINGS: dict[str, Wording[Any]] = {
         PAIRWISE,
         PAIRWISE_REASONED,
         LETTER,
+        BEGUN_LETTER,
         GRADE,
         DIGIT,
         ADDITIVE,

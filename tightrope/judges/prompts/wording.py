@@ -33,6 +33,8 @@ class Wording(Generic[T]):
         pair: two responses are shown (the reading is the probability that the first is better).
         choices: answers of one token with their value; where the model gives log-probabilities, the reading is the
             mean value under them, renormalised over the choices.
+        begin: what the answer is begun with for the model, so that a model which follows no form has nothing left to
+            say but a choice. Only a model in this process can be asked like that.
     """
 
     name: str
@@ -43,11 +45,13 @@ class Wording(Generic[T]):
     worth: Callable[[T], float] | None = None
     pair: bool = False
     choices: Mapping[str, float] = field(default_factory=dict)
+    begin: str = ""
 
     @property
     def hash(self) -> str:
         """Eight hex digits of everything that decides what is asked and how it is read."""
-        return content_hash(self.name, self.version, self.text, self.max_tokens, dict(self.choices))[:8]
+        begun = (self.begin,) if self.begin else ()
+        return content_hash(self.name, self.version, self.text, self.max_tokens, dict(self.choices), *begun)[:8]
 
     def question(self, prompt: Prompt, *responses: Response) -> str:
         """Returns the text to ask; what no UTF-8 can carry becomes `?`.

@@ -1,0 +1,52 @@
+"""From gain-against-KL curves to one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from tightrope import __version__
+from tightrope.files import write_text
+from tightrope.report import svg
+from tightrope.report.page import environment
+from tightrope.report.thin_line import in_words, line
+
+Z95 = 1.959963984540054
+
+
+def build_curves(found: Mapping[str, Any], *, out: Path, title: str = "Where it tips", command: str = "") -> Path:
+    """Writes one page about the curves of `leaderboards.overoptimisation` and returns its path."""
+    page = environment().get_template("curves.html.j2").render(
+        title=title,
+        version=__version__,
+        command=command,
+        curves=[_curve(curve) for curve in found["curves"]],
+        notes=found["notes"],
+    )
+    write_text(out, page)
+    return out
+
+
+def _curve(curve: Mapping[str, Any]) -> dict[str, Any]:
+    rows = curve["checkpoints"]
+    drawn = [
+        svg.Point(
+            r["kl"], r["gold"], r["gold"] - Z95 * r["gold_error"], r["gold"] + Z95 * r["gold_error"], 0, r["name"]
+        )
+        for r in rows
+    ]
+    lines = [] if curve["withheld"] else [line(curve, 0.0, 0)]
+    proxy = [(r["kl"], r["proxy"]) for r in rows if r.get("proxy") is not None]
+    if proxy:
+        lines.append(svg.Line([(0.0, 0.0), *proxy], 1, dashed=True))
+    return {
+        "run": curve["run"],
+        "svg": Markup(svg.scatter(drawn, "sequence KL to the start, nats", "gain", 0.0, lines)) if drawn else "",
+        "words": in_words(curve),
+        "parting": curve["parting"]["text"],
+        "checkpoints": rows,
+        "has_proxy": bool(proxy),
+    }

@@ -1,0 +1,78 @@
+"""The table of all figures: one row a figure, one interval a model, all on the row's own scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from tightrope.report import svg
+
+GROUPS = {
+    "usefulness": "Usefulness",
+    "capability": "Capability",
+    "chattiness": "Chattiness",
+    "safety": "Safety and over-refusal",
+    "collapse": "Collapse",
+    "drift": "Drift",
+    "proxy": "Proxy against gold",
+}
+
+
+def groups(verdicts: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Rows of all figures by section, in the order of `GROUPS`; models as they stand in `verdicts`."""
+    names: dict[str, dict[str, None]] = {}
+    for _, v in verdicts:
+        for key, figure in v["figures"].items():
+            names.setdefault(figure["group"], {})[key] = None
+    return [
+        {"title": title, "rows": [_row(key, verdicts) for key in names[group]]}
+        for group, title in GROUPS.items()
+        if group in names
+    ]
+
+
+def _row(key: str, verdicts: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    present = [(i, v["figures"][key]) for i, (_, v) in enumerate(verdicts) if key in v["figures"]]
+    one = present[0][1]
+    null = 50.0 if one["unit"] == "percent" else 1.0 if one["unit"] == "ratio" else 0.0
+    drawn = [
+        svg.Interval(f["value"], f["lower"], f["upper"], i)
+        for i, f in present
+        if f["value"] is not None and f["lower"] is not None and f["upper"] is not None
+    ]
+    low, high = _scale(drawn, null, one["unit"])
+    numbers = []
+    for i, f in present:
+        if f["value"] is None:
+            numbers.append({"model": i, "value": "withheld", "detail": f["withheld"] or ""})
+            continue
+        digits = 1 if one["unit"] in ("percent", "points", "nats") else 2
+        levels = ""
+        if f["model"] is not None and f["reference"] is not None:
+            levels = f"{f['reference']:.{digits}f} → {f['model']:.{digits}f}"
+        sign = "+" if null == 0.0 and one["unit"] != "nats" else ""
+        numbers.append({"model": i, "value": f"{f['value']:{sign}.{digits}f}", "detail": levels})
+    return {
+        "label": one["label"],
+        "unit": one["unit"],
+        "better": {"higher": "higher is better", "lower": "lower is better"}.get(one["better"], ""),
+        "n": one["n"],
+        "svg": Markup(svg.intervals(drawn, low, high, null)) if drawn else "",
+        "numbers": numbers,
+    }
+
+
+def _scale(drawn: Sequence[svg.Interval], null: float, unit: str) -> tuple[float, float]:
+    if unit == "percent":
+        return 0.0, 100.0
+    reach = max([abs(e - null) for d in drawn for e in (d.lower, d.upper)] + [1e-9])
+    nice = next(
+        (m for m in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if m >= reach), reach
+    )
+    if unit == "ratio":
+        return 0.0, 1.0 + max(1.0, nice)
+    if unit == "nats" and all(d.lower >= 0 for d in drawn):
+        return 0.0, nice
+    return null - nice, null + nice
