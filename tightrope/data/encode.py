@@ -102,16 +102,12 @@ def encode(
     Raises:
         InputError: a record of another kind, scores without a threshold, all rows dropped, or ratings of one class.
     """
-    encoder: Callable[[Any, ChatFormat, Encoding], Example | None] = _joint if joint else ENCODERS[kind]
     out = Encoding(desirable_above=desirable_above)
     keep = into or out.examples.append
     thumbs: set[bool] = set()
     for i, record in enumerate(tokenised_ahead(records, chat)):
         check_kind(record, kind, f"{needed_by}, record {i}" if needed_by else f"record {i}")
-        if kind is Comparison and isinstance(record, SafetyComparison):
-            record = _helpfulness(record)
-            out.helpfulness += 1
-        example = encoder(record, chat, out)
+        example = example_of(record, chat, out, kind=kind, joint=joint)
         if example is not None:
             if example.tokens > max_tokens:
                 out.dropped[f"longer than {max_tokens} tokens"] += 1
@@ -138,6 +134,15 @@ def encode(
             remedy="A cost needs harmful and safe responses to have a zero; without them use bradley_terry.",
         )
     return out
+
+
+def example_of(record: Any, chat: ChatFormat, out: Encoding, *, kind: type[Any], joint: bool) -> Example | None:
+    """Returns a record as an example of `kind`, or None and the reason counted in `out`; see `encode`."""
+    if kind is Comparison and isinstance(record, SafetyComparison):
+        record = _helpfulness(record)
+        out.helpfulness += 1
+    encoder = _joint if joint else ENCODERS[kind]
+    return encoder(record, chat, out)
 
 
 def check_kind(record: Record, kind: type[Any], where: str) -> None:

@@ -1,52 +1,53 @@
 """What a recipe would cost: stages, tokens, memory and time, estimated without training.
 
-Times come from arithmetic (6 FLOPs a parameter and learnt token, 2 to read one) over the matrix speed of this
-machine, measured for a quarter of a second, at the share of it that training reaches in our benches. They are
-estimates: the order of magnitude is right, the second digit is not.
+Tokens are counted on up to 200 rows, laid out as they will be trained. Times come from arithmetic (6 FLOPs a weight
+and token of the body, 8 a weight and learnt token of the output head, 2 to read either) over the matrix speed of this
+machine, measured for a quarter of a second, at the share of it that training reaches in our benches. Loading, saving
+and judging are not counted. They are estimates: the order of magnitude is right, the second digit is not; how far off
+they were is in docs/runs.md.
 """
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tightrope.data.encode import RECORDS, check_kind
-from tightrope.models import loading
+from tightrope.objectives.base import Objective
 from tightrope.pipeline.context import Run
+from tightrope.pipeline.workload import Made, Start, example_tokens, matrix_speed, prompt_tokens
 from tightrope.recipes.presets import resolve
-from tightrope.recipes.schema import FeedbackStage, TrainStage
+from tightrope.recipes.schema import EvaluationSpec, FeedbackStage, TrainStage
 from tightrope.records import kind_of
 
-# Shares of the matrix speed that the demo's stages reached on 2 cores (2026-11-23), and the values per layer and hidden
-# unit that a token of theirs kept for the backward pass (17 is the textbook figure for fused kernels).
+# Shares of the matrix speed that the demo's stages reached on 2 cores (2026-11-23).
 REACHED_TRAINING = 0.6
 REACHED_SAMPLING = 0.5
-KEPT_PER_LAYER = 58
 SAMPLED_SHARE = 0.65  # of max_tokens that an answer really has
-CHARS_PER_TOKEN = 4.0
-PROMPT_OVERHEAD = 30  # tokens of template around a prompt
 
 
 def estimate(run: Run) -> dict[str, Any]:
     """Returns the plan of a recipe as one JSON object."""
-    parameters = _parameters(run)
+    start = Start.of(run.recipe.model)
     speed = matrix_speed(torch.bfloat16 if run.dtype == "bfloat16" else torch.float32, run.device)
     rows: list[dict[str, Any]] = []
-    made: dict[str, int] = {}
+    made: dict[str, Made] = {}
     for stage in run.recipe.stages:
         row = (
-            _feedback(run, stage, parameters, speed, made)
+            _feedback(run, stage, start, speed, made)
             if isinstance(stage, FeedbackStage)
-            else _training(run, stage, parameters, speed, made)
+            else _training(run, stage, start, speed, made)
         )
         rows.append({"stage": stage.name, "method": stage.method, **row})
+    if run.recipe.evaluation is not None:
+        row = _evaluation(run, run.recipe.evaluation, start, speed)
+        rows.append({"stage": "evaluation", "method": "measure", **row})
     return {
         "run": str(Path(run.recipe.output) / run.recipe.name),
         "model": run.recipe.model,
-        "parameters": parameters,
+        "parameters": start.parameters,
         "dtype": run.dtype,
         "device": run.device,
         "matrix_gflops": round(speed / 1e9, 1),
@@ -56,132 +57,117 @@ def estimate(run: Run) -> dict[str, Any]:
     }
 
 
-def matrix_speed(dtype: torch.dtype, device: str) -> float:
-    """FLOP/s of a matrix product of this model class's shape on this machine."""
-    a, b = (
-        torch.randn(1024, 1024, dtype=dtype, device=device),
-        torch.randn(1024, 1024, dtype=dtype, device=device),
-    )
-    _ = a @ b
-    started, done = time.perf_counter(), 0
-    while time.perf_counter() - started < 0.25:
-        _ = a @ b
-        if device != "cpu":
-            torch.cuda.synchronize()
-        done += 1
-    return 2 * 1024**3 * done / (time.perf_counter() - started)
-
-
-def _parameters(run: Run) -> int:
-    """Parameters of the start model, from its weight files' headers."""
-    from safetensors import safe_open
-
-    folder = Path(loading.resolve(run.recipe.model))
-    if not folder.is_dir():
-        return 0
-    total = 0
-    for file in folder.glob("*.safetensors"):
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - safe_open is not a mapping
-                size = 1
-                for n in tensors.get_slice(name).get_shape():
-                    size *= n
-                total += size
-    return total
-
-
-def _feedback(
-    run: Run, stage: FeedbackStage, parameters: int, speed: float, made: dict[str, int]
-) -> dict[str, Any]:
+def _feedback(run: Run, stage: FeedbackStage, start: Start, speed: float, made: dict[str, Made]) -> dict[str, Any]:
     prompts, _ = run.prompts(stage.prompts, seed=run.recipe.seed)
     responses = 0 if stage.answers else stage.samples * len(prompts)
     for guidance in stage.guidance:
         wanted = [p for p in prompts if not guidance.tags or set(guidance.tags) & set(p.tags)]
         responses += guidance.samples * len(wanted)
-    tokens = int(SAMPLED_SHARE * responses * stage.sampling.max_tokens)
-    made[stage.name] = len(prompts)
-    made[f"{stage.name}/comparison"] = len(prompts) * stage.pairs_per_prompt
-    made[f"{stage.name}/rating"] = 2 * made[f"{stage.name}/comparison"]
+    each = SAMPLED_SHARE * stage.sampling.max_tokens
+    tokens = int(each * responses)
+    made[stage.name] = Made(
+        len(prompts), len(prompts) * stage.pairs_per_prompt, prompt_tokens(start.chat, prompts), each
+    )
     return {
         "prompts": len(prompts),
         "responses": responses,
         "tokens": tokens,
         "steps": 0,
-        "seconds": 2 * parameters * tokens / (speed * REACHED_SAMPLING),
-        "peak_memory_bytes": _bytes(run) * parameters + 2**30,
+        "seconds": _sampling_seconds(start, tokens, speed),
+        "peak_memory_bytes": _bytes(run) * start.parameters + 2**30,
     }
 
 
-def _training(
-    run: Run, stage: TrainStage, parameters: int, speed: float, made: dict[str, int]
-) -> dict[str, Any]:
+def _evaluation(run: Run, spec: EvaluationSpec, start: Start, speed: float) -> dict[str, Any]:
+    """Every model and the reference answer the suite; each then reads the other's answers."""
+    prompts, _ = run.prompts(spec.prompts, seed=run.recipe.seed)
+    models = len({*spec.models, *spec.shown}) or 1
+    each = SAMPLED_SHARE * spec.sampling.max_tokens
+    tokens = int(each * len(prompts) * (models + 1))
+    read = 2 * models * min(len(prompts), spec.drift_prompts or len(prompts))
+    read_tokens = read * (each + prompt_tokens(start.chat, prompts))
+    return {
+        "prompts": len(prompts),
+        "tokens": tokens,
+        "steps": 0,
+        "seconds": _sampling_seconds(start, tokens, speed)
+        + 2 * start.parameters * read_tokens / (speed * REACHED_TRAINING),
+        "peak_memory_bytes": 2 * _bytes(run) * start.parameters + 2**30,
+    }
+
+
+def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dict[str, Made]) -> dict[str, Any]:
     sampled = 0
     objective, settings = resolve(stage.method, stage.objective, where=f"stage {stage.name!r}")
     needs, online = objective.card.needs, objective.card.data == "prompts"
     if online:
         r = stage.rollouts
         responses = r.prompts_per_iteration * r.samples_per_prompt
-        tokens = r.iterations * responses * r.max_tokens * r.epochs
+        tokens = learnt = r.iterations * responses * r.max_tokens * r.epochs
         sampled = r.iterations * responses * r.max_tokens
         steps = r.iterations * r.epochs * r.minibatches
         examples = r.iterations * r.prompts_per_iteration
         batch_tokens = tokens // steps
     else:
-        examples, each = _rows(run, stage, RECORDS[objective.card.data], made)
+        examples, each, each_learnt = _rows(run, stage, objective, start, made)
         if objective.card.head == "reward":
             examples = round(examples * (1 - stage.holdout))
         steps = -(-examples // stage.batch_size) * stage.epochs
         steps = min(steps, stage.max_steps or steps)
-        tokens = int(each * min(examples * stage.epochs, steps * stage.batch_size))
+        seen = min(examples * stage.epochs, steps * stage.batch_size)
+        tokens, learnt = int(each * seen), int(each_learnt * seen)
         batch_tokens = int(each * stage.batch_size)
-    trained = parameters // 30 if stage.lora else parameters
+    trained = start.parameters // 30 if stage.lora else start.parameters
     measuring = sum(s.reads != "lengths" for s in objective.statistics(settings))
-    references = len(needs & {"reference", "live_reference"})
-    passes = 6 + 2 * (references + measuring + stage.gradient_checkpointing)
+    read = len(needs & {"reference", "live_reference"}) + measuring
+    again = stage.gradient_checkpointing
+    heads = objective.card.head != "reward"
+    flops = (6 + 2 * (read + again)) * start.body * tokens
+    flops += heads * (8 + 2 * read) * start.head * learnt
     models = 2 + len(stage.reward) if online else 1 + ("live_reference" in needs)
-    weights = _bytes(run) * parameters * models
+    weights = _bytes(run) * start.parameters * models
     gradients_and_adam = 16 * trained if run.dtype == "bfloat16" else 12 * trained
-    activations = min(stage.loop.token_budget, batch_tokens) * _activation_bytes(run)
+    activations = min(stage.loop.token_budget, batch_tokens) * start.kept_bytes
     return {
         "examples": examples,
         "tokens": tokens,
         "steps": steps,
-        "seconds": passes * parameters * tokens / (speed * REACHED_TRAINING)
-        + 2 * parameters * sampled / (speed * REACHED_SAMPLING),
+        "seconds": flops / (speed * REACHED_TRAINING) + _sampling_seconds(start, sampled, speed),
         "peak_memory_bytes": weights + gradients_and_adam + activations + 2**29,
     }
 
 
-def _rows(run: Run, stage: TrainStage, needed: type[Any], made: dict[str, int]) -> tuple[int, float]:
-    """Examples of a stage and mean tokens of one; what earlier stages will make is estimated.
+def _sampling_seconds(start: Start, tokens: int, speed: float) -> float:
+    return 2 * start.parameters * tokens / (speed * REACHED_SAMPLING)
+
+
+def _rows(
+    run: Run, stage: TrainStage, objective: Objective, start: Start, made: dict[str, Made]
+) -> tuple[int, float, float]:
+    """Examples of a stage, mean tokens of one, and how many are learnt; what earlier stages will make is estimated.
 
     Raises:
         InputError: records of another kind than the stage needs.
     """
-    kind = kind_of(needed)
-    total, chars = 0, 0.0
+    card = objective.card
+    kind = RECORDS[card.data]
+    total, tokens, learnt = 0, 0.0, 0.0
     for spec in stage.data:
         name = spec.path[1:].split("/")[0] if spec.path.startswith("@") else ""
         if name in made:
-            count = made.get(f"{name}/{kind}", made[name])
+            count, each, each_learnt = made[name].rows(kind_of(kind))
             count = min(count, spec.limit or count)
-            total += count
-            chars += 400.0 * count
-            continue
-        records, _ = run.records(spec, kind=kind, seed=run.recipe.seed)
-        for i, record in enumerate(records):
-            check_kind(record, needed, f"stage {stage.name!r}, {stage.method}, record {i}")
-        total += len(records)
-        chars += sum(len(str(r)) for r in records[:200]) / min(200, len(records)) * len(records)
-    return total, chars / max(1, total) / CHARS_PER_TOKEN + PROMPT_OVERHEAD
-
-
-def _activation_bytes(run: Run) -> int:
-    """Bytes a token keeps for the backward pass."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(loading.resolve(run.recipe.model)).get_text_config()
-    return int(KEPT_PER_LAYER * config.num_hidden_layers * config.hidden_size * _bytes(run))
+        else:
+            records, _ = run.records(spec, kind=kind_of(kind), seed=run.recipe.seed)
+            where = f"stage {stage.name!r}, {stage.method}"
+            for i, record in enumerate(records):
+                check_kind(record, kind, f"{where}, record {i}")
+            count = len(records)
+            each, each_learnt = example_tokens(records, objective, start.chat, stage)
+        total += count
+        tokens += count * each
+        learnt += count * each_learnt
+    return total, tokens / max(1, total), learnt / max(1, total)
 
 
 def _bytes(run: Run) -> int:
