@@ -33,12 +33,12 @@ def cut(stage: str, data: str, limit: int, batch: int = 8) -> list[str]:
 
 
 CUTS: dict[str, list[str]] = {
-    "cpo": [*cut("cpo", "demo:comparisons", 40), *MEASURED],
-    "simpo": [*cut("simpo", "demo:comparisons", 40), *MEASURED],
+    "cpo": [*cut("cpo", "demo:comparisons", 32), *MEASURED],
+    "simpo": [*cut("simpo", "demo:comparisons", 32), *MEASURED],
     "safe-rlhf-models": [*cut("reward", "demo:safety", 40), *cut("cost", "demo:safety", 40)],
-    "zephyr": [*cut("sft", "demo:demonstrations", 40), *cut("dpo", "demo:comparisons", 32), *MEASURED],
+    "zephyr": [*cut("sft", "demo:demonstrations", 32), *cut("dpo", "demo:comparisons", 24), *MEASURED],
     "contextual-kto": [
-        *(f"feedback-{i}.prompts={{path: 'demo:train', limit: 16}}" for i in (1, 2)),
+        *(f"feedback-{i}.prompts={{path: 'demo:train', limit: 12}}" for i in (1, 2)),
         *(f"kto-{i}.batch_size=8" for i in (1, 2)),
         *MEASURED,
     ],
@@ -56,48 +56,48 @@ CUTS: dict[str, list[str]] = {
 OWN = ("margin", "reward_margin", "accuracy", "nll", "loss")
 
 
-def command(*words: str) -> tuple[dict[str, Any], dict[str, float]]:
-    """Runs `tightrope` with --json; returns its answer and what the process took."""
+def run(name: str, out: Path) -> dict[str, Any]:
+    """Plans and runs one recipe in a process of its own; returns what it did and what the process took."""
     started = time.monotonic()
-    with tempfile.TemporaryFile("w+") as out:
-        child = subprocess.Popen([sys.executable, "-m", "tightrope", *words, "--json"], stdout=out)
+    with tempfile.TemporaryFile("w+") as answer:
+        words = [sys.executable, __file__, "--out", str(out), "--inside", name]
+        child = subprocess.Popen(words, stdout=answer)
         _, status, usage = os.wait4(child.pid, 0)
         if status:
-            raise SystemExit(f"tightrope {' '.join(words)} failed")
-        out.seek(0)
-        answer = json.load(out)
-    return answer, {
+            raise SystemExit(f"recipe {name} failed")
+        answer.seek(0)
+        did: dict[str, Any] = json.load(answer)
+    took = {
         "seconds": round(time.monotonic() - started, 1),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "peak_memory_bytes": usage.ru_maxrss * 1024,
     }
+    return {**machine(), "threads": os.environ.get("OMP_NUM_THREADS"), "cuts": CUTS[name], "took": took, **did}
 
 
-def run(name: str, out: Path) -> dict[str, Any]:
-    """Plans and runs one recipe."""
+def inside(name: str, out: Path) -> dict[str, Any]:
+    """What the process of a recipe does."""
+    from tightrope.pipeline.run import plan, train
+
     cuts = [*CUTS[name], f"output={out}"]
-    plan, _ = command("train", name, *cuts, "--plan")
-    done, took = command("train", name, *cuts)
-    stages = {stage["stage"]: stage_result(out / name / stage["stage"], stage) for stage in plan["stages"]}
-    for stage, summary in done["stages"].items():
-        stages[stage]["held_out"] = {
-            key: summary[key]
-            for key in ("held_out_accuracy", "always_the_longer", "held_out_label_accuracy", "always_the_commoner")
-            if key in summary
-        }
+    planned = plan(name, cuts)
+    done = train(name, cuts)
+    stages = {}
+    for stage in planned["stages"]:
+        if stage["stage"] in done["stages"]:
+            stages[stage["stage"]] = stage_result(out / name / stage["stage"], stage, done["stages"][stage["stage"]])
     return {
-        **machine(),
-        "threads": os.environ.get("OMP_NUM_THREADS"),
-        "cuts": CUTS[name],
-        "planned": {key: plan[key] for key in ("seconds", "peak_memory_bytes", "matrix_gflops")},
-        "took": took,
+        "planned": {key: planned[key] for key in ("seconds", "peak_memory_bytes", "matrix_gflops")},
         "stages": stages,
         "verdicts": [verdict(v) for v in done["verdicts"]],
     }
 
 
-def stage_result(folder: Path, planned: dict[str, Any]) -> dict[str, Any]:
-    """What a stage did by its own trace, beside what was planned."""
+HELD_OUT = ("held_out_accuracy", "always_the_longer", "held_out_label_accuracy", "always_the_commoner")
+
+
+def stage_result(folder: Path, planned: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
+    """What a stage did by its own trace and summary, beside what was planned."""
     seconds = (folder / "done").stat().st_mtime - (folder / "stage.yaml").stat().st_mtime
     trace = folder / "trace.jsonl"
     rows = [json.loads(line) for line in trace.read_text().splitlines()] if trace.is_file() else []
@@ -112,7 +112,7 @@ def stage_result(folder: Path, planned: dict[str, Any]) -> dict[str, Any]:
                 key: {"first": rows[0][key], "last": mean(row[key] for row in rows[-3:])} for key in {own, "loss"}
             },
         }
-    return out
+    return {**out, "held_out": {key: summary[key] for key in HELD_OUT if key in summary}}
 
 
 def verdict(full: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +130,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="default: all")
     parser.add_argument("--out", type=Path, default=Path("runs/recipes"))
+    parser.add_argument("--inside", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.inside:
+        print(json.dumps(inside(given.inside, given.out)))
+        return
     results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     for name in given.names or CUTS:
         results[name] = run(name, given.out)

@@ -12,14 +12,10 @@ import pytest
 Outcome = Callable[..., None]
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--record", type=Path, help="JSON file that takes first and last figures of every method")
-
-
 @pytest.fixture
 def outcome(request: pytest.FixtureRequest) -> Outcome:
     """Call it with a method's name and its figures; a later run replaces the method's entry."""
-    file: Path | None = request.config.getoption("--record", default=None)
+    file: Path | None = request.config.getoption("--record")
 
     def keep(name: str, **figures: object) -> None:
         print(name, json.dumps(figures))
