@@ -1,72 +1,114 @@
-"""Thirty steps on the real small model: every method moves its own figure the right way. `make test-full` runs it."""
+"""Thirty steps on the real small model: every method moves its own figure the right way. `make test-full` runs it.
+
+The model is loaded once; its weights are frozen and every method trains fresh low-rank adapters on them: an update of
+all 135 million weights would take four times as long and say the same of the direction. The first and the last five
+steps see the same five prompts.
+"""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import pytest
-import yaml
+import torch
 
-from tightrope.files import write_jsonl
-from tightrope.pipeline.run import train
-from tightrope.recipes.presets import names, resolve
-from tightrope.records import Comparison, Demonstration, Message, Rating, Record, Response, to_json, user_prompt
+from tests.full.conftest import Outcome
+from tests.full.road import ends, method, methods, thirty_steps
+from tests.full.sums import records
+from tightrope.data.encode import RECORDS, encode
+from tightrope.data.mismatch import with_mismatched
+from tightrope.models.policy import LoraSettings, Policy
+from tightrope.training.learner import Learner
+from tightrope.training.sources import with_reference
 
 pytestmark = [pytest.mark.full, pytest.mark.slow]
 
-STEPS = 30
-METHODS = [
-    name
-    for name in names()
-    if name != "sum"
-    and resolve(name, {}, where="")[0].card.head == "lm"
-    and resolve(name, {}, where="")[0].card.data in ("demonstrations", "comparisons", "ratings")
-]
-# A likelihood falls and is named; every other method widens its margin.
-FALLS = {"sft": "nll", "neftune": "nll", "nll": "nll", "nll_chosen": "nll_chosen"}
-PARTS = {"cpo-simpo": "simpo.margin"}
+PROMPTS = 5
+# Rows of a step: a prompt's. Optimal transport sorts several pairs, and one pair would make it DPO.
+BATCH = {"ratings": 2, "aot": 2, "aot-unpaired": 2}
+# Forms of a family that no preset names.
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "f_dpo: js": ("f_dpo", {"divergence": "js"}),
+    "f_dpo: alpha": ("f_dpo", {"divergence": "alpha"}),
+    "dno: margin": ("dno", {"target": "margin"}),
+}
+METHODS = [*methods(reward=False), *FORMS]
+RISES, FALLS = 1, -1
+WIDER = {"margin": RISES}
+# Where a wider margin is not the method's own figure, or not all of it.
+OWN: dict[str, dict[str, int]] = {
+    "nll": {"nll": FALLS},
+    "nll_chosen": {"nll_chosen": FALLS},
+    "dpop": {**WIDER, "reward_chosen": RISES},
+    "nca": {**WIDER, "reward_chosen": RISES},
+    "orpo": {**WIDER, "nll_chosen": FALLS},
+    "cpo": {**WIDER, "nll_chosen": FALLS},
+    "slic": {**WIDER, "nll_chosen": FALLS},
+    "apo-zero": {**WIDER, "reward_chosen": RISES},
+    "apo-down": {**WIDER, "reward_chosen": FALLS},
+    "cpo-simpo": {"simpo.margin": RISES, "nll_chosen.nll_chosen": FALLS},
+    "sum": {"dpo.margin": RISES, "nll_chosen.nll_chosen": FALLS},
+}
 
 
-def records(kind: str) -> list[Record]:
-    """Sums with the right answer in a plain sentence against a wrong one that wanders off."""
-    out: list[Record] = []
-    for i in range(16):
-        a, b = 3 + i % 17, 2 + (5 * i) % 13
-        prompt = user_prompt(f"What is {a} plus {b}?")
-        good = Response(f"{a} plus {b} is {a + b}.")
-        bad = Response(f"Well, {a + b + 1 + i % 5}, I guess, or so it seems to me.")
-        if kind == "demonstrations":
-            out.append(Demonstration((*prompt.messages, Message("assistant", good.text))))
-        elif kind == "ratings":
-            out += [Rating(prompt, good, desirable=True), Rating(prompt, bad, desirable=False)]
-        else:
-            out.append(Comparison(prompt, good, bad, margin=1.0))
-    return out
+@pytest.fixture(scope="module")
+def loaded() -> tuple[Policy, dict[str, torch.Tensor]]:
+    torch.manual_seed(0)
+    policy = Policy.load("embedded", lora=LoraSettings())
+    return policy, {n: p.detach().clone() for n, p in policy.model.named_parameters() if p.requires_grad}
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_thirty_steps_move_the_methods_own_figure(method: str, tmp_path: Path) -> None:
-    kind = resolve(method, {}, where="")[0].card.data
-    write_jsonl(tmp_path / "data.jsonl", (to_json(r) for r in records(kind)))
-    stage: dict[str, Any] = {
-        "name": "learn",
-        "method": method,
-        "data": [{"path": str(tmp_path / "data.jsonl")}],
-        "batch_size": 4 if kind == "ratings" else 2,
-        "epochs": 4,
-        "max_steps": STEPS,
-        "optimiser": {"learning_rate": 2e-5, "schedule": "constant"},
-    }
-    tree = {"name": "run", "output": str(tmp_path), "dtype": "float32", "stages": [stage]}
-    (tmp_path / "r.yaml").write_text(yaml.safe_dump(tree))
-    train(tmp_path / "r.yaml")
-    rows = [json.loads(line) for line in (tmp_path / "run" / "learn" / "trace.jsonl").read_text().splitlines()]
-    assert len(rows) == STEPS
-    figure = FALLS.get(method, PARTS.get(method, "margin"))
-    values = [row[figure] for row in rows if figure in row]
-    before, after = mean(values[:3]), mean(values[-5:])
-    print(f"{method}: {figure} {before:.4f} -> {after:.4f}")
-    assert after < before if method in FALLS else after > before
+@pytest.fixture
+def policy(loaded: tuple[Policy, dict[str, torch.Tensor]]) -> Policy:
+    """The start model with adapters as they were drawn."""
+    policy, start = loaded
+    with torch.no_grad():
+        for name, parameter in policy.model.named_parameters():
+            if name in start:
+                parameter.copy_(start[name])
+    return policy
+
+
+@pytest.fixture(scope="module")
+def frozen() -> Policy:
+    """The start model once more, for methods that read the reference's whole distributions."""
+    return Policy.load("embedded")
+
+
+@pytest.fixture(scope="module")
+def references(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the start model's log-probs are kept: methods on the same rows share them."""
+    return tmp_path_factory.mktemp("references")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_thirty_steps_move_the_methods_own_figure(
+    name: str,
+    policy: Policy,
+    references: Path,
+    tmp_path: Path,
+    outcome: Outcome,
+    request: pytest.FixtureRequest,
+) -> None:
+    base, given = FORMS.get(name, (name, {}))
+    objective, settings = method(base, **given)
+    card = objective.card
+    batch = BATCH.get(name, BATCH.get(card.data, 1))
+    data = records(card.data, PROMPTS)
+    examples = encode(data, policy.chat, kind=RECORDS[card.data], max_tokens=200).examples
+    if "probes" in card.needs:
+        examples, left_out = with_mismatched(examples, seed=0, max_tokens=200)
+        assert not left_out
+    rows: Any = examples
+    if "reference" in card.needs:
+        rows = with_reference(examples, policy.score_tokens, fingerprint="start model", cache=references)
+    live = request.getfixturevalue("frozen") if "live_reference" in card.needs else None
+    learner = Learner(policy, objective, settings, reference=live)
+    trace = thirty_steps(learner, rows, tmp_path, batch=batch, rate=3e-4)
+    own = OWN.get(name, OWN.get(card.name, WIDER))
+    moved = {figure: ends(trace, figure) for figure in (*own, "loss")}
+    outcome(name, data=card.data, **{f: {"first": a, "last": b} for f, (a, b) in moved.items()})
+    for figure, direction in {**own, "loss": FALLS}.items():
+        first, last = moved[figure]
+        assert direction * (last - first) > 0, f"{figure} went from {first:.4f} to {last:.4f}"

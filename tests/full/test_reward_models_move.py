@@ -1,66 +1,56 @@
-"""Twenty-four steps on the real small model: reward models get right what they did not learn (`make test-full`)."""
+"""Thirty steps on the real small model: every kind of reward model gets right what it did not learn."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from statistics import mean
 
 import pytest
-import yaml
+import torch
 
-from tightrope.files import write_jsonl
-from tightrope.pipeline.run import train
-from tightrope.records import Comparison, Ranking, Record, Response, StepLabels, to_json, user_prompt
+from tests.full.conftest import Outcome
+from tests.full.road import STEPS, ends, method, methods, thirty_steps
+from tests.full.sums import records
+from tightrope.data.encode import RECORDS, encode
+from tightrope.evaluation.reward_records import measure_reward_model
+from tightrope.models.reading import Reading
+from tightrope.models.reward import RewardModel
+from tightrope.training.learner import Learner
 
 pytestmark = [pytest.mark.full, pytest.mark.slow]
 
-STEPS = 24
+HELD_OUT = 16  # prompts
+# ODIN's correlations are over the responses of a step, and mean nothing over a handful.
+BATCH = {"odin": 4}
 
 
-def records(method: str) -> list[Record]:
-    """Sums answered plainly, vaguely and with a shrug; the good answer is neither the longer nor the shorter one."""
-    out: list[Record] = []
-    for i in range(2 * STEPS + 12):
-        a, b = 3 + i % 17, 2 + (5 * i) % 13
-        prompt = user_prompt(f"What is {a} plus {b}?", id=f"sum-{i}")
-        plain = Response(f"{a} plus {b} is {a + b}." if i % 2 else f"{a + b}.")
-        vague = Response("Some number." if i % 2 else "It could be some number or other, hard to say.")
-        shrug = Response("No idea, sorry.")
-        if method == "prm":
-            bad = i % 2
-            last = f"So nobody can know, {a}." if bad else f"So it is {a + b}."
-            out.append(StepLabels(prompt, (f"We add {a} and {b}.\n", last), (1, -1 if bad else 1)))
-        elif method == "plackett_luce":
-            out.append(Ranking(prompt, (shrug, plain, vague), (2, 0, 1)))
-        else:
-            out.append(Comparison(prompt, plain, vague))
-    return out
-
-
-@pytest.mark.parametrize("method", ["reward", "plackett_luce", "prm"])
-def test_held_out_accuracy_rises_above_its_baseline(method: str, tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "data.jsonl", (to_json(r) for r in records(method)))
-    stage = {
-        "name": "learn",
-        "method": method,
-        "data": [{"path": str(tmp_path / "data.jsonl")}],
-        "batch_size": 2,
-        "holdout": 0.2,
-        "max_steps": STEPS,
-        "optimiser": {"learning_rate": 3e-5, "schedule": "constant"},
+@pytest.mark.parametrize("name", methods(reward=True))
+def test_held_out_accuracy_is_above_its_baseline(name: str, tmp_path: Path, outcome: Outcome) -> None:
+    torch.manual_seed(0)
+    objective, settings = method(name)
+    card, batch = objective.card, BATCH.get(name, 2)
+    model = RewardModel.load("embedded", reading=Reading(**objective.reading(settings)), seed=0)
+    each = 2 if card.data == "ratings" else 1  # records a prompt
+    data = records(card.data, batch * STEPS // each + HELD_OUT)
+    held_out, learnt = data[: HELD_OUT * each], data[HELD_OUT * each :]
+    joint = card.layout == "joint"
+    examples = encode(learnt, model.chat, kind=RECORDS[card.data], max_tokens=300, joint=joint).examples
+    trace = thirty_steps(Learner(model, objective, settings), examples, tmp_path, batch=batch, rate=3e-5)
+    found = measure_reward_model(model, held_out)
+    baselines = {"pairs": "always_the_longer", "labels": "always_the_commoner"}
+    measured = {
+        kind: {"accuracy": found[kind]["accuracy"], "baseline": found[kind][baseline]}
+        for kind, baseline in baselines.items()
+        if kind in found
     }
-    tree = {"name": "run", "output": str(tmp_path), "dtype": "float32", "stages": [stage]}
-    (tmp_path / "r.yaml").write_text(yaml.safe_dump(tree))
-    summary = train(tmp_path / "r.yaml")["stages"]["learn"]
-    rows = [json.loads(line) for line in (tmp_path / "run" / "learn" / "trace.jsonl").read_text().splitlines()]
-    before, after = (mean(row["loss"] for row in part) for part in (rows[:4], rows[-4:]))
-    kind = "labels" if method == "prm" else "pairs"
-    held = summary["held_out"][kind]
-    rule = held["always_the_commoner"] if method == "prm" else held["always_the_longer"]["value"]
-    figure = held["accuracy"]
-    print(
-        f"{method}: loss {before:.3f} -> {after:.3f}, held-out accuracy {figure['value']:.1f} % "
-        f"({figure['lower']:.1f} to {figure['upper']:.1f}, n {figure['n']}), baseline {rule:.1f} %"
-    )
-    assert after < before and figure["value"] > rule
+    figures = ["loss", *(["length_correlation_of_length_head", "loss_ranking"] if name == "odin" else [])]
+    moved = {figure: ends(trace, figure) for figure in figures}
+    outcome(name, data=card.data, held_out=measured, **{f: {"first": a, "last": b} for f, (a, b) in moved.items()})
+    assert measured
+    for figures_of_kind in measured.values():
+        baseline = figures_of_kind["baseline"]
+        assert figures_of_kind["accuracy"]["value"] > (baseline["value"] if isinstance(baseline, dict) else baseline)
+    assert moved["loss"][1] < moved["loss"][0]
+    if name == "odin":
+        assert moved["loss_ranking"][1] < moved["loss_ranking"][0]
+        first, last = moved["length_correlation_of_length_head"]
+        assert last > first

@@ -37,7 +37,7 @@ def hub_model_folder(name: str) -> Path:
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
     )
-    from huggingface_hub.utils import enable_progress_bars
+    from huggingface_hub.utils.tqdm import enable_progress_bars
 
     enable_progress_bars()
     log.info("looking for %s on the hub", name)

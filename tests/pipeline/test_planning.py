@@ -1,0 +1,74 @@
+"""What `--plan` counts: the tokens that will be trained, what earlier stages will make, and the evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.tiny import tiny_folder
+from tightrope.data.encode import RECORDS, encode
+from tightrope.data.readers import read
+from tightrope.files import write_jsonl
+from tightrope.pipeline.run import plan
+from tightrope.pipeline.workload import Start
+from tightrope.recipes.presets import resolve
+from tightrope.records import Comparison, Rating, Record, Response, SafetyComparison, to_json, user_prompt
+
+
+def made(kind: str, i: int) -> Record:
+    prompt, good, bad = user_prompt(f"say {i}"), Response("yes " * (1 + i % 3)), Response("no " * (1 + i % 4))
+    if kind == "ratings":
+        return Rating(prompt, good if i % 2 else bad, desirable=bool(i % 2))
+    if kind == "safety":
+        return SafetyComparison(prompt, (good, bad), better=0, safer=0, safe=(True, False))
+    return Comparison(prompt, good, bad)
+
+
+def planned(folder: Path, *stages: dict[str, Any], **recipe: Any) -> dict[str, Any]:
+    tree = {"name": "r", "model": tiny_folder(folder / "model"), "stages": list(stages), **recipe}
+    (folder / "r.yaml").write_text(yaml.safe_dump(tree))
+    return plan(folder / "r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"), [("dpo", "comparisons"), ("pairrm", "comparisons"), ("reward", "safety"), ("kto", "ratings")]
+)
+def test_the_tokens_of_a_plan_are_those_that_are_trained(method: str, kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    write_jsonl(file, (to_json(made(kind, i)) for i in range(7)))
+    stage = {"name": "s", "method": method, "data": [{"path": str(file)}], "batch_size": 2, "epochs": 2}
+    row = planned(tmp_path, stage | ({"holdout": 0} if method in ("pairrm", "reward") else {}))["stages"][0]
+    card = resolve(method, {}, where="")[0].card
+    chat = Start.of(str(tmp_path / "model")).chat
+    joint = card.layout == "joint"
+    encoded = encode(read(file).records, chat, kind=RECORDS[card.data], max_tokens=1024, joint=joint)
+    assert (row["examples"], row["steps"], row["tokens"]) == (7, 8, 2 * encoded.tokens)
+    assert row["seconds"] > 0 and row["peak_memory_bytes"] > 0
+
+
+def test_stages_that_learn_from_feedback_and_the_evaluation_are_estimated(tmp_path: Path) -> None:
+    feedback = {
+        "name": "f",
+        "method": "feedback",
+        "prompts": {"path": "demo:train", "limit": 10},
+        "samples": 4,
+        "sampling": {"max_tokens": 20},
+        "pairs_per_prompt": 2,
+    }
+    kto = {"name": "k", "method": "kto", "data": [{"path": "@f"}], "batch_size": 8}
+    evaluation = {"prompts": {"path": "demo:test", "limit": 5}, "sampling": {"max_tokens": 40}, "models": ["@k"]}
+    rows = {row["stage"]: row for row in planned(tmp_path, feedback, kto, evaluation=evaluation)["stages"]}
+    assert rows["f"]["tokens"] == 13 * 40  # 65 % of the most an answer may have
+    assert (rows["k"]["examples"], rows["k"]["steps"]) == (40, 5)  # two thumbs a pair
+    assert rows["k"]["tokens"] > 40 * 13
+    assert rows["evaluation"]["tokens"] == 26 * 5 * 2  # the model's answers and the reference's
+
+
+def test_the_head_is_no_part_of_the_body_whether_tied_or_not(tmp_path: Path) -> None:
+    tied, apart = (Start.of(tiny_folder(tmp_path / name, name)) for name in ("llama", "qwen2"))
+    assert tied.head == apart.head == 300 * 32
+    assert tied.body == tied.parameters - tied.head
+    assert apart.body == apart.parameters - 2 * apart.head

@@ -1,0 +1,142 @@
+"""How much there is to do, and how fast this machine multiplies: what a plan is computed from."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from tightrope.data.chat import ChatFormat
+from tightrope.data.encode import RECORDS, Encoding, encoded
+from tightrope.data.readers import RecordStream
+from tightrope.models import loading
+from tightrope.objectives.base import Objective
+from tightrope.recipes.schema import TrainStage
+from tightrope.records import Prompt
+
+# Bytes per layer and hidden unit that a token keeps for the backward pass: 116 in bfloat16, whose norms and softmax are
+# float32 (2026-11-23), 73 to 128 in float32 (2026-11-25), on the embedded model.
+KEPT_BYTES = 128
+COUNTED_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known of the start model without loading it."""
+
+    spec: str
+    parameters: int
+    body: int  # of them, those that every token meets
+    head: int  # the output head, which only learnt tokens meet
+    kept_bytes: int  # that a token keeps for the backward pass
+
+    @cached_property
+    def chat(self) -> ChatFormat:
+        """Its template, to count tokens with."""
+        return ChatFormat(loading.load_tokenizer(self.spec))
+
+    @classmethod
+    def of(cls, spec: str) -> Start:
+        """Reads the config and the weight files' headers."""
+        config = loading.load_config(spec).get_text_config()
+        parameters, head = _parameters(spec), config.vocab_size * config.hidden_size
+        tables = head if config.tie_word_embeddings else 2 * head
+        kept = KEPT_BYTES * config.num_hidden_layers * config.hidden_size
+        return cls(spec, parameters, max(0, parameters - tables), head, kept)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Examples, and mean tokens of one: all, those learnt, and those of a response that another example lends it."""
+
+    examples: int
+    tokens: float
+    learnt: float
+    probe: float
+
+    @classmethod
+    def together(cls, parts: Sequence[Rows]) -> Rows:
+        """Several files as one."""
+        total = sum(p.examples for p in parts)
+        means = (sum(p.examples * getattr(p, f) for p in parts) / total for f in ("tokens", "learnt", "probe"))
+        return cls(total, *means)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a feedback stage will have made."""
+
+    prompts: int
+    pairs: int
+    prompt_tokens: float  # mean
+    answer_tokens: float  # mean
+
+    def rows(self, kind: str, limit: int | None) -> Rows:
+        """Its rows of a kind, `limit` of them at most."""
+        count, answers = {"comparison": (self.pairs, 2), "rating": (2 * self.pairs, 1)}.get(kind, (self.prompts, 1))
+        learnt = answers * self.answer_tokens
+        return Rows(min(count, limit or count), self.prompt_tokens + learnt, learnt, self.answer_tokens)
+
+
+def matrix_speed(dtype: torch.dtype, device: str) -> float:
+    """FLOP/s of a matrix product of this model class's shape on this machine."""
+    a, b = (
+        torch.randn(1024, 1024, dtype=dtype, device=device),
+        torch.randn(1024, 1024, dtype=dtype, device=device),
+    )
+    _ = a @ b
+    started, done = time.perf_counter(), 0
+    while time.perf_counter() - started < 0.25:
+        _ = a @ b
+        if device != "cpu":
+            torch.cuda.synchronize()
+        done += 1
+    return 2 * 1024**3 * done / (time.perf_counter() - started)
+
+
+def _parameters(spec: str) -> int:
+    """Parameters of a model, from its weight files' headers."""
+    from safetensors import safe_open
+
+    folder = Path(loading.resolve(spec))
+    if not folder.is_dir():
+        return 0
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - safe_open is not a mapping
+                size = 1
+                for n in tensors.get_slice(name).get_shape():
+                    size *= n
+                total += size
+    return total
+
+
+def counted(records: RecordStream, objective: Objective, chat: ChatFormat, stage: TrainStage) -> Rows:
+    """Examples and their tokens, by some of the records laid out as they will be trained."""
+    step = -(-len(records) // COUNTED_ROWS)
+    out = Encoding(desirable_above=stage.desirable_above)
+    examples = encoded(
+        itertools.islice(records, 0, None, step),
+        chat,
+        out,
+        kind=RECORDS[objective.card.data],
+        max_tokens=stage.max_tokens,
+        joint=objective.card.layout == "joint",
+    )
+    probe = sum(sum(len(r.ids) for r in e.responses) / len(e.responses) for e in examples if e is not None)
+    looked_at = -(-len(records) // step)
+    kept = max(1, out.count)
+    total = round(len(records) * out.count / looked_at)
+    return Rows(total, out.tokens / kept, out.learned / kept, probe / kept)
+
+
+def prompt_tokens(chat: ChatFormat, prompts: Sequence[Prompt]) -> float:
+    """Mean tokens of a prompt, template and all."""
+    some = prompts[:: -(-len(prompts) // COUNTED_ROWS)]
+    return sum(len(chat.prompt_ids(p.messages)) for p in some) / len(some)
