@@ -229,7 +229,7 @@ def _card(i: int, name: str, verdict: Mapping[str, Any]) -> dict[str, Any]:
         "against": verdict["reference"]["name"],
         "lines": [
             line("win_rate", "win rate, raw", "{:.1f}", " %"),
-            line("lc_win_rate", "at equal length", "{:.1f}", " %"),
+            line("balanced_win_rate", "at equal length", "{:.1f}", " %"),
             line("accuracy", "tasks solved", "{:+.1f}", " points"),
             line("length_ratio", "length", "{:.2f}", " times"),
             line("kl", "drift", "{:.1f}", " nats"),
@@ -238,10 +238,10 @@ def _card(i: int, name: str, verdict: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pictures(verdicts: Sequence[tuple[str, Mapping[str, Any]]], against: str) -> list[dict[str, Any]]:
-    """Gain against KL: length-controlled preference, raw preference, and verifiable accuracy; and who is not drawn."""
+    """Gain against KL: preference at equal length, raw preference, and verifiable accuracy; and who is not drawn."""
     out, names = [], [name for name, _ in verdicts]
     for key, label, null in (
-        ("lc_win_rate", "win rate at equal length, %", 50.0),
+        ("balanced_win_rate", "win rate at equal length, %", 50.0),
         ("win_rate", "raw win rate, %", 50.0),
         ("accuracy", "verifiable accuracy, points", 0.0),
     ):
