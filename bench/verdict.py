@@ -140,7 +140,10 @@ def run(truth: Truth, runs: int, models: int, boots: list[Bootstrap], seed: list
 
 def added(before: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     """Two parts of one cell as one."""
-    tables = {key: dict(Counter(before[key]) + Counter(more[key])) for key in ("words", "counts")}
+    tables = {
+        table: {name: before[table].get(name, 0) + more[table].get(name, 0) for name in before[table] | more[table]}
+        for table in ("words", "counts")
+    }
     sums = {"runs": before["runs"] + more["runs"], "cpu_seconds": round(before["cpu_seconds"] + more["cpu_seconds"], 1)}
     return before | tables | sums
 

@@ -207,6 +207,17 @@ def test_an_answer_one_word_longer_each_time_is_not_preferred_by_a_judge_of_leng
     assert decision.word == "inconclusive" and "shorter one on only 0 prompts" in decision.reasons[0]["text"]
 
 
+def test_shorter_answers_must_win_outright_as_well() -> None:
+    measured = doubts(balanced_win_rate=0.001)
+    measured["figures"]["win_rate"] |= {"lower": 49.0}
+    assert decide(measured).word == "useful", "as long as the reference's"
+    measured["figures"]["length_ratio"] = {"value": 0.8, "lower": 0.75, "upper": 0.85, "n": 100}
+    decision = decide(measured)
+    assert decision.word == "inconclusive" and "do not win outright" in decision.reasons[0]["text"]
+    measured["figures"]["win_rate"] |= {"lower": 51.0}
+    assert decide(measured).word == "useful"
+
+
 @pytest.mark.parametrize("flag", ["constant_output", "constant_length", "length_support", "talks_to_judge"])
 def test_a_flagged_model_is_not_useful_on_a_judges_word(flag: str) -> None:
     measured = doubts(balanced_win_rate=0.001) | {"flags": [{"name": flag, "text": "Something is odd."}]}

@@ -29,8 +29,8 @@ class Rules:
     )
     equal_length: float = _rule(
         1.10,
-        "length ratio above whose inverse the whole interval must lie for answers to count as no shorter, where there "
-        "is no win rate at equal length",
+        "length ratio whose inverse bounds being shorter: answers whose whole interval lies below must win outright, "
+        "too, to be preferred; losing outright is an alarm only above, where there is no win rate at equal length",
     )
 
     # Chattier.

@@ -108,14 +108,17 @@ def _gains(seen: Evidence, adjusted: Mapping[str, float]) -> list[Reason]:
 
 
 def _preferred(seen: Evidence) -> Reason | None:
-    equal, length, raw = at_equal_length(seen), seen.get("length_ratio"), seen.get("win_rate")
-    if equal is None or equal.lower <= 50:
-        return None
-    # Who says the same in fewer words looks better at equal length than it is: there the raw win rate has to agree.
-    terse = length is not None and length["upper"] < seen.rules.silence_length
-    if terse and (raw is None or raw["lower"] <= 50):
+    equal = at_equal_length(seen)
+    if equal is None or equal.lower <= 50 or _terser_without_winning(seen):
         return None
     return reason("preferred at equal length", FIGURE, f"At equal length it would win {equal.text}.")
+
+
+def _terser_without_winning(seen: Evidence) -> bool:
+    # Where a model's longer answers are its better ones, a terser model looks better at equal length than it is: its
+    # unusually long answers meet the reference's unusually short ones. Winning outright cannot come from that.
+    length = seen.get("length_ratio")
+    return length is not None and length["upper"] < 1 / seen.rules.equal_length and not seen.winning
 
 
 def _solves(seen: Evidence) -> Reason | None:
@@ -186,5 +189,8 @@ def _no_gain(seen: Evidence) -> Reason:
     equal = at_equal_length(seen)
     if equal is None:
         return reason("no gain", FIGURE, f"No win rate at equal length: {why_not(seen)}.")
-    tail = ", which does not hold beside the other criteria." if equal.lower > 50 else ": not above 50."
+    tail = ": not above 50."
+    if equal.lower > 50:
+        terser = ", but its answers are shorter and do not win outright."
+        tail = terser if _terser_without_winning(seen) else ", which does not hold beside the other criteria."
     return reason("no gain", FIGURE, f"At equal length it would win {equal.text}{tail}")
