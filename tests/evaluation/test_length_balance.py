@@ -110,11 +110,11 @@ def test_equal_lengths_need_no_counterpart() -> None:
     sizes, _ = lengths(100, 1.0, seed=5)
     found = length_balanced(Bootstrap(100, draws=50), y, sizes, sizes)
     assert found.figure.value == pytest.approx(100 * y.mean()) and found.figure.n == 100
-    # What is longer speaks against what is shorter; where nothing is, only the equal ones speak.
-    longer = np.where(np.arange(100) < 70, sizes + 5, sizes)
+    # Where some are longer and none shorter, the equal ones speak if they are nearly all there is.
+    longer = np.where(np.arange(100) < 15, sizes + 5, sizes)
     part = length_balanced(Bootstrap(100, draws=50), y, longer, sizes)
-    assert part.figure.value == pytest.approx(100 * y[70:].mean()) and part.figure.n == 30
-    longer[70:82] += 5
+    assert part.figure.value == pytest.approx(100 * y[15:].mean()) and part.figure.n == 85
+    longer[15:30] += 5
     assert length_balanced(Bootstrap(100, draws=50), y, longer, sizes).figure.value is None
 
 

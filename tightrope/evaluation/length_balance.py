@@ -16,8 +16,9 @@ for every judge whatsoever, so that the intercept of a regression on functions t
 by least squares, on prompts within the overlap: |r| no larger than the 95th percentile of |r| on the rarer side.
 A longer answer without a counterpart that is shorter by as much could not be told from a better one, and is
 left out. w is the balanced win rate. With equal lengths it is the raw win rate and costs nothing; the further
-lengths part, the fewer prompts carry it and the wider its interval. Where one side has no counterparts at all,
-the prompts with answers of one and the same length speak alone; without them it is withheld.
+lengths part, the fewer prompts carry it and the wider its interval, until one side has no counterparts and it is
+withheld. Only where nearly all prompts have two answers of one length do those speak alone: a few such prompts
+beside many longer answers are a selection, the ones on which a longer model was brief.
 
 A jump at equal length, a slope and a bend, each free to change with s, leave less than 0.3 points of the tastes of
 bench/_world.py in w where answers grew up to threefold, of one that only counts ratios beyond 1.25 up to 0.6.
@@ -35,7 +36,7 @@ from tightrope.evaluation.stats import Better, Bootstrap, Figure, Floats, from_d
 
 OVERLAP = 0.95  # of the rarer side
 SIDE_PROMPTS = 15
-EQUAL_PROMPTS = 20  # of one and the same length, where a side has fewer than `SIDE_PROMPTS`
+EQUAL_SHARE = 0.8  # of the prompts with two answers of one length, where a side has fewer than `SIDE_PROMPTS`
 LABEL = "Length-balanced win rate"
 
 
@@ -72,7 +73,7 @@ def length_balanced(boot: Bootstrap, preferences: Floats, length_model: Floats, 
     sides = [np.abs(ratio[judged & (ratio < 0)]), np.abs(ratio[judged & (ratio > 0)])]
     fewer = min(sides, key=len)
     equal = int((judged & (ratio == 0)).sum())
-    if len(fewer) < SIDE_PROMPTS and equal < EQUAL_PROMPTS:
+    if len(fewer) < SIDE_PROMPTS and (not equal or equal < EQUAL_SHARE * judged.sum()):
         who = "shorter" if fewer is sides[0] else "longer"
         reason = f"the model's answer is the {who} one on only {len(fewer)} prompts, {SIDE_PROMPTS} are needed"
         none = withheld(reason, n=int(judged.sum()), unit="percent", group="usefulness", label=LABEL, better=better)
