@@ -31,7 +31,7 @@ from tightrope.evaluation.verdict import decide, decide_together
 
 POOL, SEED = 16, 20261125
 DRAWS_PER_MODEL = 240  # as pipeline/measuring.py, where several models are decided together
-PARTS = (0.1, 0.4, 1.0)  # of the runs of every cell, one after the other
+PARTS = (0.1, 0.4, 0.7, 1.0)  # of the runs of every cell, one after the other
 RESULTS = Path(__file__).parent / "results" / "verdict.json"
 GROWTHS = (0.5, 1.0, 1.25, 1.5, 2.0, 3.0)
 FORMS = ("tanh", "log", "linear", "saturating", "the longer one")
