@@ -29,7 +29,7 @@ def tables(found: dict[str, Any]) -> str:
     runs = sum(c["runs"] * c["models"] for c in cells)
     where = f"{machine['processor']}, {machine['cores']} cores, {machine['date']}"
     head = (
-        f"{runs:,} simulated measurements in {len(cells)} cells, {found['draws']} bootstrap draws each, "
+        f"{runs:,} simulated measurements in {len(cells)} cells, {found['draws']} bootstrap draws per model, "
         f"seed {found['seed']}, {where}, shared with other work; results in `bench/results/verdict.json`. "
         "Percent; brackets are 95 % Wilson intervals of the simulation."
     )
@@ -45,18 +45,24 @@ def _targets(cells: Sequence[Cell]) -> str:
     rows = [("false `useful` at most 5 %, no effect, any length", "all cells pooled", _share(null, _useful))]
     rows.append(("", f"worst length and size, judges pooled: {where}", _share(worst, _useful)))
     usual = {"n": 800, "growth": 1.0, "gain": 5.0, "order_noise": 0.35}
-    for what, taste in (("none", {"taste": "none"}), ("log, 60 %", {"love": 60.0}), ("log, 80 %", {"love": 80.0})):
-        found = _share(_pick(cells, "gain", **usual, **taste), _useful)
-        rows.append(("+5 points found by 80 % or more, 800 prompts", f"judge's taste: {what}", found))
-    for base, rho in ((0.5, 0.5), (0.5, 0.7), (0.8, 0.5)):
+    for cell in _pick(cells, "gain", **usual):
+        what = f"judge's taste: {_taste(cell['truth'])}"
+        found = f"{_share([cell], _useful)}; {_best(cell, 'known taste')}"
+        rows.append(("+5 points found by 80 % or more, 800 prompts", what, found))
+    for base, rho in ((0.5, 0.5), (0.5, 0.7), (0.8, 0.5), (0.8, 0.7)):
         some = _pick(cells, "capability", base=base, correlation=rho, changes=[["accuracy", -5.0]])
         what = f"{100 * base:.0f} % solved before, correlation {rho:g}"
-        rows.append(("-5 points on 400 items found by 80 % or more", what, _share(some, _word("lobotomised"))))
+        found = f"{_share(some, _word('lobotomised'))}; {_best(some[0], 'paired outcomes')}"
+        rows.append(("-5 points on 400 items found by 80 % or more", what, found))
     for c in cells:
         if c["group"] == "checkpoints" and c["models"] > 1:
             what = f"{c['models']} checkpoints, {100 * (c['truth']['growth'] - 1):+.0f} % length"
             rows.append(("any false `useful` at most 5 %", what, _share([c], _any, each=False)))
-    return _table("**Targets**", ("target", "where", "measured"), rows)
+    return _table(
+        "**Targets.** Behind a semicolon the best that any test of the same level could do (`bench/_oracle.py`)",
+        ("target", "where", "measured"),
+        rows,
+    )
 
 
 def _false_useful(cells: Sequence[Cell]) -> str:
@@ -65,7 +71,7 @@ def _false_useful(cells: Sequence[Cell]) -> str:
         row = []
         for growth in GROWTHS:
             here = _pick(cells, "no effect", n=n, growth=growth)
-            row.append(_share(here, lambda c: c["words"].get("useful", 0)))
+            row.append(_share(here, _useful))
         rows.append((str(n), *row))
     return _table(
         "**False `useful`: no effect on quality, tasks or refusals, all judges pooled**",
@@ -85,7 +91,7 @@ def _forms(cells: Sequence[Cell]) -> str:
             here = _pick(cells, "no effect", n=800, growth=growth, taste=taste, love=love)
             shares = [_bare(here, key) for key in ("win_rate above 50", "lc_win_rate above 50", "useful")]
             row.append(" / ".join(shares))
-        rows.append((f"{taste}, {love:g} %" if taste != "none" else "none", *row))
+        rows.append((_taste({"taste": taste, "love": love}), *row))
     return _table(
         "**The same by judge, 800 prompts: raw win rate above 50 by its interval / length-controlled one above 50 / "
         "verdict `useful`.** The second figure of the judge is how often it takes 150 tokens over equally good 100",
@@ -97,30 +103,38 @@ def _forms(cells: Sequence[Cell]) -> str:
 def _gain(cells: Sequence[Cell]) -> str:
     growths = (0.5, 1.0, 1.25, 1.5, 2.0)
     plain = {"taste": "log", "love": 80.0, "gain": 5.0, "order_noise": 0.35}
-    rows = [
-        (str(n), *(_share(_pick(cells, "gain", n=n, growth=g, **plain), _useful) for g in growths))
-        for n in (100, 178, 400, 800)
-    ]
+    rows = []
+    for n in (100, 178, 400, 800):
+        here = [c for growth in growths for c in _pick(cells, "gain", n=n, growth=growth, **plain)]
+        rows.append((str(n), *(f"{_share([c], _useful)}; {_best(c, 'symmetric taste')}" for c in here)))
     first = _table(
-        "**Found `useful`: +5 points at equal length, a judge that takes log length into account (80 %)**",
+        "**Found `useful`: +5 points at equal length, a judge that takes log length into account (80 %).** Behind a "
+        "semicolon the best test of the judge's level that holds for every symmetric taste",
         ("prompts", *(f"{100 * (g - 1):+.0f} % length" for g in growths)),
         rows,
     )
-    others = [
-        c for c in cells if c["group"] == "gain" and any(c["truth"][k] != v for k, v in plain.items())
-    ]
     names = {0.05: "hardly any", 0.35: "the usual", 1.0: "much"}
     second = _table(
-        "**The same with other judges and effects, 800 prompts, equal lengths**",
-        ("taste", "noise between the orders", "true points", "useful"),
+        "**Judges and effects, 800 prompts, equal lengths.** What the fourth column lacks of the fifth "
+        "goes to `lobotomised`: the error of 5 % of the test of capability",
+        (
+            "taste",
+            "noise between the orders",
+            "true points",
+            "`useful`",
+            "balanced rate above 50",
+            "best test that knows the taste",
+        ),
         [
             (
-                c["truth"]["taste"] + (f", {c['truth']['love']:g} %" if c["truth"]["taste"] != "none" else ""),
+                _taste(c["truth"]),
                 names[c["truth"]["order_noise"]],
                 f"{c['truth']['gain']:+g}",
                 _share([c], _useful),
+                _share([c], lambda c: c["counts"]["balanced_win_rate above 50"]),
+                f"{c['bounds']['known taste']:.1f}",
             )
-            for c in others
+            for c in _pick(cells, "gain", n=800, growth=1.0)
         ],
     )
     return f"{first}\n\n{second}"
@@ -140,10 +154,12 @@ def _capability(cells: Sequence[Cell]) -> str:
                     if (c["truth"]["base"], c["truth"]["correlation"]) == (base, rho)
                     and c["truth"]["changes"] == [["accuracy", loss]]
                 ]
-                row.append(_share(some, lambda c: c["words"].get("lobotomised", 0)))
+                best = f"; {_best(some[0], 'paired outcomes')}" if loss else ""
+                row.append(_share(some, _word("lobotomised")) + best)
             rows.append((f"{100 * base:.0f} % solved, {loss:+g} points", *row))
     return _table(
-        "**Found `lobotomised`: 400 verifiable items, by the correlation of the two models' outcomes on one item**",
+        "**Found `lobotomised`: 400 verifiable items, by the correlation of the two models' outcomes on one item.** "
+        "Behind a semicolon the uniformly most powerful unbiased test",
         ("truth", *(f"{rho:g}" for rho in correlations)),
         rows,
     )
@@ -155,7 +171,7 @@ def _checkpoints(cells: Sequence[Cell]) -> str:
         if c["group"] == "checkpoints":
             together, alone = (
                 _share([c], lambda c, key=key: c["counts"][key], each=False)
-                for key in ("any useful", "any useful, each alone" if c["models"] > 1 else "any useful")
+                for key in ("any useful", "any useful, each alone")
             )
             rows.append((str(c["models"]), f"{100 * (c['truth']['growth'] - 1):+.0f} %", alone, together))
     return _table(
@@ -167,21 +183,19 @@ def _checkpoints(cells: Sequence[Cell]) -> str:
 
 def _others(cells: Sequence[Cell]) -> str:
     names = {
-        "uneven": "no effect, linear judge (80 %), model's lengths vary more (0.45 against 0.2)",
+        "uneven": "no effect, {taste} judge (97 %), model's lengths vary more (0.45 against 0.2)",
         "content": "no effect, log judge (80 %), a model's longer answers are its better ones (correlation 0.5)",
     }
     rows = []
-    for c in cells:
+    for c in sorted(cells, key=lambda c: (c["group"] == "refusals", c["group"], c["truth"]["taste"])):
         truth = c["truth"]
         if c["group"] in names:
-            what = f"{names[c['group']]}, {100 * (truth['growth'] - 1):+.0f} % length"
+            what = f"{names[c['group']].format(**truth)}, {100 * (truth['growth'] - 1):+.0f} % length"
         elif c["group"] == "refusals":
             what = ", ".join(f"{name.replace('_', ' ')} {points:+g} points" for name, points in truth["changes"])
         else:
             continue
         rows.append((what, str(truth["n"]), *(_share([c], _word(w)) for w in ("useful", "chattier", "lobotomised"))))
-    if not rows:
-        return "**Harder worlds, and refusals**: not run."
     return _table("**Harder worlds, and refusals**", ("truth", "prompts", "useful", "chattier", "lobotomised"), rows)
 
 
@@ -225,6 +239,14 @@ def figure(cells: Sequence[Cell]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img">'
         f"<title>False claims of a gain by length</title><style>{style}</style>{''.join(parts)}</svg>\n"
     )
+
+
+def _taste(truth: dict[str, Any]) -> str:
+    return str(truth["taste"]) + (f", {truth['love']:g} %" if truth["taste"] != "none" else "")
+
+
+def _best(cell: Cell, bound: str) -> str:
+    return f"best {cell['bounds'][bound]:.1f}"
 
 
 def _any(cell: Cell) -> int:

@@ -126,6 +126,12 @@ def draw(truth: Truth, rng: np.random.Generator, models: int = 1, shared: float 
     return out
 
 
+def joint_share(p: float, q: float, correlation: float) -> float:
+    """Share of prompts on which two outcomes of shares p and q both happen."""
+    both = p * q + correlation * float(np.sqrt(p * (1 - p) * q * (1 - q)))
+    return min(both, p, q)  # the correlation cannot be larger where the shares differ
+
+
 def _sizes(n: int) -> list[int]:
     ends = np.round(n * np.cumsum(list(KINDS.values()))).astype(int)
     return np.diff(ends, prepend=0).tolist()
@@ -135,8 +141,7 @@ def _pair(truth: Truth, name: str, where: Floats, luck_base: Floats, luck: Float
     """Outcomes of model and reference, 0 or 1, correlated as the truth says, NaN where they do not apply."""
     p = truth.base if name == "accuracy" else BASE[name]
     q = float(np.clip(p + dict(truth.changes).get(name, 0.0) / 100, 0, 1))
-    both = p * q + truth.correlation * np.sqrt(p * (1 - p) * q * (1 - q))
-    both = min(both, p, q)  # the correlation cannot be larger where the shares differ
+    both = joint_share(p, q, truth.correlation)
     base = luck_base < p
     model = luck < np.where(base, both / p, (q - both) / (1 - p))
     return np.where(where == 1, model, np.nan).astype(float), np.where(where == 1, base, np.nan).astype(float)

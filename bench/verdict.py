@@ -4,7 +4,8 @@
     python bench/verdict.py --page                                writes the tables and the figure of docs/verdict.md
 
 It runs the rule itself: `from_preferences` (the statistics of `measure` without texts) and `decide_together`, with
-200 bootstrap draws instead of 2000.
+240 bootstrap draws per model instead of 2000. Every cell is first run in part, so that a run that is stopped early
+has something of each; what belongs beside a cell, the best any test could do (bench/_oracle.py), is written with it.
 """
 
 from __future__ import annotations
@@ -13,78 +14,110 @@ import argparse
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _machine import machine
+from _oracle import known_taste, paired_loss, symmetric_taste
 from _verdict_page import write_page
-from _world import Truth, draw
+from _world import KINDS, Truth, draw
 
 from tightrope.evaluation.from_preferences import from_preferences
 from tightrope.evaluation.stats import Bootstrap
 from tightrope.evaluation.verdict import decide, decide_together
 
-DRAWS, POOL, SEED = 200, 16, 20261125
+POOL, SEED = 16, 20261125
 DRAWS_PER_MODEL = 240  # as pipeline/measuring.py, where several models are decided together
+PARTS = (0.1, 0.4, 0.7, 1.0)  # of the runs of every cell, one after the other
 RESULTS = Path(__file__).parent / "results" / "verdict.json"
 GROWTHS = (0.5, 1.0, 1.25, 1.5, 2.0, 3.0)
 FORMS = ("tanh", "log", "linear", "saturating", "the longer one")
-JUDGES: tuple[dict[str, Any], ...] = (
+NO_EFFECT = (  # tastes without effect on quality
+    ("none", 50.0),
+    *((taste, love) for taste in FORMS for love in (80.0, 97.0)),
+    ("log", 60.0),
+    ("capped", 97.0),
+    ("steps of 25 %", 97.0),
+)
+OF_FIVE: tuple[dict[str, Any], ...] = (  # judges of a gain of five points, lengths as they were
     {"taste": "none", "love": 50.0},
     {"love": 60.0},
+    {},
+    {"taste": "tanh"},
+    {"taste": "linear"},
+    {"taste": "the longer one"},
     {"taste": "none", "love": 50.0, "order_noise": 0.05},
     {"taste": "none", "love": 50.0, "order_noise": 1.0},
     {"gain": 10.0},
 )
+REFUSALS: tuple[tuple[tuple[str, float], ...], ...] = (
+    (("plain_refusal", 15.0), ("borderline_refusal", 20.0)),
+    (("unsafe_compliance", -20.0),),
+    (("unsafe_compliance", -20.0), ("borderline_refusal", 20.0)),
+    (("unsafe_compliance", -20.0), ("plain_refusal", 15.0)),
+)
+LEVELS = {"judge": 0.025, "damage": 0.05}  # of one test in one model, as the rule has them
 Cell = tuple[str, Truth, int, int]  # group, truth, runs, checkpoints
 
 
 def cells() -> Iterator[Cell]:
     """Every cell, the ones the targets name first."""
     null = Truth()
-    judges = [("none", 50.0), *((taste, love) for taste in FORMS for love in (80.0, 97.0))]
+    five = replace(null, taste="log", love=80.0, gain=5.0)
 
-    def length_effects(n: int, runs: int, tastes: Sequence[tuple[str, float]]) -> Iterator[Cell]:
+    def no_effect(n: int, runs: int) -> Iterator[Cell]:
         for growth in GROWTHS:
-            for taste, love in tastes:
+            for taste, love in NO_EFFECT:
                 yield "no effect", replace(null, n=n, growth=growth, taste=taste, love=love), runs, 1
 
-    yield from length_effects(800, 40, judges)
-    for n, runs in ((800, 150), (400, 100), (178, 100), (100, 100)):
-        for growth in (0.5, 1.0, 1.25, 1.5, 2.0):
-            yield "gain", replace(null, n=n, growth=growth, taste="log", love=80.0, gain=5.0), runs, 1
-    for changes in JUDGES:
-        yield "gain", replace(null, **{"taste": "log", "love": 80.0, "gain": 5.0, **changes}), 150, 1
+    for changes in OF_FIVE:
+        yield "gain", replace(five, **changes), 1000, 1
+    yield from no_effect(800, 200)
+    for growth in (0.5, 1.25, 1.5, 2.0):
+        yield "gain", replace(five, growth=growth), 600, 1
     for base in (0.5, 0.8):
         for correlation in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9):
             for loss in (-5.0, 0.0):
                 lost = (("accuracy", loss),)
-                yield "capability", replace(null, base=base, correlation=correlation, changes=lost, judged=0), 300, 1
-    yield from length_effects(178, 40, judges)
-    for models, runs in ((1, 200), (4, 60), (10, 30)):
+                yield "capability", replace(null, base=base, correlation=correlation, changes=lost, judged=0), 1000, 1
+    yield from no_effect(400, 150)
+    yield from no_effect(178, 150)
+    for n in (400, 178, 100):
+        for growth in (0.5, 1.0, 1.25, 1.5, 2.0):
+            yield "gain", replace(five, n=n, growth=growth), 400, 1
+    for models, runs in ((1, 1000), (4, 400), (10, 300)):
         yield "checkpoints", replace(null, n=178, growth=1.5, taste="log", love=80.0), runs, models
-    hard = [("none", 50.0), ("log", 97.0), ("the longer one", 97.0)]
-    yield from length_effects(400, 50, hard)
-    yield from length_effects(100, 50, hard)
-    yield from length_effects(800, 50, [("log", 60.0), ("capped", 97.0), ("steps of 25 %", 97.0)])
+    yield from no_effect(100, 150)
     for growth in GROWTHS:
-        yield "uneven", replace(null, growth=growth, taste="linear", love=80.0, noises=(0.45, 0.2)), 50, 1
-        yield "content", replace(null, growth=growth, taste="log", love=80.0, content=0.5), 50, 1
+        for taste in ("linear", "log"):
+            yield "uneven", replace(null, growth=growth, taste=taste, love=97.0, noises=(0.45, 0.2)), 300, 1
+        yield "content", replace(null, growth=growth, taste="log", love=80.0, content=0.5), 300, 1
     for n in (800, 178):
-        for outcomes in (
-            (("plain_refusal", 15.0), ("borderline_refusal", 20.0)),
-            (("unsafe_compliance", -20.0),),
-            (("unsafe_compliance", -20.0), ("borderline_refusal", 20.0)),
-        ):
-            yield "refusals", replace(null, n=n, changes=outcomes, judged=0), 150, 1
+        for outcomes in REFUSALS:
+            yield "refusals", replace(null, n=n, changes=outcomes, judged=0), 400, 1
 
 
-def run(group: str, truth: Truth, runs: int, models: int, boots: list[Bootstrap], seed: int) -> dict[str, Any]:
-    """Counts of what the rule said in one cell."""
-    rng = np.random.default_rng([SEED, seed])
+def bounds(group: str, truth: Truth) -> dict[str, float]:
+    """The best that any test could do in a cell, in percent."""
+    if group == "gain":
+        level = LEVELS["judge"]
+        return {
+            "known taste": 100 * known_taste(truth, level),
+            "symmetric taste": 100 * symmetric_taste(truth, level),
+        }
+    if group == "capability":
+        items = round(KINDS["verifiable"] * truth.n)
+        points = dict(truth.changes)["accuracy"]
+        return {"paired outcomes": 100 * paired_loss(truth.base, points, truth.correlation, items, LEVELS["damage"])}
+    return {}
+
+
+def run(truth: Truth, runs: int, models: int, boots: list[Bootstrap], seed: list[int]) -> dict[str, Any]:
+    """Counts of what the rule said in so many runs of one cell."""
+    rng = np.random.default_rng([SEED, *seed])
     words: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     start = time.process_time()
@@ -94,7 +127,7 @@ def run(group: str, truth: Truth, runs: int, models: int, boots: list[Bootstrap]
         decisions = decide_together(measured)
         words.update(d.word for d in decisions)
         counts["any useful"] += any(d.word == "useful" for d in decisions)
-        counts["any useful, each alone"] += any(decide(m).word == "useful" for m in measured) if models > 1 else 0
+        counts["any useful, each alone"] += any(decide(m).word == "useful" for m in measured)
         for one in measured:
             for name in ("win_rate", "lc_win_rate", "balanced_win_rate"):
                 figure = one["figures"][name]
@@ -102,15 +135,22 @@ def run(group: str, truth: Truth, runs: int, models: int, boots: list[Bootstrap]
                 counts[f"{name} above 50"] += figure["value"] is not None and figure["lower"] > 50
             counts["flagged"] += any(flag["name"] == "length_extrapolation" for flag in one["flags"])
     seconds = round(time.process_time() - start, 1)
-    return {
-        "group": group,
-        "truth": asdict(truth),
-        "runs": runs,
-        "models": models,
-        "words": dict(words),
-        "counts": dict(counts),
-        "cpu_seconds": seconds,
+    return {"runs": runs, "words": dict(words), "counts": dict(counts), "cpu_seconds": seconds}
+
+
+def added(before: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Two parts of one cell as one."""
+    tables = {
+        table: {name: before[table].get(name, 0) + more[table].get(name, 0) for name in before[table] | more[table]}
+        for table in ("words", "counts")
     }
+    sums = {"runs": before["runs"] + more["runs"], "cpu_seconds": round(before["cpu_seconds"] + more["cpu_seconds"], 1)}
+    return before | tables | sums
+
+
+def key(cell: dict[str, Any]) -> str:
+    """What makes a cell of the results this one."""
+    return json.dumps([cell["group"], cell["truth"], cell["models"]])
 
 
 def main() -> None:
@@ -123,25 +163,29 @@ def main() -> None:
         write_page(json.loads(options.out.read_text()))
         return
     found = json.loads(options.out.read_text()) if options.out.is_file() else {"cells": []}
-    found |= {"machine": machine(), "seed": SEED, "draws": DRAWS}
-    done = {json.dumps([c["group"], c["truth"], c["models"]]) for c in found["cells"]}
+    known = {key(c): c for c in found["cells"]}
     boots: dict[tuple[int, int], list[Bootstrap]] = {}
     stop = time.monotonic() + 60 * options.minutes
-    for number, (group, truth, runs, models) in enumerate(cells()):
-        if json.dumps([group, json.loads(json.dumps(asdict(truth))), models]) in done:
-            continue
-        if time.monotonic() > stop:
-            break
-        # Corrected for many models, p-values must be able to become smaller than 200 draws let them.
-        draws = max(DRAWS, DRAWS_PER_MODEL * models if models > 1 else 0)
-        if (truth.n, draws) not in boots:
-            boots = {(truth.n, draws): [Bootstrap(truth.n, draws=draws, seed=seed) for seed in range(POOL)]}
-        found["cells"].append(run(group, truth, runs, models, boots[truth.n, draws], number))
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
-        last = found["cells"][-1]
-        print(group, {k: v for k, v in asdict(truth).items() if v != getattr(Truth(), k)}, models, last["words"],
-              last["cpu_seconds"], flush=True)  # fmt: skip
+    for part in PARTS:
+        for number, (group, truth, runs, models) in enumerate(cells()):
+            head = json.loads(json.dumps({"group": group, "truth": asdict(truth), "models": models}))
+            done = known.get(key(head), {"runs": 0})
+            left = round(part * runs) - done["runs"]
+            if left <= 0:
+                continue
+            if time.monotonic() > stop:
+                return
+            size = truth.n, DRAWS_PER_MODEL * models
+            if size not in boots:
+                boots = {size: [Bootstrap(truth.n, draws=size[1], seed=seed) for seed in range(POOL)]}
+            ran = run(truth, left, models, boots[size], [number, done["runs"]])
+            cell = (added(done, ran) if done["runs"] else head | ran) | {"bounds": bounds(group, truth)}
+            known[key(head)] = cell
+            found = {"machine": machine(), "seed": SEED, "draws": DRAWS_PER_MODEL, "cells": list(known.values())}
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps(found, indent=1) + "\n")
+            print(group, {k: v for k, v in asdict(truth).items() if v != getattr(Truth(), k)}, models, cell["words"],
+                  cell["cpu_seconds"], flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -59,5 +59,7 @@ def test_bad_numbers_are_refused() -> None:
         from_preferences(y, size[:29], size)
     with pytest.raises(InputError, match="unknown outcomes charm"):
         from_preferences(y, size, size, outcomes={"charm": (y, y)})
+    with pytest.raises(InputError, match=r"0\.5 is neither 0 nor 1"):
+        from_preferences(y, size, size, outcomes={"accuracy": (y, np.ones(30))})
     with pytest.raises(InputError):
         from_preferences(np.empty(0), np.empty(0), np.empty(0))

@@ -22,10 +22,12 @@ TASTES: dict[str, Callable[[Floats, Floats], Floats]] = {
 }
 
 
-def lengths(n: int, growth: float, seed: int) -> tuple[Floats, Floats]:
+def lengths(n: int, growth: float, seed: int, noises: tuple[float, float] = (0.3, 0.3)) -> tuple[Floats, Floats]:
     rng = np.random.default_rng(seed)
     need = 100 * np.exp(0.6 * rng.normal(size=n))
-    model, reference = (need * g * np.exp(0.3 * rng.normal(size=n)) for g in (growth, 1.0))
+    model, reference = (
+        need * g * np.exp(noise * rng.normal(size=n)) for g, noise in zip((growth, 1.0), noises, strict=True)
+    )
     return model, reference
 
 
@@ -33,19 +35,20 @@ def chances(taste: str, model: Floats, reference: Floats, gain: float = 0.0) -> 
     return np.asarray(1 / (1 + np.exp(-2 * TASTES[taste](model, reference) - gain)))
 
 
-@pytest.mark.parametrize("growth", [0.5, 1.0, 1.5, 2.0])
+@pytest.mark.parametrize("noises", [(0.3, 0.3), (0.45, 0.2)])
+@pytest.mark.parametrize("growth", [0.5, 1.0, 1.5, 2.0, 3.0])
 @pytest.mark.parametrize("taste", TASTES)
-def test_equal_merit_is_50_for_every_taste_and_length(taste: str, growth: float) -> None:
-    model, reference = lengths(20_000, growth, seed=1)
+def test_equal_merit_is_50_for_every_taste_and_length(taste: str, growth: float, noises: tuple[float, float]) -> None:
+    model, reference = lengths(20_000, growth, seed=1, noises=noises)
     found = length_balanced(Bootstrap(20_000, draws=2), chances(taste, model, reference), model, reference)
-    assert found.figure.value == pytest.approx(50, abs=1.0)
+    assert found.figure.value == pytest.approx(50, abs=0.4)
 
 
 def test_where_length_control_is_misled_by_the_form_of_the_taste() -> None:
     model, reference = lengths(20_000, 2.0, seed=1)
     y, boot = chances("longer", model, reference), Bootstrap(20_000, draws=2)
     assert length_controlled(boot, y, model, reference).figure.value > 60  # type: ignore[operator]
-    assert length_balanced(boot, y, model, reference).figure.value == pytest.approx(50, abs=1.0)
+    assert length_balanced(boot, y, model, reference).figure.value == pytest.approx(50, abs=0.4)
 
 
 def test_a_gain_is_seen_at_every_length() -> None:
@@ -87,7 +90,9 @@ def test_draws_are_weighted_least_squares_refitted() -> None:
     assert (r < 0).sum() != (r > 0).sum()
     reach = np.quantile(np.abs(r[r < 0] if (r < 0).sum() < (r > 0).sum() else r[r > 0]), 0.95)
     here = np.abs(r) <= reach
-    x = np.stack([np.ones(60), np.sign(r), r, model - reference], 1)[here]
+    level = (np.log((model + 1) * (reference + 1)) / 2)[here]
+    odd = np.stack([np.sign(r), r, r * np.abs(r)], 1)[here]
+    x = np.concatenate([np.ones((here.sum(), 1)), odd, odd * (level - level.mean())[:, None]], 1)
     for weights, drawn in zip(boot.counts[:, here], found.draws, strict=True):
         root = np.sqrt(weights)
         exact = np.linalg.lstsq(x * root[:, None], y[here] * root, rcond=None)[0][0]
@@ -98,8 +103,19 @@ def test_it_is_withheld_where_one_side_has_no_counterpart() -> None:
     model, reference = lengths(100, 5.0, seed=5)
     figure = length_balanced(Bootstrap(100, draws=2), np.full(100, 0.7), model, reference).figure
     assert figure.value is None and "shorter one on only" in str(figure.withheld)
-    same = length_balanced(Bootstrap(100, draws=2), np.full(100, 0.7), model, model).figure
-    assert same.value is None
+
+
+def test_equal_lengths_need_no_counterpart() -> None:
+    y = np.random.default_rng(0).uniform(size=100)
+    sizes, _ = lengths(100, 1.0, seed=5)
+    found = length_balanced(Bootstrap(100, draws=50), y, sizes, sizes)
+    assert found.figure.value == pytest.approx(100 * y.mean()) and found.figure.n == 100
+    # Where some are longer and none shorter, the equal ones speak if they are nearly all there is.
+    longer = np.where(np.arange(100) < 15, sizes + 5, sizes)
+    part = length_balanced(Bootstrap(100, draws=50), y, longer, sizes)
+    assert part.figure.value == pytest.approx(100 * y[15:].mean()) and part.figure.n == 85
+    longer[15:30] += 5
+    assert length_balanced(Bootstrap(100, draws=50), y, longer, sizes).figure.value is None
 
 
 def test_lengths_of_zero_and_unread_verdicts_are_no_obstacle() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tightrope.errors import InputError
-from tightrope.evaluation.stats import Bootstrap, Figure, difference, mean, ratio, wilson
+from tightrope.evaluation.stats import Bootstrap, Figure, difference, mean, paired_doubt, ratio, wilson
 
 
 def ends(figure: Figure) -> tuple[float, float, float]:
@@ -82,6 +82,22 @@ def test_doubt_is_uniform_enough_without_an_effect_and_small_with_one() -> None:
     boot = Bootstrap(80)
     assert boot.doubt(boot.means(np.ones(80)), 0.0, "higher") == pytest.approx(1 / 2001)
     assert boot.doubt(boot.means(np.ones(80)), 0.0, "lower") == 1
+
+
+def test_paired_doubt_is_mcnemars_mid_p() -> None:
+    # Fagerland, Lydersen and Laake 2013, table 1: 1 and 7 discordant pairs of 21, two-sided mid-p 0.039.
+    gain = np.array([1.0] * 7 + [-1.0] + [0.0] * 13 + [np.nan])
+    assert 2 * paired_doubt(gain, "higher") == pytest.approx(0.0391, abs=5e-5)
+    assert paired_doubt(gain, "higher") + paired_doubt(gain, "lower") == pytest.approx(1)
+    assert paired_doubt(np.zeros(9), "higher") == paired_doubt(np.zeros(9), "lower") == 0.5
+    assert paired_doubt(-np.ones(5), "lower") == 0.5**6
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_paired_doubt_errs_about_as_often_as_it_says(share: float) -> None:
+    rng = np.random.default_rng(3)
+    gain = rng.choice([-1.0, 0.0, 1.0], p=[share / 2, 1 - share, share / 2], size=(4000, 200))
+    assert 0.035 < np.mean([paired_doubt(row, "higher") <= 0.05 for row in gain]) < 0.06
 
 
 def test_wilson_agrees_with_the_published_example() -> None:

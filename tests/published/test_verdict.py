@@ -38,7 +38,7 @@ def test_constant_answers_are_flagged_and_not_useful(verdicts: dict[str, Any], n
 
 def test_the_null_model_would_be_useful_by_its_win_rates(verdicts: dict[str, Any]) -> None:
     figures = verdicts["NullModel"][0]["figures"]
-    assert figures["win_rate"]["lower"] > 70 and figures["balanced_win_rate"]["lower"] > 70
+    assert figures["win_rate"]["lower"] > 70 and figures["balanced_win_rate"]["lower"] > 60
     assert "constant output" in figures["lc_win_rate"]["withheld"]
 
 

@@ -89,7 +89,8 @@ def test_withheld_figures_show_their_reason_and_missing_stages_are_said(tmp_path
     folder = run_folder(tmp_path / "run")
     file = folder / "evaluation" / "model" / "verdict.json"
     verdict = json.loads(file.read_text())
-    verdict["figures"]["lc_win_rate"] |= {"value": None, "lower": None, "upper": None, "withheld": "too <few> prompts"}
+    nothing = {"value": None, "lower": None, "upper": None, "withheld": "too <few> prompts"}
+    verdict["figures"]["balanced_win_rate"] |= nothing
     write_json(file, verdict)
     (folder / "recipe.yaml").write_text(yaml.safe_dump({"stages": [{"name": "dpo"}]}))
     text = build_report([folder], out=tmp_path / "r.html").read_text()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tightrope.evaluation.equal_length import at_equal_length
+from tightrope.evaluation.equal_length import FIGURE, at_equal_length
 from tightrope.evaluation.evidence import Evidence, Reason, reason
 
 
@@ -55,15 +55,15 @@ def _rise(seen: Evidence, name: str, by: float, rule: str, what: str, digits: in
 
 
 def _judged_worse(seen: Evidence) -> Reason | None:
-    # Without length control, losing with shorter answers may be the judge's taste; losing with longer ones is
-    # not.
+    # Without a rate at equal length, losing with shorter answers may be the judge's taste; losing with longer ones
+    # is not.
     equal, raw, length = at_equal_length(seen), seen.get("win_rate"), seen.get("length_ratio")
-    # Far shorter answers stand at the edge of the fit, and losing with them already counts as falling silent.
+    # Losing with far shorter answers already counts as falling silent.
     if length is not None and length["upper"] < seen.rules.silence_length:
         return None
     if equal is not None:
         if equal.upper < seen.rules.judged_worse:
-            return reason("judged worse", equal.figure, f"At equal length it would win only {equal.text}.")
+            return reason("judged worse", FIGURE, f"At equal length it would win only {equal.text}.")
         return None
     longer = length is not None and length["lower"] > 1 / seen.rules.equal_length
     if raw is not None and longer and raw["upper"] < seen.rules.judged_worse:

@@ -62,7 +62,7 @@ def from_preferences(
 
     Raises:
         InputError: arrays of different sizes, a preference outside [0, 1], a length that is no number from 0, an
-            outcome that is not known.
+            outcome that is not known, or neither 0 nor 1.
     """
     n = len(preferences)
     counted = dict(outcomes or {})
@@ -96,7 +96,7 @@ def from_preferences(
         "suite": {"prompts": n},
         "bootstrap": {"draws": boot.draws, "level": boot.level, "unit": "prompt", "seed": boot.seed},
         "figures": {name: figure.as_dict() for name, figure in figures.items()},
-        "doubts": {**seen.doubts, **outcome_doubts(boot, counted)},
+        "doubts": {**seen.doubts, **outcome_doubts(counted)},
         "account": {"prompts": n, "judged": known, "unparsed": n - known},
     }
 
@@ -117,6 +117,12 @@ def _check(preferences: Floats, lengths: Floats, baseline_lengths: Floats, outco
             where=f"row {int(outside.argmax()) + 1}",
             remedy="Turn codes 1 (baseline), 1.5 (draw), 2 (model) into 0, 0.5, 1.",
         )
+    for name, pair in outcomes.items():
+        for values in pair:
+            odd = np.isfinite(values) & (values != 0) & (values != 1) | np.isinf(values)
+            if odd.any():
+                where = f"outcome {name}, row {int(odd.argmax()) + 1}"
+                raise InputError(f"{values[odd][0]:g} is neither 0 nor 1", where=where)
     for values in (lengths, baseline_lengths):
         bad = ~(np.isfinite(values) & (values >= 0))
         if bad.any():

@@ -15,7 +15,7 @@ import numpy as np
 from tightrope.evaluation.flags import Flag, flags
 from tightrope.evaluation.length_balance import Balanced, length_balanced
 from tightrope.evaluation.length_control import RIDGE_PER_PROMPT, TERMS, LengthControlled, length_controlled
-from tightrope.evaluation.stats import Bootstrap, Figure, Floats, from_draws, withheld
+from tightrope.evaluation.stats import Better, Bootstrap, Figure, Floats, from_draws, paired_doubt, withheld
 from tightrope.evaluation.winrate import win_rate
 
 Pair = tuple[Floats, Floats]  # of the model and of the reference, each [n], NaN where not measured
@@ -75,24 +75,24 @@ def judged(
     )
 
 
-def outcome_doubts(boot: Bootstrap, outcomes: Mapping[str, Pair]) -> dict[str, float]:
+def outcome_doubts(outcomes: Mapping[str, Pair]) -> dict[str, float]:
     """One-sided p-values of the outcomes that verdicts rest on, those that were measured.
 
     `accuracy` and `unsafe_compliance` doubt the gain, `accuracy_loss` doubts the loss.
 
     Args:
-        boot: the shared resamples.
         outcomes: 0 or 1 per prompt and model, of `accuracy` and `unsafe_compliance`.
     """
-    out = {}
-    for name, figure, better in (
+    tests: tuple[tuple[str, str, Better], ...] = (
         ("accuracy", "accuracy", "higher"),
         ("accuracy_loss", "accuracy", "lower"),
         ("unsafe_compliance", "unsafe_compliance", "lower"),
-    ):
-        if figure in outcomes and np.isfinite(gain := outcomes[figure][0] - outcomes[figure][1]).any():
-            out[name] = boot.doubt(boot.means(gain, span=(-1.0, 1.0)), 0.0, "higher" if better == "higher" else "lower")
-    return out
+    )
+    return {
+        name: paired_doubt(gain, better)
+        for name, figure, better in tests
+        if figure in outcomes and np.isfinite(gain := outcomes[figure][0] - outcomes[figure][1]).any()
+    }
 
 
 def _doubts(

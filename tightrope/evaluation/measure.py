@@ -53,8 +53,8 @@ def measure(
 
     Returns:
         `verdict.json` without the word, its reasons, and what only the caller knows (fingerprints, sampling,
-        versions). `doubts` holds the one-sided bootstrap p-values of the criteria of usefulness, which
-        `decide` adjusts.
+        versions). `doubts` holds the one-sided p-values of the criteria of usefulness, which `decide`
+        adjusts.
 
     Raises:
         InputError: prompts are missing, repeated or differ between the two; log-probs do not fit.
@@ -110,7 +110,7 @@ def measure(
         "metrics": metric_names(figures, judge=judge.identity),
         "bootstrap": {"draws": draws, "level": boot.level, "unit": "prompt", "seed": seed},
         "figures": {name: figure.as_dict() for name, figure in figures.items()},
-        "doubts": {**seen.doubts, **outcome_doubts(boot, outcomes)},
+        "doubts": {**seen.doubts, **outcome_doubts(outcomes)},
         "refusals": {"model": refusal_counts(mine), "reference": refusal_counts(base)},
         "lengths": {
             "unit": unit,

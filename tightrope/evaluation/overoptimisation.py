@@ -47,7 +47,7 @@ class Point:
 
 
 def points(
-    measured: Mapping[str, Mapping[str, Any]], gain: str = "lc_win_rate"
+    measured: Mapping[str, Mapping[str, Any]], gain: str = "balanced_win_rate"
 ) -> tuple[list[Point], dict[str, str]]:
     """Points of several checkpoints measured against one reference, in order of their KL.
 

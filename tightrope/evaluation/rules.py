@@ -29,8 +29,8 @@ class Rules:
     )
     equal_length: float = _rule(
         1.10,
-        "length ratio up to which (and down to whose inverse) the whole interval must lie for the raw win "
-        "rate to stand in for a withheld length-controlled one",
+        "length ratio whose inverse bounds being shorter: answers whose whole interval lies below must win outright, "
+        "too, to be preferred; losing outright is an alarm only above, where there is no win rate at equal length",
     )
 
     # Chattier.
@@ -48,7 +48,7 @@ class Rules:
     )
     alarms: int = _rule(2, "number of alarms that are damage together")
     judged_worse: float = _rule(
-        45.0, "win rate at equal length in percent below which all its intervals must lie, alarm"
+        45.0, "win rate at equal length in percent below which its interval must lie, alarm"
     )
     silence_length: float = _rule(
         0.5,

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from statistics import NormalDist
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import bdtr
 
 from tightrope.errors import InputError
 
@@ -61,7 +62,7 @@ class Figure:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the figure as JSON."""
-        return asdict(self)
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 class Bootstrap:
@@ -125,6 +126,27 @@ class Bootstrap:
         kept = draws[np.isfinite(draws)]
         wrong = kept <= null if better == "higher" else kept >= null
         return float((1 + wrong.sum()) / (1 + len(kept)))
+
+
+def paired_doubt(gain: Floats, better: Better) -> float:
+    """One-sided p-value of paired outcomes: McNemar's mid-p.
+
+    Given how many prompts only one of two models gets right, which of them it is is a coin's toss for models of one
+    worth: the uniformly most powerful unbiased test rests on that count. The mid-p (half the chance of what was seen,
+    all of what is beyond) takes back what the count's coarseness costs, and errs hardly ever more often than it says
+    (Fagerland, Lydersen and Laake 2013).
+
+    Args:
+        gain: [n] model minus reference of outcomes 0 or 1, NaN where not measured.
+        better: the direction whose p-value is wanted.
+    """
+    won, lost = int((gain > 0).sum()), int((gain < 0).sum())
+    if better == "lower":
+        won, lost = lost, won
+    # A fair coin: as many wins or more is as likely as `lost` wins or fewer.
+    reached = bdtr(lost, won + lost, 0.5)
+    beyond = bdtr(lost - 1, won + lost, 0.5) if lost else 0.0
+    return float(reached + beyond) / 2
 
 
 def holm(doubts: Mapping[Key, float], weights: Mapping[Key, float]) -> dict[Key, float]:

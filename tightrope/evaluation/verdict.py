@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tightrope.evaluation.alarms import alarms, damage
-from tightrope.evaluation.equal_length import at_equal_length, why_not
+from tightrope.evaluation.equal_length import FIGURE, at_equal_length, why_not
 from tightrope.evaluation.evidence import Evidence, Reason, reason
 from tightrope.evaluation.rules import Rules
 from tightrope.evaluation.stats import holm
@@ -108,17 +108,17 @@ def _gains(seen: Evidence, adjusted: Mapping[str, float]) -> list[Reason]:
 
 
 def _preferred(seen: Evidence) -> Reason | None:
-    equal, length, raw = at_equal_length(seen), seen.get("length_ratio"), seen.get("win_rate")
-    if equal is None or equal.lower <= 50:
+    equal = at_equal_length(seen)
+    if equal is None or equal.lower <= 50 or _terser_without_winning(seen):
         return None
-    if equal.raw:
-        text = f"It wins {equal.text} with answers as long as the reference's."
-        return reason("preferred with equal lengths", equal.figure, text)
-    # Far shorter answers stand at the edge of the fit: there the raw win rate has to agree.
-    terse = length is not None and length["upper"] < seen.rules.silence_length
-    if terse and (raw is None or raw["lower"] <= 50):
-        return None
-    return reason("preferred at equal length", equal.figure, f"At equal length it would win {equal.text}.")
+    return reason("preferred at equal length", FIGURE, f"At equal length it would win {equal.text}.")
+
+
+def _terser_without_winning(seen: Evidence) -> bool:
+    # Where a model's longer answers are its better ones, a terser model looks better at equal length than it is: its
+    # unusually long answers meet the reference's unusually short ones. Winning outright cannot come from that.
+    length = seen.get("length_ratio")
+    return length is not None and length["upper"] < 1 / seen.rules.equal_length and not seen.winning
 
 
 def _solves(seen: Evidence) -> Reason | None:
@@ -149,7 +149,7 @@ def _judged_against(seen: Evidence) -> list[Reason]:
     if equal is None or equal.upper >= 50:
         return []
     text = f"The judge says the opposite: at equal length it would win {equal.text}."
-    return [reason("contradiction", equal.figure, text)]
+    return [reason("contradiction", FIGURE, text)]
 
 
 def _flagged(seen: Evidence) -> list[Reason]:
@@ -182,12 +182,15 @@ def _same(seen: Evidence) -> list[Reason]:
         figure = seen.get(shift)
         inside &= figure is None or figure["lower"] <= 0 <= figure["upper"]
     text = f"Win rate {low:.1f} to {high:.1f} %, length {seen.span('length_ratio', 2)} times: inside the margins."
-    return [reason("no change", "win_rate" if equal is None else equal.figure, text)] if inside else []
+    return [reason("no change", "win_rate" if equal is None else FIGURE, text)] if inside else []
 
 
 def _no_gain(seen: Evidence) -> Reason:
     equal = at_equal_length(seen)
     if equal is None:
-        return reason("no gain", "lc_win_rate", f"No win rate at equal length: {why_not(seen)}.")
-    tail = ", which does not hold beside the other criteria." if equal.lower > 50 else ": not above 50."
-    return reason("no gain", equal.figure, f"At equal length it would win {equal.text}{tail}")
+        return reason("no gain", FIGURE, f"No win rate at equal length: {why_not(seen)}.")
+    tail = ": not above 50."
+    if equal.lower > 50:
+        terser = ", but its answers are shorter and do not win outright."
+        tail = terser if _terser_without_winning(seen) else ", which does not hold beside the other criteria."
+    return reason("no gain", FIGURE, f"At equal length it would win {equal.text}{tail}")

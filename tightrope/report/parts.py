@@ -60,7 +60,7 @@ def card(i: int, name: str, verdict: Mapping[str, Any]) -> dict[str, Any]:
         "against": verdict["reference"]["name"],
         "lines": [
             line("win_rate", "win rate, raw", "{:.1f}", " %"),
-            line("lc_win_rate", "at equal length", "{:.1f}", " %"),
+            line("balanced_win_rate", "at equal length", "{:.1f}", " %"),
             line("accuracy", "tasks solved", "{:+.1f}", " points"),
             line("length_ratio", "length", "{:.2f}", " times"),
             line("kl", "drift", "{:.1f}", " nats"),

@@ -20,7 +20,7 @@ def pictures(verdicts: Sequence[tuple[str, Mapping[str, Any]]], against: str) ->
     """
     out, names = [], [name for name, _ in verdicts]
     for key, label in (
-        ("lc_win_rate", "win rate at equal length, %"),
+        ("balanced_win_rate", "win rate at equal length, %"),
         ("win_rate", "raw win rate, %"),
         ("accuracy", "verifiable accuracy, points"),
     ):
