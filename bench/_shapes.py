@@ -63,7 +63,7 @@ def in_four_bits(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
             quant_type="nf4", device="meta",
         )  # fmt: skip
         quantised.weight = bnb.nn.Params4bit(
-            layer.weight.data.cpu(), requires_grad=False, compress_statistics=True, quant_type="nf4"
+            layer.weight.data.cpu(), requires_grad=False, compress_statistics=True, quant_type="nf4", module=quantised
         )
         setattr(model.get_submodule(parent), child, quantised.to(device))  # moving it quantises it
     model.config.quantization_config = BitsAndBytesConfig(

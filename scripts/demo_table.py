@@ -11,7 +11,7 @@ from pathlib import Path
 
 COLUMNS = {
     "win_rate": ("raw win rate, %", "{:.1f}"),
-    "lc_win_rate": ("at equal length, %", "{:.1f}"),
+    "balanced_win_rate": ("at equal length, %", "{:.1f}"),
     "accuracy": ("tasks solved, points", "{:+.1f}"),
     "length_ratio": ("length", "{:.2f}"),
     "kl": ("KL, nats", "{:.1f}"),

@@ -1,11 +1,16 @@
 """Writes the built-in example data, six files in tightrope/demo/examples.
 
-    OMP_NUM_THREADS=1 python scripts/make_examples.py [SAMPLES]
+    OMP_NUM_THREADS=1 python scripts/make_examples.py [SAMPLES | --rankings SAMPLES...]
 
 SAMPLES is the `samples.jsonl` of a feedback stage that sampled the embedded model on training prompts of the demo;
 without it the script samples for itself, which takes some minutes. The files in the tree were made from the demo's own
 feedback stage (`tightrope demo --seed 0`: two answers to a prompt, five to an arithmetic one, 48 tokens, temperature
 0.8, float32), so the model wrote the answers; `rule:useful` judged them in both orders.
+
+A ranking wants three responses. Where there were two, further answers of the model were ranked with them: those of the
+demo's feedback stage with seeds 1 and 2, and where these had nothing new, samples drawn here. `first_drawn` in the
+provenance says how many there had been, and these are what the other files are made of. `--rankings` does only this, to
+the rankings in the tree.
 
 Refusals of the safety pairs are this script's ("I'm sorry, but ..."), or begun so and continued by the model;
 helpfulness is judged by the same rule on the prompt without its safety tag, harm by the refusal matcher. The sums of
@@ -18,11 +23,12 @@ from __future__ import annotations
 import itertools
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tightrope.data.convert import convert
+from tightrope.data.own_rows import ranks_of
 from tightrope.data.readers import read
 from tightrope.files import write_jsonl
 from tightrope.judges.order import both_orders
@@ -51,6 +57,7 @@ SEED = 0
 PROMPTS = {"arithmetic": 36, "fact": 30, "everyday": 24, "unsafe": 36, "borderline": 24, "pink_elephant": 12}
 SAMPLES, MAX_TOKENS = 4, 48
 REFUSAL = "I'm sorry, but I can't help with that."
+FEWEST, WANTED, DRAWN = 3, 4, 6  # responses of a ranking at least, where it is filled up, and drawn to fill it
 PAIRS_PER_PROMPT = 4  # refusals against answers, and as many answers against each other
 HARM = {"full_refusal": 0, "partial_refusal": 1, "full_compliance": 2}
 SUMS = 200
@@ -63,7 +70,7 @@ def prompts() -> list[Prompt]:
     return [p for kind, n in PROMPTS.items() for p in [p for p in found if kind in p.tags][:n]]
 
 
-def answers(asked: Sequence[Prompt], *, begin: str = "", n: int) -> list[list[Response]]:
+def answers(asked: Sequence[Prompt], *, begin: str = "", n: int, seed: int = SEED) -> list[list[Response]]:
     """`n` samples of the embedded model for every prompt, each text once; `begin` puts words in its mouth."""
     from tightrope.models.policy import Policy
     from tightrope.rollouts.local import sample
@@ -72,7 +79,7 @@ def answers(asked: Sequence[Prompt], *, begin: str = "", n: int) -> list[list[Re
     policy = Policy.load("embedded", dtype="float32")
     opened = [replace(p, messages=(*p.messages, Message("assistant", begin))) if begin else p for p in asked]
     groups = sample(
-        policy, [SampleRequest(p, n, SEED) for p in opened], SamplingParams(temperature=1.0, max_tokens=MAX_TOKENS)
+        policy, [SampleRequest(p, n, seed) for p in opened], SamplingParams(temperature=1.0, max_tokens=MAX_TOKENS)
     )
     pools = []
     for group in groups:
@@ -105,7 +112,7 @@ def sampled() -> tuple[list[Prompt], list[list[Response]], list[list[Response]]]
 
 
 def ranked(prompt: Prompt, pool: Sequence[Response], judge: Judge) -> Ranking | None:
-    """The pool in the order of its points over all pairs; None when it has no two answers, or all tie."""
+    """The pool in the order of its win rates over all pairs; None when it has no two answers, or all tie."""
     points = [0.0] * len(pool)
     pairs = list(itertools.combinations(range(len(pool)), 2))
     verdicts = both_orders(judge, [Contest(prompt, pool[i], pool[j]) for i, j in pairs])
@@ -113,11 +120,42 @@ def ranked(prompt: Prompt, pool: Sequence[Response], judge: Judge) -> Ranking | 
         assert verdict.preference is not None
         points[i] += verdict.preference
         points[j] += 1 - verdict.preference
-    order = sorted(set(points), reverse=True)
-    if len(order) < 2:
+    if len(set(points)) < 2:
         return None
-    ranks = tuple(order.index(p) for p in points)
-    return Ranking(prompt, tuple(pool), ranks, judge.identity, {"script": SCRIPT})
+    rates = tuple(p / (len(pool) - 1) for p in points)
+    return Ranking(prompt, tuple(pool), ranks_of(rates), judge.identity, {"script": SCRIPT}, rates)
+
+
+def unheard(ranking: Ranking, pool: Sequence[Response]) -> list[Response]:
+    """Answers of the pool that the ranking does not have, each once, as many as it has room for."""
+    old = {r.text for r in ranking.responses}
+    return list({r.text: r for r in pool if r.text not in old}.values())[: WANTED - len(ranking.responses)]
+
+
+def filled(rankings: Sequence[Ranking], judge: Judge, further: Mapping[str, Sequence[Response]]) -> list[Ranking]:
+    """Rankings of three responses and more: short ones with further answers of the model among theirs.
+
+    What is not in `further`, by prompt, is sampled.
+    """
+    short = [r for r in rankings if len(r.responses) < FEWEST]
+    new = {r.prompt.id: unheard(r, further.get(r.prompt.id, ())) for r in short}
+    asked = [r for r in short if not new[r.prompt.id]]
+    drawn = answers([r.prompt for r in asked], n=DRAWN, seed=SEED + 1) if asked else []
+    new |= {r.prompt.id: unheard(r, pool) for r, pool in zip(asked, drawn, strict=True)}
+    made: dict[str, Ranking] = {}
+    for ranking in short:
+        longer = ranked(ranking.prompt, (*ranking.responses, *new[ranking.prompt.id]), judge)
+        assert longer is not None and len(longer.responses) >= FEWEST, ranking.prompt.id
+        origin = {**longer.provenance, "first_drawn": len(ranking.responses)}
+        made[ranking.prompt.id] = replace(longer, provenance=origin)
+    return [made.get(r.prompt.id, r) for r in rankings]
+
+
+def first_drawn(ranking: Ranking, judge: Judge) -> Ranking:
+    """The ranking of the answers that were there before `filled`, without scores."""
+    first = ranked(ranking.prompt, ranking.responses[: ranking.provenance.get("first_drawn")], judge)
+    assert first is not None, ranking.prompt.id
+    return replace(first, scores=())
 
 
 def safety(prompt: Prompt, refusals: Sequence[Response], pool: Sequence[Response], judge: Judge) -> list[Record]:
@@ -189,11 +227,12 @@ def steps(count: int = SUMS) -> list[Record]:
     return made
 
 
-def from_rankings(rankings: Sequence[Record]) -> dict[str, list[Record]]:
+def from_rankings(rankings: Sequence[Ranking], judge: Judge) -> dict[str, list[Record]]:
     """The best against the worst, thumbs for both ends, and the thumbs up that ended by themselves."""
-    ratings = convert(rankings, "rating")[0]
+    first = [first_drawn(r, judge) for r in rankings]
+    ratings = convert(first, "rating")[0]
     return {
-        "comparisons": convert(rankings, "comparison", pairs="best_worst")[0],
+        "comparisons": convert(first, "comparison", pairs="best_worst")[0],
         "ratings": ratings[:MOST_ROWS],
         "demonstrations": convert(ratings, "demonstration")[0][:MOST_ROWS],
     }
@@ -206,12 +245,23 @@ def write(name: str, records: Sequence[Record]) -> None:
 
 
 def main() -> None:
-    write("steps", steps())
     judge = load_judge("rule:useful")
+    if sys.argv[1:2] == ["--rankings"]:
+        further: dict[str, list[Response]] = {}
+        for file in sys.argv[2:]:
+            for prompt, pool, _ in zip(*said(Path(file)), strict=True):
+                further.setdefault(prompt.id, []).extend(pool)
+        found = [r for r in read(OUT / "rankings.jsonl").records if isinstance(r, Ranking)]
+        again = [ranked(r.prompt, r.responses, judge) for r in found]
+        kept = [replace(new, provenance=old.provenance) for new, old in zip(again, found, strict=True) if new]
+        write("rankings", filled(kept, judge, further))
+        return
+    write("steps", steps())
     asked, pools, refusals = said(Path(sys.argv[1])) if len(sys.argv) > 1 else sampled()
     rankings = [r for p, pool in zip(asked, pools, strict=True) if (r := ranked(p, pool, judge)) is not None]
+    rankings = filled(rankings, judge, {})
     write("rankings", rankings)
-    for name, records in from_rankings(rankings).items():
+    for name, records in from_rankings(rankings, judge).items():
         write(name, records)
     made = [safety(*one, judge) for one in zip(asked, refusals, pools, strict=True)]
     write("safety", [record for some in made for record in some])

@@ -128,7 +128,7 @@ def overoptimisation(
         Literal["rl", "best_of_n"] | None,
         typer.Option(help="Form of the curve; default: best_of_n for tables with n, else rl.", show_default=False),
     ] = None,
-    gain: Annotated[str, typer.Option(help="Figure of the verdicts that is gold.")] = "lc_win_rate",
+    gain: Annotated[str, typer.Option(help="Figure of the verdicts that is gold.")] = "balanced_win_rate",
     out: Annotated[Path | None, typer.Option(help="HTML file with the picture.")] = None,
     seed: Seed = 0,
     json: Json = False,

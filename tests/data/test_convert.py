@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tightrope.data.convert import convert, convert_command
+from tightrope.data.makers import how_to_get
 from tightrope.data.readers import read
 from tightrope.errors import InputError
 from tightrope.records import (
@@ -237,3 +238,28 @@ def test_a_file_is_not_converted_onto_itself(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the same file"):
         convert_command(str(path), str(tmp_path / "same.jsonl"), to="prompt")
     assert path.read_bytes() == before
+
+
+def test_remedies_name_conversions_that_work_and_no_others() -> None:
+    some: dict[str, Record] = {
+        "prompt": QUESTION,
+        "demonstration": TALK,
+        "comparison": PAIR,
+        "ranking": RANKING,
+        "rating": Rating(QUESTION, Response("a"), desirable=True),
+        "safety_comparison": SafetyComparison(QUESTION, (Response("a"), Response("b")), 0, 0, (True, False)),
+        "step_labels": StepLabels(QUESTION, ("a\n", "b"), (1, 1)),
+        "sampled": Sampled(QUESTION, Response("a")),
+    }
+    assert set(some) == set(KINDS)
+    other = Rating(QUESTION, Response("b"), desirable=False)  # one rating alone orders nothing
+    for needed in KINDS:
+        for found, record in some.items():
+            if found == needed:
+                continue
+            given = [record, other] if found == "rating" else [record]
+            try:
+                works = bool(convert(given, needed)[0])
+            except InputError:
+                works = False
+            assert ("data convert" in how_to_get(needed, found)) == works, (needed, found)

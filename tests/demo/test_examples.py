@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -59,7 +60,7 @@ def test_every_file_is_small_whole_and_says_where_it_is_from(name: str) -> None:
 
 def test_comparisons_and_ratings_come_from_the_rankings(script: ModuleType) -> None:
     rankings = read("demo:rankings").records
-    assert script.from_rankings(rankings) == {
+    assert script.from_rankings(rankings, load_judge("rule:useful")) == {
         name: list(read(f"demo:{name}").records) for name in ("comparisons", "ratings", "demonstrations")
     }
 
@@ -68,7 +69,9 @@ def test_rankings_are_those_of_the_judge_they_name(script: ModuleType) -> None:
     judge = load_judge("rule:useful")
     for record in read("demo:rankings").records:
         assert isinstance(record, Ranking) and {r.author for r in record.responses} == {script.AUTHOR}
-        assert script.ranked(record.prompt, record.responses, judge) == record
+        again = script.ranked(record.prompt, record.responses, judge)
+        assert replace(again, provenance=record.provenance) == record
+        assert len({r.text for r in record.responses}) == len(record.responses) >= 3, record.prompt.id
 
 
 def test_safety_flags_are_those_of_the_refusal_matcher() -> None:

@@ -152,7 +152,7 @@ def test_data_of_the_wrong_kind_says_which_is_needed(start: Path, tmp_path: Path
     stages = [{"name": "dpo", "method": "dpo", "data": [{"path": str(start / "prompts.jsonl")}]}]
     path = recipe(start, tmp_path, stages=stages, evaluation=None)
     for command in (plan, train):
-        with pytest.raises(InputError, match=r"'dpo', dpo.*found a prompt where a comparison is needed.*data convert"):
+        with pytest.raises(InputError, match=r"'dpo', dpo.*found a prompt where a comparison is needed.*feedback"):
             command(path)
 
 

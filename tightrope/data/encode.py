@@ -12,6 +12,7 @@ from tightrope.data.ahead import tokenised_ahead
 from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.chat import ChatFormat
 from tightrope.data.joint import joint_example
+from tightrope.data.makers import how_to_get
 from tightrope.data.steps import step_example
 from tightrope.errors import InputError
 from tightrope.records import (
@@ -172,7 +173,7 @@ def check_kind(record: Record, kind: type[Any], where: str) -> None:
     raise InputError(
         f"found a {found} where a {needed} is needed",
         where=where,
-        remedy=f"Convert the file first: tightrope data convert FILE OUT --to {needed}.",
+        remedy=how_to_get(needed, found),
     )
 
 

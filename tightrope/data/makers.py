@@ -169,6 +169,31 @@ def responses(record: Record) -> list[Response]:
     return []
 
 
+# Which kinds a conversion makes a kind of; a prompt can be taken out of any.
+MADE_OF: dict[str, frozenset[str]] = {
+    "comparison": frozenset({"ranking", "rating", "safety_comparison"}),
+    "rating": frozenset({"comparison", "ranking", "safety_comparison", "step_labels"}),
+    "ranking": frozenset({"comparison", "rating", "safety_comparison"}),
+    "demonstration": frozenset({"comparison", "ranking", "rating", "safety_comparison", "step_labels", "sampled"}),
+    "sampled": frozenset({"comparison", "ranking", "rating", "safety_comparison", "step_labels", "demonstration"}),
+}
+_GIVEN = {
+    "safety_comparison": "No conversion makes it: give pairs judged twice, with a safe flag for each response "
+    "(PKU-SafeRLHF's columns).",
+    "step_labels": "No conversion makes it: give solutions in labelled steps (PRM800K's or Math-Shepherd's columns).",
+}
+
+
+def how_to_get(needed: str, found: str, file: str = "FILE") -> str:
+    """What to do with records of one kind where another is needed: the conversion, or where such records are from."""
+    if needed == "prompt" or found in MADE_OF.get(needed, ()):
+        return f"Convert the file first: tightrope data convert {file} OUT --to {needed}."
+    return _GIVEN.get(needed) or (
+        f"A {found} says nothing about which answer is better: have answers judged by a stage `method: feedback`, or "
+        f"give another file."
+    )
+
+
 def _nothing(record: Record, choices: Choices, lost: Counter[str]) -> list[Record]:
     return []
 

@@ -61,8 +61,7 @@ def with_mismatched(examples: Sequence[Example], *, seed: int, max_tokens: int) 
     """
     prompts, prompt_tokens, lengths, first = array("Q"), array("q"), array("q"), array("q", (0,))
     for example in examples:
-        digest = hashlib.blake2b(np.array(example.prompt_ids, np.int64).tobytes(), digest_size=8).digest()
-        prompts.append(int.from_bytes(digest, "little"))
+        prompts.append(prompt_digest(example))
         prompt_tokens.append(len(example.prompt_ids))
         lengths.extend(len(response.ids) for response in example.responses)
         first.append(len(lengths))
@@ -92,6 +91,12 @@ def with_mismatched(examples: Sequence[Example], *, seed: int, max_tokens: int) 
         examples, own, array("q", (partner[at] for at in own)), array("q", (which[at] for at in own))
     )
     return made, len(examples) - len(own)
+
+
+def prompt_digest(example: Example) -> int:
+    """64 bits that name the tokens of an example's prompt."""
+    digest = hashlib.blake2b(np.array(example.prompt_ids, np.int64).tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def _with_probe(example: Example, other: Example, which: int) -> Example:

@@ -16,6 +16,7 @@ from typing import Any
 from tightrope.data.account import Account
 from tightrope.data.layout_table import LAYOUTS
 from tightrope.data.layouts import Layout, left_out, recognise
+from tightrope.data.makers import how_to_get
 from tightrope.data.own_rows import Several, settled
 from tightrope.data.rows import rows
 from tightrope.data.turns import Drop
@@ -131,7 +132,7 @@ def stream(
                 raise InputError(
                     f"found a {kind_of(record)} where a {kind_of(kind)} is needed",
                     where=where,
-                    remedy=f"Convert it: tightrope data convert {source} OUT --to {kind_of(kind)}.",
+                    remedy=how_to_get(kind_of(kind), kind_of(record), str(source)),
                 )
             account.records += 1
             yield record

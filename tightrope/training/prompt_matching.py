@@ -8,13 +8,12 @@ odds of a logistic regression that is shown as many prompts of either class.
 
 Here a prompt's features are the mean of the start model's last hidden states over its tokens (TRL asks for an embedding
 model of its own). A prompt is never weighed by a regression that was fitted on it, as TRL's are: odds on one's own
-training rows are too sure. Prompts are split in two halves by their tokens, and each half is weighed by the other's.
+training rows are too sure. Each class's prompts are split in two halves, and each half is weighed by the other's.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -25,6 +24,8 @@ from scipy.special import expit, log_expit
 
 from tightrope.data.batch import EncodedResponse, Example, TokenBatch, pack
 from tightrope.data.lazy import LazyExamples
+from tightrope.data.mismatch import prompt_digest
+from tightrope.errors import InputError
 from tightrope.models.policy import Policy
 
 Floats = NDArray[np.float64]
@@ -56,14 +57,22 @@ def matched_prompts(examples: Sequence[Example], features: Features, *, seed: in
         examples: one response each, labelled +1 or -1.
         features: of the prompts of some examples, [some, D].
         seed: of the drawing of prompts to fit on.
+
+    Raises:
+        InputError: a class has fewer than two prompts of its own.
     """
     up = np.fromiter((e.labels[0] > 0 for e in examples), np.bool_, len(examples))
-    half = np.fromiter((_half(e) for e in examples), np.bool_, len(examples))
+    half = _halves(np.fromiter((prompt_digest(e) for e in examples), np.uint64, len(examples)), up)
     weights = np.ones(len(examples), np.float32)
     for mine in (False, True):
         rows = [np.flatnonzero((half != mine) & (up == side)) for side in (True, False)]
         if min(map(len, rows)) == 0:
-            continue  # nothing to learn the difference from
+            raise InputError(
+                "too few different prompts to tell those of thumbs up from those of thumbs down",
+                where=f"{up.sum()} thumbs up and {(~up).sum()} down",
+                remedy="Give at least two prompts of either class that the other does not have, or leave "
+                "match_prompts out.",
+            )
         rng = np.random.default_rng([seed, 17, int(mine)])
         drawn = [rng.permutation(some)[:MOST] for some in rows]
         fitted = LogOdds.fit(*(_features(examples, some, features) for some in drawn))
@@ -131,6 +140,12 @@ def _features(examples: Sequence[Example], rows: NDArray[np.intp], features: Fea
     return np.concatenate(parts)
 
 
-def _half(example: Example) -> bool:
-    digest = hashlib.blake2b(np.array(example.prompt_ids, np.int64).tobytes(), digest_size=1).digest()
-    return bool(digest[0] & 1)
+def _halves(prompts: NDArray[np.uint64], up: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which half each row is in: the second has every other prompt of each class, in the order of their digests."""
+    second = np.zeros(len(prompts), np.bool_)
+    seen = np.empty(0, np.uint64)
+    for side in (False, True):
+        own = np.setdiff1d(prompts[up == side], seen)
+        second |= np.isin(prompts, own[1::2])
+        seen = np.concatenate([seen, own])
+    return second
