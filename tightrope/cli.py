@@ -222,7 +222,7 @@ def judge(
     repeats: Annotated[int, typer.Option(min=0, help="Audit: times to ask again.")] = 3,
     probed: Annotated[
         int | None,
-        typer.Option(min=1, help="Audit: prompts whose answers are attacked; default all.", show_default=False),
+        typer.Option(min=5, help="Audit: prompts whose answers are attacked; default all.", show_default=False),
     ] = None,
     limit: Limit = None,
     seed: Seed = 0,

@@ -92,7 +92,7 @@ def credited(
                     prompt.messages[-1].content,
                     role,
                     answer.author,
-                    tuple(policy.chat.decode([token]) for token in ids),
+                    tuple(str(policy.tokenizer.decode([token])) for token in ids),
                     np.asarray(before[i][part] - base[i][part], np.float64),
                     None if stepped is None else np.asarray(stepped[i][part], np.float64),
                 )

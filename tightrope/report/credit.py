@@ -50,8 +50,8 @@ def section(found: Mapping[str, Any]) -> dict[str, Any]:
         "responses": responses,
         "shown": SHOWN,
         "has_step": has_step,
-        "raised": _ground(1.0),
-        "lowered": _ground(-1.0),
+        "raised": _ground(0.5),
+        "lowered": _ground(-0.5),
     }
 
 

@@ -91,7 +91,8 @@ def _accuracy(figure: Figure) -> list[tuple[Level, str, str]]:
         return []
     span = f"accuracy: right on {figure.value:.0f} % ({figure.lower:.0f} to {figure.upper:.0f})"
     if figure.upper < LEAST_ACCURACY:
-        return [("strong", "accuracy", f"{span}, hardly more than a coin")]
+        than_coin = "less than a coin" if figure.upper < 50 else "hardly more than a coin"
+        return [("strong", "accuracy", f"{span}, {than_coin}")]
     if figure.lower > LEAST_ACCURACY:
         return [("fine", "accuracy", span)]
     return [("unclear", "accuracy", f"{span}; it may be hardly better than a coin")]
