@@ -37,9 +37,9 @@ def hub_model_folder(name: str) -> Path:
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
     )
-    from huggingface_hub.utils import enable_progress_bars
+    from transformers.utils import logging as transformers_logging
 
-    enable_progress_bars()
+    transformers_logging.enable_progress_bar()  # of the hub client too: a download takes minutes
     log.info("looking for %s on the hub", name)
     try:
         folder = snapshot_download(name, allow_patterns=[*TEXTS, "*.safetensors"], ignore_patterns="*/*")
