@@ -70,6 +70,15 @@ def test_text_that_would_reorder_what_follows_is_shown_as_what_it_is() -> None:
     assert visible("a\u202eb\u2066\x1b[2J\n") == "a\u27e8U+202E\u27e9b\u27e8U+2066\u27e9\u241b[2J\n"
 
 
+def test_a_long_prompt_is_shown_by_its_ends_and_every_learnt_token() -> None:
+    record = Comparison(user_prompt("a" * 5000), Response("b" * 900), Response("c"))
+    (example,) = examples_of([record], ChatFormat(tiny_tokenizer()))
+    shown = render(example, tiny_tokenizer()).plain
+    hidden = int(shown.split(" tokens more")[0].rpartition("⟨")[2])
+    assert shown.count("a") < 700 and hidden == len(example.prompt_ids) - 600
+    assert "b" * 900 in shown and "<|im_start|>user" in shown
+
+
 def test_no_interval_without_observations() -> None:
     with pytest.raises(InputError, match="without observations"):
         wilson(0, 0)

@@ -37,7 +37,8 @@ class Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         self.server.asked.append(path)
         if path.startswith("/api/models/some/model/tree/"):
-            rows = [{"type": "file", "path": n, "size": len(c), "oid": n.encode().hex()} for n, c in self._files()]
+            files = self.server.files.items()
+            rows = [{"type": "file", "path": n, "size": len(c), "oid": n.encode().hex()} for n, c in files]
             self._send(json.dumps(rows).encode())
         elif path.startswith("/api/models/some/model"):
             self._send(json.dumps({"id": "some/model", "sha": COMMIT, "siblings": []}).encode())
@@ -49,9 +50,6 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-    def _files(self) -> list[tuple[str, bytes]]:
-        return list(self.server.files.items())
-
     def _send(self, content: bytes, name: str = "") -> None:
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
@@ -62,9 +60,6 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "GET":
             broken = self.server.cut and name.endswith(".safetensors")
             self.wfile.write(content[: len(content) // 2] if broken else content)
-            if broken:
-                self.wfile.flush()
-                self.connection.close()
 
     def log_message(self, *args: Any) -> None: ...
 
@@ -76,7 +71,11 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     folder = Path(tiny_folder(tmp_path / "source"))
     server = Hub(("127.0.0.1", 0), Handler)
     server.files, server.asked = {p.name: p.read_bytes() for p in folder.iterdir()}, []
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+    )
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     threading.Thread(target=server.serve_forever, daemon=True).start()

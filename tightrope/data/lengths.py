@@ -26,7 +26,8 @@ def wilson(successes: float, n: int, z: float = 1.959964) -> tuple[float, float]
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)  # rounding leaves the unit interval at none and all
+    # At none and at all the bound is exact, and rounding would leave the unit interval.
+    return 0.0 if successes == 0 else centre - half, 1.0 if successes == n else centre + half
 
 
 def summary(values: Sequence[int]) -> dict[str, Any]:

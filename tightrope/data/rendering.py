@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from tightrope.data.batch import Example
 from tightrope.records import StepLabels
 
+SHOWN_CONTEXT = 300  # tokens at the beginning and at the end of a prompt; learnt tokens are all shown
 NO_END = "⟨no end of turn⟩"
 # Text of a data set is hostile: an escape sequence must be seen, not obeyed by the terminal.
 _VISIBLE = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
@@ -48,7 +49,7 @@ def render(
     text.append("green: learnt", style="green")
     text.append("  dim: context\n", style="dim")
     special = _special_ids(tokenizer)
-    _tokens(text, example.prompt_ids, (False,) * len(example.prompt_ids), tokenizer, special)
+    _context(text, example.prompt_ids, tokenizer, special)
     labels = {c: "chosen" for c, _ in example.pairs} | {r: "rejected" for _, r in example.pairs}
     for k, response in enumerate(example.responses):
         if titles:
@@ -94,6 +95,16 @@ def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     # Turn marks are often added tokens with `special` set that no role (bos, eos, ...) names.
     added = {token for token, entry in tokenizer.added_tokens_decoder.items() if entry.special}
     return set(tokenizer.all_special_ids) | added
+
+
+def _context(text: Text, ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, special: set[int]) -> None:
+    """The prompt; of a long one the beginning and the end, and how many tokens lie between."""
+    cut = len(ids) - 2 * SHOWN_CONTEXT
+    parts = [ids] if cut <= 0 else [ids[:SHOWN_CONTEXT], ids[-SHOWN_CONTEXT:]]
+    for number, part in enumerate(parts):
+        if number:
+            text.append(f" ⟨{cut} tokens more⟩ ", style="bold yellow")
+        _tokens(text, part, (False,) * len(part), tokenizer, special)
 
 
 def _tokens(

@@ -37,9 +37,7 @@ def hub_model_folder(name: str) -> Path:
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
     )
-    from huggingface_hub.utils.tqdm import enable_progress_bars
 
-    enable_progress_bars()
     log.info("looking for %s on the hub", name)
     try:
         folder = snapshot_download(name, allow_patterns=[*TEXTS, "*.safetensors"], ignore_patterns="*/*")

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from tightrope.errors import InputError
+from tightrope.files import read_text
 from tightrope.models.precision import AnyDtype
 from tightrope.objectives.base import Card
 from tightrope.recipes.presets import resolve
@@ -217,15 +218,21 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             )
         file = shipped
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        tree = yaml.safe_load(read_text(file))
+    except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         where = f"{file}:{place.line + 1}" if place else str(file)
         raise InputError(
-            "the recipe is not valid YAML", where=where, remedy=str(getattr(error, "problem", ""))
+            f"the recipe is not valid YAML: {getattr(error, 'problem', '')}",
+            where=where,
+            remedy="Mend this line.",
         ) from error
     if not isinstance(tree, dict):
-        raise InputError("a recipe is a mapping with name, model and stages", where=str(file))
+        raise InputError(
+            "a recipe is a mapping with name, model and stages",
+            where=str(file),
+            remedy="Write lines like `name: mine`, or begin with a copy of one that ships: tightrope train dpo.",
+        )
     for text in overrides:
         _override(tree, text)
     return parse_recipe(tree, where=str(file))
