@@ -60,19 +60,25 @@ def best_of_n_command(
         gold: another scorer, `verifier`, or None for the scores in the file.
         out: an HTML file with the picture.
         split: of a data set.
-        limit: use at most this many records, drawn by the seed.
+        limit: use at most this many prompts, drawn by the seed, with all their answers.
         dtype: weights and computation.
         seed: of drawing and intervals.
     """
     from tightrope.evaluation.best_of_n import as_curve, best_of_n
-    from tightrope.evaluation.reward_records import answers_by_prompt, gold_scores, proxy_scores
+    from tightrope.evaluation.reward_records import (
+        answers_by_prompt,
+        gold_scores,
+        of_some_prompts,
+        proxy_scores,
+    )
     from tightrope.recipes.schema import DataSpec
     from tightrope.rewards.spec import ScorerSpec, load_scorer
     from tightrope.rewards.types import Fitted
 
     run = bare_run(dtype)
-    spec = DataSpec.model_validate({"path": answers, "split": split, "limit": limit})
+    spec = DataSpec.model_validate({"path": answers, "split": split})
     records, account = run.records(spec, kind="sampled", seed=seed)
+    records = of_some_prompts(records, limit, seed=seed)
     groups = answers_by_prompt(records)
     with run.console.status("scoring"):
         scorers = []

@@ -10,6 +10,8 @@ import pytest
 
 from tightrope.errors import InputError
 from tightrope.evaluation.best_of_n import best_of_n, expected_best, rank_weights
+from tightrope.evaluation.reward_records import answers_by_prompt, of_some_prompts
+from tightrope.records import Response, Sampled, user_prompt
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 6])
@@ -66,3 +68,10 @@ def test_single_answers_are_counted_and_constant_scores_refused() -> None:
         best_of_n(proxy, [np.ones(4)] * 20, draws=50)
     with pytest.raises(InputError, match="two answers"):
         best_of_n([np.ones(1)], [np.ones(1)])
+
+
+def test_a_limit_takes_whole_prompts() -> None:
+    records = [Sampled(user_prompt(f"q{i}", id=f"q{i}"), Response(str(k))) for i in range(6) for k in range(3)]
+    kept = of_some_prompts(records, 2, seed=0)
+    assert len(kept) == 6 and [len(group) for group in answers_by_prompt(kept)] == [3, 3]
+    assert of_some_prompts(records, None, seed=0) == records

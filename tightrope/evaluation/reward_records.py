@@ -116,6 +116,14 @@ def responses_of(records: Sequence[Record]) -> list[tuple[Prompt, Response]]:
     return list(out.values())
 
 
+def of_some_prompts(records: Sequence[Record], limit: int | None, *, seed: int) -> list[Record]:
+    """The records of at most `limit` prompts, drawn by the seed: what is cut is whole prompts, never their answers."""
+    ids = [prompt_id(r.prompt) if not isinstance(r, Prompt | Demonstration) else "" for r in records]
+    known = list(dict.fromkeys(ids))
+    kept = {known[i] for i in np.random.default_rng([seed, 7]).permutation(len(known))[:limit]}
+    return [record for record, name in zip(records, ids, strict=True) if name in kept]
+
+
 def answers_by_prompt(records: Sequence[Record]) -> list[list[tuple[Prompt, Response]]]:
     """The answers of sampled, rated or ranked records, prompt by prompt; the same text twice counts twice."""
     groups: dict[str, list[tuple[Prompt, Response]]] = {}
