@@ -14,6 +14,7 @@ from transformers import AutoModelForSequenceClassification
 
 from tests.tiny import tiny_folder
 from tightrope.cli import main
+from tightrope.data.readers import RecordStream
 from tightrope.errors import InputError
 from tightrope.evaluation.reward_records import measure_reward_model
 from tightrope.files import write_jsonl
@@ -173,14 +174,18 @@ def test_contradicting_flags_are_kept_and_counted(start: Path, tmp_path: Path) -
 
 def test_prompts_are_never_on_both_sides() -> None:
     rows = made()["rated"]
-    learn, held = split_prompts(rows, 0.25, seed=3)
+
+    def walked(some: list[Record]) -> RecordStream:
+        return RecordStream(lambda: iter(some), len(some))
+
+    learn, held = split_prompts(walked(rows), 0.25, seed=3)
     assert len(held) == 10 and len(learn) == 30
 
-    def ids(some: list[Record]) -> set[str]:
+    def ids(some: RecordStream) -> set[str]:
         return {r.prompt.id for r in some if isinstance(r, Rating)}
 
     assert not ids(learn) & ids(held)
-    assert split_prompts(rows[:10], 0.1, seed=0)[1] == []
+    assert list(split_prompts(walked(rows[:10]), 0.1, seed=0)[1]) == []
 
 
 def test_scorers_of_every_form_judge_and_reward_later_stages(start: Path, tmp_path: Path) -> None:

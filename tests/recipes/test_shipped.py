@@ -42,7 +42,7 @@ def made(kind: str, i: int) -> Record:
     if kind == "ratings":
         return Rating(prompt, good if i % 2 else bad, desirable=bool(i % 2))
     if kind == "rankings":
-        return Ranking(prompt, (good, bad), (0, 1))
+        return Ranking(prompt, (good, bad), (0, 1), scores=(2.0, 1.0))
     if kind == "safety":
         return SafetyComparison(prompt, (good, bad), better=0, safer=0, safe=(True, False))
     if kind == "steps":
