@@ -24,11 +24,11 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    from tightrope.models import loading
+    from tightrope.models import saving
     from tightrope.pipeline.run import train
     from tightrope.training.trace import Trace
 
-    write, save, compare, saves = Trace.write, torch.save, loading._compare, [0]
+    write, save, compare, saves = Trace.write, torch.save, saving._compare, [0]
 
     def dying_write(self: Trace, row: dict[str, Any]) -> None:
         if moment == "row" and row["step"] == number:
@@ -50,7 +50,7 @@ def main() -> None:
         if moment == "model":
             die()
 
-    Trace.write, torch.save, loading._compare = dying_write, dying_save, dying_compare  # type: ignore[method-assign,assignment]
+    Trace.write, torch.save, saving._compare = dying_write, dying_save, dying_compare  # type: ignore[method-assign,assignment]
     train(recipe)
 
 
