@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from tightrope.errors import InputError
+from tightrope.pipeline.run import evaluate
 from tightrope.recipes.schema import TrainStage, load_recipe, parse_recipe
 
 GOOD: dict[str, Any] = {
@@ -93,6 +95,15 @@ def test_recipes_that_ship_are_valid_and_found_by_name() -> None:
         load_recipe("demoo")
     with pytest.raises(InputError, match="Recipes that ship"):
         load_recipe("nope")
+
+
+@pytest.mark.parametrize("overrides", [[], ["evaluation.sampling.top_p=0.9"]])
+def test_a_recipe_measures_as_the_evaluate_command_does(overrides: list[str]) -> None:
+    evaluation = load_recipe("dpo", overrides).evaluation
+    assert evaluation is not None
+    command = {name: p.default for name, p in inspect.signature(evaluate).parameters.items()}
+    asked = (evaluation.sampling.temperature, evaluation.sampling.max_tokens, evaluation.judge)
+    assert asked == (command["temperature"], command["max_tokens"], command["judge"])
 
 
 def test_yaml_that_is_none_names_the_line(tmp_path: Path) -> None:

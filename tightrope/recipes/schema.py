@@ -63,6 +63,16 @@ class SamplingSpec(Section):
     max_tokens: int = Field(64, ge=1, description="Tokens a response may have.")
 
 
+class AnsweringSpec(SamplingSpec):
+    """How models answer when they are measured: as in `tightrope evaluate`.
+
+    At temperature 1 a small model's answers are noise, and so is what is measured on them.
+    """
+
+    temperature: float = Field(0.7, ge=0, description="0 is greedy; 0.7 to 1.")
+    max_tokens: int = Field(96, ge=1, description="Tokens a response may have.")
+
+
 class Guidance(Section):
     """Extra samples drawn under an instruction that the trained prompt will not have.
 
@@ -165,8 +175,8 @@ class EvaluationSpec(Section):
 
     prompts: DataSpec = Field(description="Held-out prompts.")
     judge: str = Field("rule:useful", description="Judge spec of the win rates.")
-    sampling: SamplingSpec = Field(
-        default_factory=lambda: SamplingSpec(), description="How both models answer."
+    sampling: AnsweringSpec = Field(
+        default_factory=lambda: AnsweringSpec(), description="How both models answer."
     )
     drift_prompts: int | None = Field(
         None, ge=10, description="Measure KL on this many of the prompts, drawn by the seed; default: all."
