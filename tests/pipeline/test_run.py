@@ -142,7 +142,7 @@ def test_two_processes_cannot_work_in_one_run(start: Path, tmp_path: Path) -> No
 
 def test_plan_counts_without_training(start: Path, tmp_path: Path) -> None:
     found = plan(recipe(start, tmp_path))
-    assert [s["stage"] for s in found["stages"]] == ["ask", "sft", "reward", "dpo", "ppo"]
+    assert [s["stage"] for s in found["stages"]] == ["ask", "sft", "reward", "dpo", "ppo", "evaluation"]
     assert found["stages"][0]["responses"] == 12 * 4 and found["stages"][4]["steps"] == 2
     assert found["seconds"] > 0 and found["peak_memory_bytes"] > 0 and found["parameters"] > 10_000
     assert not (tmp_path / "runs").exists()

@@ -125,9 +125,9 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dic
         # A probe stands behind the prompt alone: as long as the example of one response is.
         measuring = tokens * sum(s.reads != "lengths" for s in objective.statistics(settings))
         if "live_reference" in needs:
-            reference = tokens
-        elif "reference" in needs:  # once, of all examples, whatever the epochs and the steps
-            reference = round(examples * (rows.tokens + rows.probe * ("probes" in needs)))
+            reference += tokens
+        if "reference" in needs:  # once, of all examples, whatever the epochs and the steps
+            reference += round(examples * (rows.tokens + rows.probe * ("probes" in needs)))
         if "prompt_weights" in needs:  # about: prompts to fit on, and those of one class
             reference += round(examples * (rows.tokens - rows.probe))
     trained = start.parameters // 30 if stage.lora else start.parameters
