@@ -158,9 +158,9 @@ def table(result: Mapping[str, Any]) -> str:
 
     out = ["| unbiased judge | a false finding, 76 prompts | 20 prompts | most often (76) |", "|---|---|---|---|"]
     for name in UNBIASED:
-        cell = cells.get(f"{name}, {next(iter(SIZES))}", {"found": {}})
+        cell = cells.get(f"{name}, {next(iter(SIZES))}", {"found": {}, "seeds": 1})
         worst = sorted(((n, f) for f, n in cell["found"].items() if f != "any"), reverse=True)[:2]
-        said = ", ".join(f"`{f}` {n}" for n, f in worst) or "none"
+        said = ", ".join(f"`{f}` {100 * n / cell['seeds']:.0f}" for n, f in worst) or "none"
         shares = " | ".join(share(name, size, "any") for size in SIZES)
         out.append(f"| {name} | {shares} | {said} |")
     out += ["", "| biased judge | found by | all 76 prompts | 20 prompts |", "|---|---|---|---|"]

@@ -142,7 +142,8 @@ def overoptimisation(
     if out is not None:
         from tightrope.report.curves import build_curves
 
-        command = f"tightrope leaderboard overoptimisation {' '.join(map(str, files))} --seed {seed}"
+        options = (f" --form {form}" if form else "") + f" --gain {gain} --seed {seed}"
+        command = f"tightrope leaderboard overoptimisation {' '.join(map(str, files))}{options}"
         found["report"] = str(build_curves(found, out=out, command=command))
     return Answer(found, show_overoptimisation)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,8 @@ def best_of_n_command(
         from tightrope.report.curves import build_curves
 
         command = f"tightrope reward {model} {answers} --best-of-n" + (f" --gold {gold}" if gold else "")
-        result["report"] = str(build_curves(result, out=out, title="Best of n", command=f"{command} --seed {seed}"))
+        command += _drawn(split, limit, dtype, seed)
+        result["report"] = str(build_curves(result, out=out, title="Best of n", command=command))
     return result
 
 
@@ -137,16 +139,17 @@ def credit_command(
     run = bare_run(dtype)
     spec = DataSpec.model_validate({"path": file, "split": split, "limit": limit})
     records, account = run.records(spec, kind="comparison", seed=seed)
-    groups = pairs_or_answers(records)
+    lost: Counter[str] = Counter()
+    groups = pairs_or_answers(records, lost)
     policy, reference = loaded_policy(model, run), loaded_policy(against, run)
     with run.console.status("scoring"):
         found = credit(credited(policy, reference, groups, beta=beta), seed=seed)
     about = {"policy": model, "reference": against, "file": file, "beta": beta, "seed": seed, "dtype": run.dtype}
-    words = f"tightrope credit {model} {file} --against {against} --seed {seed}"
-    command = words + (f" --limit {limit}" if limit else "") + ("" if beta is None else f" --beta {beta:g}")
+    step = "--no-step" if beta is None else f"--beta {beta:g}"
+    command = f"tightrope credit {model} {file} --against {against} {step}{_drawn(split, limit, dtype, seed)}"
     hashes = {file: file_hash(Path(file))} if Path(file).is_file() else {}
     result = {**about, "command": command, "files": hashes, "prompts": len({r["prompt"] for r in found["responses"]})}
-    result |= {**found, "data": account}
+    result |= {**found, "data": account, "left_out": {what: n for what, n in lost.items() if n}}
     folder = out or _beside(model) or Path("runs") / f"credit-{folder_name(model, against)}"
     write_json(folder / "credit.json", result)
     title = f"{short_name(model)} against {short_name(against)}, token by token"
@@ -166,6 +169,12 @@ def harness_command(
     before = run_tasks(against, tasks, out=folder / "reference", limit=limit, console=console)
     after = run_tasks(model, tasks, out=folder / "model", limit=limit, console=console)
     return {"model": model, "reference": against, **compare(before, after, seed=seed)}
+
+
+def _drawn(split: str, limit: int | None, dtype: str, seed: int) -> str:
+    """The options of a command that say which records it took and how it computed."""
+    taken = (f" --split {split}" if split != "train" else "") + (f" --limit {limit}" if limit else "")
+    return f"{taken} --dtype {dtype} --seed {seed}"
 
 
 def _beside(model: str) -> Path | None:

@@ -53,6 +53,16 @@ def test_the_newest_log_of_a_task_counts_and_other_tasks_are_named(tmp_path: Pat
     assert found["tasks"][0]["figure"]["value"] == 0 and found["left_out"] == ["piqa"]
 
 
+def test_metrics_of_one_run_only_are_named_and_no_common_metric_is_refused(tmp_path: Path) -> None:
+    before = write(tmp_path / "b", "arc", acc([0, 1], acc_norm=1.0))
+    after = write(tmp_path / "a", "arc", acc([0, 1]))
+    found = compare(before, after)
+    assert [row["metric"] for row in found["tasks"]] == ["acc"] and found["left_out"] == ["arc: acc_norm (none)"]
+    other = write(tmp_path / "o", "arc", [{"doc_id": 0, "doc_hash": "h0", "f1": 1.0}])
+    with pytest.raises(InputError, match="no metric in common"):
+        compare(before, other)
+
+
 def test_other_items_repeated_items_and_no_logs_are_refused(tmp_path: Path) -> None:
     before = write(tmp_path / "b", "arc", acc([0, 1]))
     other = write(tmp_path / "o", "arc", [{**row, "doc_hash": "x"} for row in acc([0, 1])])

@@ -115,11 +115,18 @@ def test_rankings_of_three_say_how_often_the_best_comes_first() -> None:
     rows = [
         Ranking(user_prompt(f"q{i}"), tuple(Response("x" * n) for n in lengths), ranks)
         for i, (lengths, ranks) in enumerate(
-            [((9, 5, 1), (0, 1, 2)), ((9, 5, 1), (2, 1, 0)), ((4, 4, 1, 2), (0, 1, 0, 2)), ((3, 8), (0, 1))]
+            [
+                ((9, 5, 1), (0, 1, 2)),
+                ((9, 5, 1), (2, 1, 0)),
+                ((4, 4, 1, 2), (0, 1, 0, 2)),
+                ((3, 8), (0, 1)),
+                ((1, 2, 3), (0, 0, 0)),
+            ]
         )
     ]
     found = measure_reward_model(ByLength(), rows)["rankings"]
     assert (found["rankings"], found["responses"]) == (3, 10)  # two responses are a pair and stand there
+    assert found["left_out"] == {"of two responses": 1, "all tied": 1}
     assert found["best_first"]["value"] == pytest.approx(100 * (1 + 0 + 0.5) / 3)  # the top of the third is shared
     assert found["longest_first"]["value"] == found["best_first"]["value"]
     assert found["chance"] == pytest.approx(100 * (1 / 3 + 1 / 3 + 2 / 4) / 3)

@@ -25,17 +25,18 @@ def write(path: Path, rows: list[str]) -> Path:
 
 
 def figure(value: float, half: float) -> dict[str, Any]:
-    return {"value": value, "lower": value - half, "upper": value + half, "withheld": None}
+    return {"value": value, "lower": value - half, "upper": value + half, "withheld": None, "unit": "percent"}
 
 
 def run(folder: Path, scores: bool = True) -> Path:
     for i, kl in enumerate(KLS):
         name = "ppo" if i == len(KLS) - 1 else f"ppo-step-{10 * (i + 1):06d}"
-        figures = {"kl": figure(kl, 0.1), "lc_win_rate": figure(50 + LAW.gain(math.sqrt(kl)), 1.0)}
+        figures = {"kl": figure(kl, 0.1), "balanced_win_rate": figure(50 + LAW.gain(math.sqrt(kl)), 1.0)}
         write_json(folder / "evaluation" / name / "verdict.json", {"model": {"name": name}, "figures": figures})
     if scores:
         rows = [json.dumps({"step": s, "score": 0.1 * s}) for s in range(60)]
-        write(folder / "ppo" / "trace.jsonl", rows) if (folder / "ppo").mkdir() is None else None
+        (folder / "ppo").mkdir()
+        write(folder / "ppo" / "trace.jsonl", rows)
     return folder
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,15 @@ def test_rankings_give_pairs_and_samples_answers_without_a_step(folder: str) -> 
     assert [one.role for one in found] == ["answer"] and found[0].step is None
     with pytest.raises(InputError, match="holds no response"):
         pairs_or_answers([prompt])
+
+
+def test_a_pair_with_an_empty_response_is_left_out_whole_and_the_step_is_taken_on_the_others(folder: str) -> None:
+    prompt, lost = user_prompt("Say something."), Counter[str]()
+    groups = pairs_or_answers([*comparisons(), Comparison(prompt, Response("Yes."), Response(" ")), prompt], lost)
+    assert len(groups) == 4 and lost["pair or answer with an empty response"] == 1
+    assert lost["prompt, which is nobody's answer"] == 1
+    policy, reference = Policy.load(folder), Policy.load(folder)
+    assert all(one.step is not None for one in credited(policy, reference, groups))
 
 
 def test_a_reference_that_renders_otherwise_is_refused(folder: str) -> None:

@@ -156,7 +156,7 @@ def test_checkpoints_of_a_stage_get_the_fitted_form_and_its_peak(tmp_path: Path)
         file = folder / "evaluation" / name / "verdict.json"
         verdict = json.loads(file.read_text())
         kl = 0.5 * 3.0**i
-        for key, value, half in (("kl", kl, 0.05 * kl), ("lc_win_rate", 50 + law.gain(math.sqrt(kl)), 2.0)):
+        for key, value, half in (("kl", kl, 0.05 * kl), ("balanced_win_rate", 50 + law.gain(math.sqrt(kl)), 2.0)):
             verdict["figures"].setdefault(key, dict(verdict["figures"]["win_rate"]))
             verdict["figures"][key] |= {"value": value, "lower": value - half, "upper": value + half, "withheld": None}
         write_json(file, verdict)

@@ -85,7 +85,7 @@ def explained(
             label=said, scale=100,
         )  # fmt: skip
         one = from_draws(
-            boot, float(partial[0, k - 1]), drawn[2][:, k - 1], n=n, unit="0 to 1", group=GROUP,
+            boot, float(partial[0, k - 1]), drawn[2][:, k - 1], n=n, unit="-1 to 1", group=GROUP,
             label=f"Partial correlation of preference and {STYLES.get(name, name)}",
         )  # fmt: skip
         correlations[name] = one.as_dict()

@@ -77,26 +77,30 @@ def compare(before: Path, after: Path, *, draws: int = 2000, seed: int = 0) -> d
 
     Returns:
         `tasks`: per task, filter and metric the figure (percent points for metrics between 0 and 1), and how many items
-        were in one run only; `left_out`: tasks that only one of them has.
+        were in one run only; `left_out`: tasks, and metrics of a common task, that only one of them has.
 
     Raises:
-        InputError: no samples, no task in common, or items that are not the same.
+        InputError: no samples, no task or metric in common, or items that are not the same.
     """
     runs = [logged(before), logged(after)]
     common = [task for task in runs[0] if task in runs[1]]
     if not common:
         raise InputError("the two folders have no task in common", where=f"{before} and {after}")
     rows = []
+    left_out = sorted(set(runs[0]) ^ set(runs[1]))
     for task in common:
         found = [items(run[task]) for run in runs]
+        left_out += [f"{task}: {metric} ({filtered})" for filtered, metric in sorted(found[0].keys() ^ found[1].keys())]
         for key in found[0]:
             if key in found[1]:
                 name = {"task": task, "filter": key[0], "metric": key[1]}
                 rows.append(name | _pair(found[0][key], found[1][key], key[1], task, draws, seed))
+    if not rows:
+        raise InputError("the two runs have no metric in common", where=f"{before} and {after}")
     return {
         "kind": "harness",
         "tasks": rows,
-        "left_out": sorted(set(runs[0]) ^ set(runs[1])),
+        "left_out": left_out,
         "bootstrap": {"draws": draws, "unit": "item", "seed": seed},
     }
 

@@ -14,7 +14,7 @@ from tightrope.evaluation.gao import Form
 from tightrope.evaluation.stats import Floats
 from tightrope.evaluation.turning_point import FEWEST_POINTS, Z95, Checkpoints, turning_point
 
-NO_CHANGE = {"win_rate": 50.0, "lc_win_rate": 50.0, "balanced_win_rate": 50.0}  # every other gain is a difference
+NO_CHANGE = {"percent": 50.0, "ratio": 1.0}  # by unit; every other unit is that of a difference
 _SNAPSHOT = re.compile(r"[-/]step-\d+$")
 
 
@@ -68,6 +68,11 @@ def points(
         ends = [figures[key][end] for key in ("kl", gain) for end in ("value", "lower", "upper")]
         found.append(Point(name, *ends))
     return sorted(found, key=lambda p: p.kl), missing
+
+
+def no_change(figure: Mapping[str, Any]) -> float:
+    """Value that a figure of a verdict has for the reference itself."""
+    return NO_CHANGE.get(str(figure["unit"]), 0.0)
 
 
 def trajectories(names: Sequence[str]) -> dict[str, list[int]]:

@@ -21,8 +21,15 @@ FEWEST = 3  # of two responses the accuracy on pairs has told everything
 
 
 def measure_rankings(rankings: Sequence[Ranking], gaps: Gaps, *, seed: int = 0) -> dict[str, Any] | None:
-    """Returns how often the best response comes out first, as one JSON object; None without a ranking of three."""
-    some = [r for r in rankings if len(r.responses) >= FEWEST]
+    """How often the best response comes out first, as one JSON object; None without a ranking of three that orders any.
+
+    Args:
+        rankings: those of two responses, and those that tie all of theirs, are left out and counted in `left_out`.
+        gaps: how much better the first response of a pair is.
+        seed: of the intervals.
+    """
+    large = [r for r in rankings if len(r.responses) >= FEWEST]
+    some = [r for r in large if len(set(r.ranks)) > 1]  # where all tie, whatever comes first is the best
     if not some:
         return None
     matrices = gap_matrices([(r.prompt, r.responses) for r in some], gaps)
@@ -41,6 +48,7 @@ def measure_rankings(rankings: Sequence[Ranking], gaps: Gaps, *, seed: int = 0) 
     return {
         "rankings": len(some),
         "responses": sum(len(r.responses) for r in some),
+        "left_out": {"of two responses": len(rankings) - len(large), "all tied": len(large) - len(some)},
         "chance": 100 * float(np.mean([r.ranks.count(min(r.ranks)) / len(r.ranks) for r in some])),
         **{
             name: share(boot, values, prompts, everywhere, label=label).as_dict()

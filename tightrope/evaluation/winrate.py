@@ -53,7 +53,8 @@ def win_rate(boot: Bootstrap, preference: Floats) -> Figure:
 
 def metric_names(figures: Iterable[str], *, judge: str) -> dict[str, str]:
     """Full names of the figures that a judge has a say in: by another judge they are other metrics."""
-    return {n: metric_name(n, judge) for n in figures if n.endswith("win_rate") or n == "length_gap"}
+    said = [n for n in figures if n.endswith("win_rate") or n.startswith("explained_") or n == "length_gap"]
+    return {n: metric_name(n, judge) for n in said}
 
 
 def orders(verdicts: Sequence[TwoOrderVerdict]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ beside. Levels become gains over the row at distance 0, where there is one; else
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,18 @@ import numpy as np
 
 from tightrope.errors import InputError
 from tightrope.evaluation.gao import Form, best_of_n_kl
-from tightrope.evaluation.overoptimisation import NO_CHANGE, Point, fitted, points, step_of, trajectories
+from tightrope.evaluation.overoptimisation import Point, fitted, no_change, points, step_of, trajectories
 from tightrope.evaluation.turning_point import FEWEST_POINTS, Z95, Checkpoints, turning_point
 from tightrope.files import read_json
 from tightrope.leaderboards.files import Floats, Table, layout, refuse_repeats, table
+from tightrope.training.trace import read_trace
 
 LAYOUTS = {"kl": ("gold", "kl"), "sqrt_kl": ("gold", "sqrt_kl"), "n": ("gold", "n")}
 PROXY_ROWS = 5  # of a trace, up to a checkpoint's step, whose mean score is the checkpoint's proxy
 
 
 def overoptimisation(
-    files: Sequence[Path], *, form: Form | None = None, gain: str = "lc_win_rate", seed: int = 0
+    files: Sequence[Path], *, form: Form | None = None, gain: str = "balanced_win_rate", seed: int = 0
 ) -> dict[str, Any]:
     """Returns one curve a run; docs/leaderboards.md describes the object.
 
@@ -49,8 +49,7 @@ def overoptimisation(
         made, missing = _of_run(run, found, gain, form or "rl", seed)
         curves += made
         notes += missing
-    short = [c["run"] for c in curves if c["withheld"]]
-    if short:
+    if any(curve["withheld"] for curve in curves):
         notes.append(f"a form needs {FEWEST_POINTS} checkpoints with a KL above 0")
     return {"kind": "overoptimisation", "gain": gain if verdicts else "gold", "curves": curves, "notes": notes}
 
@@ -145,7 +144,8 @@ def _measured(places: Sequence[Path]) -> dict[Path, dict[str, Any]]:
 def _of_run(
     run: Path, found: dict[str, Any], gain: str, form: Form, seed: int
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    if not any(gain in one["figures"] for one in found.values()):
+    figures = [one["figures"][gain] for one in found.values() if gain in one["figures"]]
+    if not figures:
         known = sorted({name for one in found.values() for name in one["figures"]})
         raise InputError(f"no verdict has a figure {gain!r}", where=str(run), remedy=f"There are: {', '.join(known)}.")
     drawn, left_out = points(found, gain)
@@ -156,7 +156,7 @@ def _of_run(
             (by_name[name] for name in (list(found)[i] for i in members) if name in by_name), key=lambda p: p.kl
         )
         if own:
-            curves.append(_stage(run, stage, own, NO_CHANGE.get(gain, 0.0), form, seed))
+            curves.append(_stage(run, stage, own, no_change(figures[0]), form, seed))
     return curves, [f"{run.name}/{name} is left out: {why}" for name, why in left_out.items()]
 
 
@@ -184,14 +184,7 @@ def _proxy(trace: Path, steps: Sequence[int | None]) -> Floats | None:
     """Gain of the reward a stage was trained on at each step (None: its end), from its trace; None without a trace."""
     if not trace.is_file():
         return None
-    rows = []
-    for line in trace.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break  # the line a killed run was writing
-        if isinstance(row.get("score"), int | float):
-            rows.append((int(row["step"]), float(row["score"])))
+    rows = [(int(r["step"]), float(r["score"])) for r in read_trace(trace) if isinstance(r.get("score"), int | float)]
     if not rows:
         return None
     start = rows[0][1]

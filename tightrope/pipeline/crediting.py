@@ -17,26 +17,36 @@ from tightrope.data.pairing import Choices
 from tightrope.errors import InputError
 from tightrope.evaluation.credit import Credited, Role
 from tightrope.models.policy import Policy
-from tightrope.records import Comparison, Prompt, Record, Response, prompt_id
+from tightrope.records import Comparison, Demonstration, Prompt, Record, Response, prompt_id
 
 LOSS_DROP = 0.01  # nats by which a step is to lower the loss, to first order: small enough to be the first order
 
 
-def pairs_or_answers(records: Sequence[Record]) -> list[tuple[Prompt, list[tuple[Role, Response]]]]:
+def pairs_or_answers(
+    records: Sequence[Record], lost: Counter[str] | None = None
+) -> list[tuple[Prompt, list[tuple[Role, Response]]]]:
     """Every record as a prompt with its responses: pairs of what is ordered, answers of everything else.
+
+    Args:
+        records: of any kind.
+        lost: counts what is left out, by reason: an empty response has no token to credit, and no pair either.
 
     Raises:
         InputError: no record holds a response.
     """
-    out: list[tuple[Prompt, list[tuple[Role, Response]]]] = []
+    lost = Counter() if lost is None else lost
+    groups: list[tuple[Prompt, list[tuple[Role, Response]]]] = []
     for record in records:
-        made = [record] if isinstance(record, Comparison) else MAKERS["comparison"](record, Choices(), Counter())
+        made = [record] if isinstance(record, Comparison) else MAKERS["comparison"](record, Choices(), lost)
         pairs = [pair for pair in made if isinstance(pair, Comparison)]
         if pairs:
-            out += [(p.prompt, [("chosen", p.chosen), ("rejected", p.rejected)]) for p in pairs]
-        elif not isinstance(record, Prompt) and hasattr(record, "prompt"):
-            out += [(record.prompt, [("answer", answer)]) for answer in responses(record)]
-    out = [(prompt, kept) for prompt, some in out if (kept := [(r, a) for r, a in some if a.text.strip()])]
+            groups += [(p.prompt, [("chosen", p.chosen), ("rejected", p.rejected)]) for p in pairs]
+        elif isinstance(record, Prompt | Demonstration):
+            lost[f"{type(record).__name__.lower()}, which is nobody's answer"] += 1
+        else:
+            groups += [(record.prompt, [("answer", answer)]) for answer in responses(record)]
+    out = [(prompt, some) for prompt, some in groups if all(answer.text.strip() for _, answer in some)]
+    lost["pair or answer with an empty response"] += len(groups) - len(out)
     if not out:
         raise InputError("the file holds no response", remedy="Give comparisons, rankings, ratings or samples.")
     return out

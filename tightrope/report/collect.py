@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import yaml
 
 from tightrope.errors import InputError
 from tightrope.files import read_json, read_text
+from tightrope.training.trace import read_trace
 
 
 @dataclass
@@ -72,13 +72,7 @@ def collect_run(folder: Path) -> Collected:
 
 def _stage(folder: Path) -> dict[str, Any]:
     about = yaml.safe_load(read_text(folder / "stage.yaml")) or {}
-    trace = []
-    if (folder / "trace.jsonl").is_file():
-        for line in read_text(folder / "trace.jsonl").splitlines():
-            try:
-                trace.append(json.loads(line))
-            except ValueError:
-                break  # the line a killed run was writing
+    trace = read_trace(folder / "trace.jsonl") if (folder / "trace.jsonl").is_file() else []
     summary = read_json(folder / "done").get("summary", {}) if (folder / "done").is_file() else {}
     return {
         "name": folder.name,

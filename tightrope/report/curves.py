@@ -9,12 +9,11 @@ from typing import Any
 from markupsafe import Markup
 
 from tightrope import __version__
+from tightrope.evaluation.turning_point import Z95
 from tightrope.files import write_text
 from tightrope.report import svg
 from tightrope.report.page import environment
 from tightrope.report.thin_line import in_words, line
-
-Z95 = 1.959963984540054
 
 
 def build_curves(found: Mapping[str, Any], *, out: Path, title: str = "Where it tips", command: str = "") -> Path:

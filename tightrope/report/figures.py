@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tightrope.evaluation.overoptimisation import no_change
 from tightrope.report import svg
 
 GROUPS = {
@@ -36,7 +37,7 @@ def groups(verdicts: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, 
 def _row(key: str, verdicts: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
     present = [(i, v["figures"][key]) for i, (_, v) in enumerate(verdicts) if key in v["figures"]]
     one = present[0][1]
-    null = 50.0 if one["unit"] == "percent" else 1.0 if one["unit"] == "ratio" else 0.0
+    null = no_change(one)
     drawn = [
         svg.Interval(f["value"], f["lower"], f["upper"], i)
         for i, f in present

@@ -7,14 +7,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tightrope.evaluation.overoptimisation import NO_CHANGE, Point, fitted, points, trajectories
+from tightrope.evaluation.overoptimisation import Point, fitted, no_change, points, trajectories
 from tightrope.report import svg
 
 FORMULAS = {"rl": "d (α - β log d)", "best_of_n": "d (α - β d)"}
 
 
 def pictures(verdicts: Sequence[tuple[str, Mapping[str, Any]]], against: str) -> list[dict[str, Any]]:
-    """Gain against KL: length-controlled preference, raw preference, and verifiable accuracy; and who is not drawn.
+    """Gain against KL: preference at equal length, raw preference, and verifiable accuracy; and who is not drawn.
 
     Where a stage has checkpoints enough, the form of Gao et al. is drawn through them, with its peak.
     """
@@ -24,12 +24,12 @@ def pictures(verdicts: Sequence[tuple[str, Mapping[str, Any]]], against: str) ->
         ("win_rate", "raw win rate, %"),
         ("accuracy", "verifiable accuracy, points"),
     ):
-        null = NO_CHANGE.get(key, 0.0)
         # By number: runs in two folders of one name have models of one name.
         found, left_out = points({str(i): v for i, (_, v) in enumerate(verdicts)}, key)
         drawn = [svg.Point(p.kl, p.gain, p.gain_lower, p.gain_upper, int(p.name), names[int(p.name)]) for p in found]
         if not drawn:
             continue
+        null = no_change(verdicts[int(found[0].name)][1]["figures"][key])
         lines, texts = _fits(found, names, null)
         out.append(
             {

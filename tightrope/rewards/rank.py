@@ -2,24 +2,19 @@
 
 A pairwise ranker has no score for one response. PairRM (Jiang, Ren and Lin 2023, 2306.02561) compares all N(N-1)
 ordered pairs and adds up: G[i, j] is how much better i is than j, both orders averaged, so that G[j, i] = -G[i, j].
-
-    margin    score_i = mean_j G[i, j]                 (their "max logits")
-    wins      score_i = share of j that i beats        (their "max wins"); a tie is half a win
+The score of i is the mean of G[i, j] over j (their "max logits").
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tightrope.records import Prompt, Response
 from tightrope.rewards.types import Gaps
-
-Aggregate = Literal["margin", "wins"]
 
 
 def gap_matrices(
@@ -47,12 +42,6 @@ def gap_matrices(
     return matrices
 
 
-def candidate_scores(matrix: NDArray[np.float64], how: Aggregate = "margin") -> NDArray[np.float64]:
+def candidate_scores(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """One score per candidate [N] out of a matrix [N, N], higher is better; a single candidate has 0."""
-    values = matrix if how == "margin" else 0.5 * np.sign(matrix)
-    return np.asarray(values.sum(1) / max(1, len(matrix) - 1))
-
-
-def best_first(scores: NDArray[np.float64]) -> list[int]:
-    """Candidates from the best to the worst; equal scores stay in the order they came in."""
-    return [int(i) for i in np.argsort(-scores, kind="stable")]
+    return np.asarray(matrix.sum(1) / max(1, len(matrix) - 1))

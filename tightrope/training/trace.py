@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tightrope.errors import InputError, WorkError
+from tightrope.files import read_text
 
 
 class Trace:
@@ -69,14 +70,7 @@ class Trace:
     def _cut(self, resume_at: int) -> None:
         if not self.path.exists():
             return
-        kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                break  # the line that was being written when the run was killed
-            if row["step"] < resume_at:
-                kept.append(line)
+        kept = [json.dumps(row, allow_nan=False) for row in read_trace(self.path) if row["step"] < resume_at]
         staging = self.path.with_suffix(".tmp-cut")
         staging.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         os.replace(staging, self.path)
@@ -85,9 +79,9 @@ class Trace:
 def read_trace(path: Path) -> list[dict[str, Any]]:
     """Returns the rows of a trace; a half-written last line is left out."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_text(path).splitlines():
         try:
             rows.append(json.loads(line))
         except ValueError:
-            break
+            break  # the line that was being written when the run was killed
     return rows

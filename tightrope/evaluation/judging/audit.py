@@ -71,7 +71,8 @@ def audit(
         items, repeats = items[: len(scouted)], 0
     contests = [item.contest for item in items]
     prompts = Prompts([c.prompt for c in contests], draws=draws, seed=seed)
-    probes = [] if stopped else traps.probes(_some(items, probed, seed))
+    attacked = [] if stopped else _some(items, probed, seed)
+    probes = traps.probes(attacked)
     verdicts = _all_at_once(judge, [contests[len(scouted) :], *(p.contests for p in probes)])
     verdicts[0] = [*scouted, *verdicts[0]]
     said = [Said.of(some, judge=judge.identity) for some in verdicts]
@@ -88,9 +89,9 @@ def audit(
     for probe, answers in zip(probes, said[1:], strict=True):
         places = prompts.index([c.prompt for c in probe.contests])
         if probe.name == "injected_upset":
-            attacked = {id(item) for item in _some(items, probed, seed) if item.gold in (0.0, 1.0)}
+            upset = {id(item) for item in attacked if item.gold in (0.0, 1.0)}
             plain = np.array([p if i.gold == 0.0 else 1 - p for i, p in zip(items, core.preference, strict=True)])
-            figures["injected_upset"] = traps.upset(prompts, places, answers, plain[[id(i) in attacked for i in items]])
+            figures["injected_upset"] = traps.upset(prompts, places, answers, plain[[id(i) in upset for i in items]])
         else:
             figures |= traps.figures(prompts, places, probe, answers)
     authors = [(c.a.author, c.b.author) for c in contests]
