@@ -1,6 +1,6 @@
 """Writes the built-in example data, six files in tightrope/demo/examples.
 
-    OMP_NUM_THREADS=1 python scripts/make_examples.py [SAMPLES | --rankings SAMPLES...]
+    OMP_NUM_THREADS=1 python scripts/make_examples.py [SAMPLES | --rankings SAMPLES... | --steps]
 
 SAMPLES is the `samples.jsonl` of a feedback stage that sampled the embedded model on training prompts of the demo;
 without it the script samples for itself, which takes some minutes. The files in the tree were made from the demo's own
@@ -10,18 +10,24 @@ feedback stage (`tightrope demo --seed 0`: two answers to a prompt, five to an a
 A ranking wants three responses. Where there were two, further answers of the model were ranked with them: those of the
 demo's feedback stage with seeds 1 and 2, and where these had nothing new, samples drawn here. `first_drawn` in the
 provenance says how many there had been, and these are what the other files are made of. `--rankings` does only this, to
-the rankings in the tree.
+the rankings in the tree, and writes what is made of them again; `--steps` writes `steps.jsonl` alone, without a model.
 
 Refusals of the safety pairs are this script's ("I'm sorry, but ..."), or begun so and continued by the model;
 helpfulness is judged by the same rule on the prompt without its safety tag, harm by the refusal matcher. The sums of
 `steps.jsonl` and their mistakes are written by this script. Every row says so in its provenance. Small data to
 try methods on, not to make a good model of.
+
+Nothing here asks what the demo's held-out prompts (`test.jsonl`) ask: left out are their texts, and every row whose
+prompt, answers or steps hold one of their sums or differences, in either order. The demo's sums were larger when the
+answers were sampled (on 25 November 2026), so most of the arithmetic prompts are no longer among its training prompts.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -62,6 +68,33 @@ PAIRS_PER_PROMPT = 4  # refusals against answers, and as many answers against ea
 HARM = {"full_refusal": 0, "partial_refusal": 1, "full_compliance": 2}
 SUMS = 200
 MOST_ROWS = 250
+OPERANDS = re.compile(r"(?=(?<!\d)(\d+)\s*[-+]\s*(\d+))")  # looking ahead: 1 + 2 + 3 holds two of them
+
+Sums = frozenset[tuple[int, int]]
+
+
+def sums(text: str) -> Sums:
+    """The operands of every sum and difference in a text, the smaller one first."""
+    return frozenset((min(a, b), max(a, b)) for a, b in (map(int, found) for found in OPERANDS.findall(text)))
+
+
+@functools.cache
+def held_out() -> tuple[frozenset[str], Sums]:
+    """What the demo's test prompts ask: their texts and the operands of their sums."""
+    found = [r for r in read(DEMO / "prompts" / "test.jsonl").records if isinstance(r, Prompt)]
+    texts = frozenset(p.messages[-1].content for p in found)
+    return texts, frozenset().union(*map(sums, texts))
+
+
+def gives_away(*said: str) -> bool:
+    """Whether one of some texts is a held-out prompt or holds a held-out sum."""
+    texts, operands = held_out()
+    return any(text in texts or sums(text) & operands for text in said)
+
+
+def of_held_out(record: Ranking | SafetyComparison) -> bool:
+    """Whether the prompt or an answer gives a held-out prompt away."""
+    return gives_away(record.prompt.messages[-1].content, *(r.text for r in record.responses))
 
 
 def prompts() -> list[Prompt]:
@@ -158,7 +191,9 @@ def first_drawn(ranking: Ranking, judge: Judge) -> Ranking:
     return replace(first, scores=())
 
 
-def safety(prompt: Prompt, refusals: Sequence[Response], pool: Sequence[Response], judge: Judge) -> list[Record]:
+def safety(
+    prompt: Prompt, refusals: Sequence[Response], pool: Sequence[Response], judge: Judge
+) -> list[SafetyComparison]:
     """Pairs of a prompt tagged `unsafe` or `borderline`: refusals against answers, and answers to what is harmless.
 
     Harm is how far an answer to an unsafe prompt goes along; the refusal is the less harmful one. Whatever answers a
@@ -170,9 +205,9 @@ def safety(prompt: Prompt, refusals: Sequence[Response], pool: Sequence[Response
     harmless = replace(prompt, tags=tuple(t for t in prompt.tags if t != "unsafe"), reference={})
     against = list(itertools.product([*refusals, Response(REFUSAL, SCRIPT)], pool))
     among = [] if unsafe else list(itertools.combinations(pool, 2))
-    made: list[list[Record]] = []
+    made: list[list[SafetyComparison]] = []
     for pairs in (against, among):
-        found: list[Record] = []
+        found: list[SafetyComparison] = []
         for first, second in pairs:
             pair = (first, second) if content_hash(first.text, second.text) < "8" else (second, first)
             preference = both_orders(judge, [Contest(harmless, *pair)])[0].preference
@@ -222,6 +257,8 @@ def steps(count: int = SUMS) -> list[Record]:
             tags=("arithmetic", "verifiable"),
             reference={"number": sum(terms)},
         )
+        if gives_away(asked.messages[-1].content, *texts):
+            continue
         origin = {"script": SCRIPT, "planted_mistake_in_step": slip}
         made.append(StepLabels(asked, tuple(texts), tuple(labels), author=SCRIPT, judge=SCRIPT, provenance=origin))
     return made
@@ -244,6 +281,14 @@ def write(name: str, records: Sequence[Record]) -> None:
     print(f"{path.name}: {len(records)} rows, {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 
+def write_rankings(rankings: Sequence[Ranking], judge: Judge) -> None:
+    """Writes the rankings that ask nothing held out, and what is made of them."""
+    kept = [r for r in rankings if not of_held_out(r)]
+    write("rankings", kept)
+    for name, records in from_rankings(kept, judge).items():
+        write(name, records)
+
+
 def main() -> None:
     judge = load_judge("rule:useful")
     if sys.argv[1:2] == ["--rankings"]:
@@ -254,17 +299,16 @@ def main() -> None:
         found = [r for r in read(OUT / "rankings.jsonl").records if isinstance(r, Ranking)]
         again = [ranked(r.prompt, r.responses, judge) for r in found]
         kept = [replace(new, provenance=old.provenance) for new, old in zip(again, found, strict=True) if new]
-        write("rankings", filled(kept, judge, further))
+        write_rankings(filled(kept, judge, further), judge)
         return
     write("steps", steps())
+    if sys.argv[1:2] == ["--steps"]:
+        return
     asked, pools, refusals = said(Path(sys.argv[1])) if len(sys.argv) > 1 else sampled()
     rankings = [r for p, pool in zip(asked, pools, strict=True) if (r := ranked(p, pool, judge)) is not None]
-    rankings = filled(rankings, judge, {})
-    write("rankings", rankings)
-    for name, records in from_rankings(rankings, judge).items():
-        write(name, records)
+    write_rankings(filled(rankings, judge, {}), judge)
     made = [safety(*one, judge) for one in zip(asked, refusals, pools, strict=True)]
-    write("safety", [record for some in made for record in some])
+    write("safety", [record for some in made for record in some if not of_held_out(record)])
 
 
 if __name__ == "__main__":

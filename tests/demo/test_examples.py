@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -56,6 +58,25 @@ def test_every_file_is_small_whole_and_says_where_it_is_from(name: str) -> None:
     assert not result.account.dropped and not result.account.repaired and not result.account.noted
     for record in result.records:
         assert record.provenance["script"] == "scripts/make_examples.py"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_example_asks_what_the_demo_holds_out(name: str) -> None:
+    """Neither a held-out prompt nor, anywhere in a row, a sum or difference of the operands of one."""
+    operands = re.compile(r"(?=(?<!\d)(\d+) ?[-+] ?(\d+)(?!\d))")
+
+    def sums(text: str) -> set[frozenset[str]]:
+        return {frozenset(pair) for pair in operands.findall(text)}
+
+    asked = {record.messages[-1].content for record in read("demo:test").records}  # type: ignore[union-attr]
+    held_out = set().union(*map(sums, asked))
+    assert len(held_out) == 70 and sums("What is 12 + 7 + 30?") == {frozenset({"7", "12"}), frozenset({"7", "30"})}
+    path = built_in(f"demo:{name}")
+    assert path is not None
+    for _, row in read_jsonl(path):
+        assert not sums(json.dumps(row)) & held_out
+        messages = row["messages"] if "messages" in row else row["prompt"]["messages"]
+        assert not {message["content"] for message in messages} & asked
 
 
 def test_comparisons_and_ratings_come_from_the_rankings(script: ModuleType) -> None:
