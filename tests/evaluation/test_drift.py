@@ -63,9 +63,9 @@ def test_points_are_ordered_by_kl_and_the_others_say_why_not() -> None:
         def figure(v: float | None) -> dict[str, object]:
             return {"value": v, "lower": v, "upper": v, "withheld": None if v is not None else "too short"}
 
-        return {"figures": {"kl": figure(kl), "lc_win_rate": figure(gain)}}
+        return {"figures": {"kl": figure(kl), "balanced_win_rate": figure(gain)}}
 
     found, missing = points({"b": verdict(9.0, 60.0), "a": verdict(4.0, 55.0), "c": verdict(1.0, None)})
     assert [(p.name, p.distance, p.gain) for p in found] == [("a", 2.0, 55.0), ("b", 3.0, 60.0)]
-    assert missing == {"c": "lc_win_rate: too short"}
+    assert missing == {"c": "balanced_win_rate: too short"}
     assert points({"a": verdict(4.0, 55.0)}, gain="accuracy")[1] == {"a": "accuracy: not measured"}
