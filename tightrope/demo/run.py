@@ -18,7 +18,6 @@ from tightrope.training.loop import peak_memory_bytes
 QUICK = (
     "feedback.prompts.limit=80",
     "feedback-2.prompts.limit=80",
-    "twin-feedback.prompts.limit=80",
     "ppo.rollouts.iterations=2",
     "evaluation.prompts.limit=60",
     "evaluation.drift_prompts=20",
