@@ -281,7 +281,7 @@ def reward(
     from tightrope.errors import InputError
     from tightrope.leaderboard_tables import show_overoptimisation
     from tightrope.measure_commands import best_of_n_command, reward_command
-    from tightrope.printing import show_reward
+    from tightrope.measure_tables import show_reward
 
     if best_of_n:
         found = best_of_n_command(
@@ -311,7 +311,7 @@ def credit(
     """Where MODEL and a reference differ token by token: words and authors that gained, displacement, a DPO step."""
     # float32 by default: credits are small differences, and bfloat16 weights round a step away.
     from tightrope.measure_commands import credit_command
-    from tightrope.printing import show_credit
+    from tightrope.measure_tables import show_credit
 
     found = credit_command(
         model,
@@ -340,7 +340,7 @@ def harness(
 ) -> Answer:
     """Any lm-evaluation-harness task before and after, with paired differences and intervals."""
     from tightrope.measure_commands import harness_command
-    from tightrope.printing import show_harness
+    from tightrope.measure_tables import show_harness
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]
     return Answer(harness_command(model, against, tasks=names, out=out, limit=limit, seed=seed), show_harness)

@@ -148,7 +148,8 @@ def credit_command(
     step = "--no-step" if beta is None else f"--beta {beta:g}"
     command = f"tightrope credit {model} {file} --against {against} {step}{_drawn(split, limit, dtype, seed)}"
     hashes = {file: file_hash(Path(file))} if Path(file).is_file() else {}
-    result = {**about, "command": command, "files": hashes, "prompts": len({r["prompt"] for r in found["responses"]})}
+    asked = len({r["prompt"] for r in found["responses"]})
+    result: dict[str, Any] = {**about, "command": command, "files": hashes, "prompts": asked}
     result |= {**found, "data": account, "left_out": {what: n for what, n in lost.items() if n}}
     folder = out or _beside(model) or Path("runs") / f"credit-{folder_name(model, against)}"
     write_json(folder / "credit.json", result)

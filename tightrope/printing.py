@@ -42,7 +42,7 @@ def show_sample(value: Mapping[str, Any], console: Console) -> None:
 def show_train(value: Mapping[str, Any], console: Console) -> None:
     """Prints where the run is, what its stages came to, and the verdicts."""
     for name, summary in value["stages"].items():
-        short = {k: _number(v) for k, v in summary.items() if isinstance(v, str | int | float | bool)}
+        short = {k: number(v) for k, v in summary.items() if isinstance(v, str | int | float | bool)}
         if "peak_memory_bytes" in short:
             short["peak_memory"] = gibibytes(summary["peak_memory_bytes"])
             del short["peak_memory_bytes"]
@@ -58,14 +58,14 @@ def show_plan(value: Mapping[str, Any], console: Console) -> None:
         Text(f"{plain(value['model'])}: {value['parameters'] / 1e6:.3g} M parameters,"),
         Text(f"{value['dtype']} on {value['device']}"),
     )
-    table = _table("stage", "method", "examples", "steps", "tokens", "time", "peak memory")
+    table = table_of("stage", "method", "examples", "steps", "tokens", "time", "peak memory")
     for row in value["stages"]:
         table.add_row(
             Text(plain(row["stage"])),
             Text(plain(row["method"])),
-            _number(row.get("examples", row.get("prompts", ""))),
-            _number(row["steps"]),
-            _number(row["tokens"]),
+            number(row.get("examples", row.get("prompts", ""))),
+            number(row["steps"]),
+            number(row["tokens"]),
             duration(row["seconds"]),
             gibibytes(row["peak_memory_bytes"]),
         )
@@ -80,13 +80,13 @@ def show_plan(value: Mapping[str, Any], console: Console) -> None:
 def show_evaluate(value: Mapping[str, Any], console: Console) -> None:
     """Prints the verdict with its reasons and every figure with its interval."""
     _verdict(value, console)
-    table = _table("figure", "value", "95 % interval", "n", "unit")
+    table = table_of("figure", "value", "95 % interval", "n", "unit")
     group = None
     for figure in sorted(value["figures"].values(), key=lambda f: str(f["group"])):
         if figure["group"] != group:
             group = figure["group"]
             table.add_row(Text(plain(group), "bold"))
-        interval = f"{_number(figure['lower'])} to {_number(figure['upper'])}"
+        interval = f"{number(figure['lower'])} to {number(figure['upper'])}"
         if figure["withheld"]:
             table.add_row(
                 Text("  " + plain(figure["label"])),
@@ -96,133 +96,13 @@ def show_evaluate(value: Mapping[str, Any], console: Console) -> None:
         else:
             table.add_row(
                 Text("  " + plain(figure["label"])),
-                _number(figure["value"]),
+                number(figure["value"]),
                 interval if figure["lower"] is not None else "",
-                _number(figure["n"]),
+                number(figure["n"]),
                 Text(plain(figure["unit"])),
             )
     console.print(table)
     _place(console, "written to", value["folder"])
-    show_report(value, console)
-
-
-def show_reward(value: Mapping[str, Any], console: Console) -> None:
-    """Prints a reward model's accuracy beside the rule it must beat, where it comes from, and its calibration."""
-    console.print(Text(plain(value["model"]), "bold"), Text(f"({value['kind']} model)", "dim"))
-    if "pairs" in value:
-        _pair_figures(value["pairs"], console)
-    if "rankings" in value:
-        found = value["rankings"]
-        table = _table("rankings of three and more", "value", "95 % interval", "n")
-        for name in ("best_first", "longest_first"):
-            _figure_row(table, found[name])
-        table.add_row(Text("Best first by a draw"), _percent(found["chance"]), "", "")
-        console.print(table)
-    if "members" in value:
-        _members(value["members"], console)
-    if "labels" in value:
-        found = value["labels"]
-        table = _table("labels", "value", "95 % interval", "n")
-        for name in ("accuracy", "found_false", "found_true"):
-            _figure_row(table, found[name])
-        table.add_row(Text("Accuracy of always saying the commoner"), _percent(found["always_the_commoner"]), "", "")
-        console.print(table)
-        for name, where in (("auc_within", "within a question"), ("auc_pooled", "all pooled, which flatters")):
-            area = found[name]
-            said = area["withheld"] or f"{area['value']:.3f} ({area['lower']:.3f} to {area['upper']:.3f})"
-            console.print(Text(f"area under the ROC curve, {where}: {said}"))
-        _calibration(found["calibration"], console)
-
-
-def _members(found: Mapping[str, Any], console: Console) -> None:
-    table = _table("members", "value", "95 % interval", "n")
-    for one in found["members"]:
-        _figure_row(table, one["accuracy"])
-    for name in ("unanimous", "right_where_unanimous", "right_where_divided"):
-        _figure_row(table, found[name])
-    console.print(table)
-    for pair in found["pairs"]:
-        kappa = pair["kappa_of_right"]
-        together = "" if kappa is None else f", right together beyond chance {kappa:.2f}"
-        agreed = pair["agreement"]["value"]
-        console.print(Text(f"{' and '.join(map(plain, pair['members']))} agree on {agreed:.1f} % of pairs{together}"))
-
-
-def _pair_figures(found: Mapping[str, Any], console: Console) -> None:
-    table = _table("pairs", "value", "95 % interval", "n", "longer wins")
-    for name in ("accuracy", "always_the_longer", "gain", "chosen_longer", "chosen_shorter", "without_length"):
-        _figure_row(table, found[name], "")
-    for row in found["by_length"]:
-        _figure_row(table, row, _percent(row["always_the_longer"]))
-    for row in found["by_author"]:
-        taste = f"{row['preferred_by_model']:.1f} %, labels {row['preferred_by_labels']:.1f} %"
-        _figure_row(table, row, "", f"with {plain(row['label'])} (model prefers it {taste})")
-    console.print(table)
-    slope = found["length_correlation"]
-    if slope is not None:
-        console.print(f"correlation of score and length within pairs {slope:.3f}")
-    _calibration(found["calibration"], console)
-
-
-def _figure_row(table: Table, figure: Mapping[str, Any], *more: str) -> None:
-    """A row of a figure; `more` is the cells after n, the second of them another label."""
-    label, cells = Text(more[1] if len(more) > 1 else plain(figure["label"])), more[:1]
-    if figure["withheld"]:
-        table.add_row(label, Text("withheld", "dim"), Text(plain(figure["withheld"]), "dim"), "", *cells)
-        return
-    interval = f"{_number(figure['lower'])} to {_number(figure['upper'])}"
-    value = f"{figure['value']:+.1f} points" if figure["unit"] == "points" else _percent(figure["value"])
-    table.add_row(label, value, interval, _number(figure["n"]), *cells)
-
-
-def _calibration(found: Mapping[str, Any], console: Console) -> None:
-    bins = ", ".join(f"{b['confidence']:.2f}: {b['accuracy']:.2f}" for b in found["bins"])
-    console.print(f"calibration error {100 * found['ece']:.1f} points (said: true, by bins of margin: {bins})")
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f} %"
-
-
-def show_harness(value: Mapping[str, Any], console: Console) -> None:
-    """Prints levels and the paired difference of every task."""
-    table = _table("task", "reference", "model", "value", "95 % interval", "n")
-    for row in value["tasks"]:
-        figure = row["figure"]
-        name = plain(figure["label"]) + ("" if row["filter"] == "none" else f" ({plain(row['filter'])})")
-        levels = [_number(figure[key]) for key in ("reference", "model")]
-        if figure["withheld"]:
-            table.add_row(Text(name), *levels, Text("withheld", "dim"), Text(plain(figure["withheld"]), "dim"), "")
-            continue
-        ends = f"{_number(figure['lower'])} to {_number(figure['upper'])}"
-        table.add_row(Text(name), *levels, f"{figure['value']:+.4g}", ends, _number(figure["n"]))
-    console.print(table)
-    lost = sum(row["one_run_only"] for row in value["tasks"])
-    if lost:
-        console.print(Text(f"{lost} items stand in one run only and are left out", "dim"))
-    for task in value["left_out"]:
-        console.print(Text(f"{plain(task)} is in one run only", "dim"))
-
-
-def show_credit(value: Mapping[str, Any], console: Console) -> None:
-    """Prints what happened to whole responses, which words gained, and whose style did."""
-    table = _table("likelihood, nats", "value", "95 % interval", "n")
-    for figure in value["figures"].values():
-        if figure["withheld"]:
-            table.add_row(Text(plain(figure["label"])), Text("withheld", "dim"), Text(plain(figure["withheld"]), "dim"))
-            continue
-        unit = " %" if figure["unit"] == "percent" else ""
-        ends = f"{_number(figure['lower'])} to {_number(figure['upper'])}"
-        table.add_row(Text(plain(figure["label"])), f"{figure['value']:.4g}{unit}", ends, _number(figure["n"]))
-    console.print(table)
-    for n, rows in value["ngrams"].items():
-        for what in ("raised", "lowered"):
-            said = ", ".join(f"{plain(repr(row['text']))} {row['credit']:+.2f}" for row in rows[what][:6])
-            console.print(Text(f"{n} token{'s' if n != '1' else ''} {what}: {said or 'none'}"), soft_wrap=True)
-    for row in value["authors"]:
-        one = row["per_token"]
-        said = one["withheld"] or f"{one['value']:+.3f} ({one['lower']:+.3f} to {one['upper']:+.3f}) nats per token"
-        console.print(Text(f"{plain(row['author'])}: {plain(said)}, {row['responses']} responses"))
     show_report(value, console)
 
 
@@ -250,7 +130,7 @@ def show_audit(value: Mapping[str, Any], console: Console) -> None:
 
 def show_methods(value: Mapping[str, Any], console: Console) -> None:
     """Prints the table of methods; presets are set in below the objective they run."""
-    table = _table("name", "method", "learns from", "what it does", numbers=False)
+    table = table_of("name", "method", "learns from", "what it does", numbers=False)
     for card in value["methods"]:
         name = Text(card["name"], "bold") if not card["preset_of"] else Text(f"  {card['name']}")
         table.add_row(name, Text(card["title"]), Text(card["data"]), Text(card["summary"]))
@@ -277,7 +157,7 @@ def show_method(value: Mapping[str, Any], console: Console) -> None:
         if value.get(key):
             console.print(Text(f"{title}: {value[key]}"))
     if value["settings"]:
-        table = _table("setting", "default", "meaning", numbers=False)
+        table = table_of("setting", "default", "meaning", numbers=False)
         for name, setting in value["settings"].items():
             table.add_row(Text(name), Text(str(setting["default"])), Text(setting["description"]))
         console.print(table)
@@ -358,7 +238,8 @@ def _verdict(verdict: Mapping[str, Any], console: Console) -> None:
         console.print(Text("  " + plain(reason["text"])))
 
 
-def _table(*columns: str, numbers: bool = True) -> Table:
+def table_of(*columns: str, numbers: bool = True) -> Table:
+    """An empty table without a frame; columns named like numbers stand to the right, if `numbers` says so."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for i, name in enumerate(columns):
         right = numbers and name in ("examples", "steps", "tokens", "time", "peak memory", "value", "n")
@@ -366,7 +247,8 @@ def _table(*columns: str, numbers: bool = True) -> Table:
     return table
 
 
-def _number(value: Any) -> str:
+def number(value: Any) -> str:
+    """A value as a cell: numbers short, nothing for None."""
     if isinstance(value, bool) or value is None:
         return "" if value is None else str(value).lower()
     if isinstance(value, int):
@@ -380,7 +262,7 @@ def _flat(value: Mapping[str, Any], depth: int) -> list[tuple[int, str, str]]:
         if isinstance(item, Mapping) and item:
             rows += [(depth, name, ""), *_flat(item, depth + 1)]
         elif isinstance(item, list | tuple):
-            rows.append((depth, name, ", ".join(_number(x) for x in item)))
+            rows.append((depth, name, ", ".join(number(x) for x in item)))
         else:
-            rows.append((depth, name, "none" if isinstance(item, Mapping) else _number(item)))
+            rows.append((depth, name, "none" if isinstance(item, Mapping) else number(item)))
     return rows

@@ -72,7 +72,16 @@ def test_checkpoints_of_a_run_are_one_curve_with_the_trained_reward_as_proxy(tmp
 def test_two_checkpoints_are_shown_without_a_form(tmp_path: Path) -> None:
     rows = ["kl,gold", "1,1", "2,2"]
     found = overoptimisation([write(tmp_path / "t.csv", rows)])
-    assert found["curves"][0]["withheld"] and found["notes"] == ["a form needs 4 checkpoints with a KL above 0"]
+    assert found["curves"][0]["withheld"] and found["notes"] == [
+        "t.csv: no errors of `gold` are given, so it is taken as exact: no interval can be believed",
+        "a form needs 4 checkpoints with a KL above 0",
+    ]
+
+
+def test_known_errors_leave_no_note(tmp_path: Path) -> None:
+    rows = ["kl,gold,gold_error", *(f"{k},{LAW.gain(math.sqrt(k))},0.5" for k in KLS)]
+    found = overoptimisation([write(tmp_path / "t.csv", rows)])
+    assert found["notes"] == [] and found["curves"][0]["alpha"]["lower"] < 8 < found["curves"][0]["alpha"]["upper"]
 
 
 @pytest.mark.parametrize(
