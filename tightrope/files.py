@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -41,6 +42,15 @@ def write_bytes(path: Path, content: bytes) -> None:
         if staging is not None:
             with contextlib.suppress(OSError):
                 os.unlink(staging)
+
+
+def sweep(target: Path, what: str = "tmp") -> None:
+    """Removes files and folders that a killed process left beside `target`; whoever calls it is the only writer."""
+    for left in target.parent.glob(f".{target.name}.{what}-*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -63,6 +63,14 @@ def test_what_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["s"] and ExampleStore(tmp_path / "s")[0] == example(7)
 
 
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    left = tmp_path / ".s.tmp-dead"
+    left.mkdir()
+    (left / "ids.i32").write_bytes(b"half")
+    write_store(tmp_path / "s", [example(7)])
+    assert [p.name for p in tmp_path.iterdir()] == ["s"]
+
+
 @pytest.mark.parametrize("name", ["ids.i32", "learn.u8", "rest.json", "bounds.npy", "account.json"])
 def test_damage_is_noticed_before_anything_is_read(tmp_path: Path, name: str) -> None:
     write_store(tmp_path / "s", [Example("k", (1,), (EncodedResponse((1, 2), (True, False)),))])

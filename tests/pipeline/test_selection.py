@@ -53,6 +53,12 @@ def test_a_prompt_without_a_passing_answer_is_counted_and_gives_nothing() -> Non
     assert skipped == {"no response passes the verifier": 1}
 
 
+def test_a_passing_answer_that_beats_none_is_kept_without_a_pair_and_counted() -> None:
+    pairs, best, skipped = chosen(SUM, [WRONG, RIGHT], verified=True)
+    assert (pairs, best) == ([], [RIGHT])
+    assert skipped == {"nothing was judged worse than what may be chosen": 1}
+
+
 def test_a_prompt_without_a_verifier_is_left_to_the_judge() -> None:
     pairs, best, _ = chosen(CHAT, ["Hello there.", "Hm."], verified=True)
     assert best == ["Hello there."]

@@ -1,4 +1,4 @@
-"""Density ratios of prompts: planted ones come out, none are invented, and BCO's loss follows them."""
+"""Density ratios of prompts: planted ones come out, none are invented, and features are those of the prompt alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 
 from tests.tiny import tiny_model, tiny_tokenizer
 from tightrope.data.batch import EncodedResponse, Example
@@ -79,9 +80,10 @@ def test_features_are_the_mean_of_the_prompts_own_states() -> None:
     policy = Policy(tiny_model(), tiny_tokenizer(), "tiny")
     examples = thumbs((0.5, 0.5), n=5)
     features = prompt_features(policy, token_budget=20)(examples)
+    assert features.shape == (5, 32) and not np.allclose(features[0], features[1])
     for row, example in zip(features, examples, strict=True):
-        alone = prompt_features(policy, token_budget=1000)([example])[0]
-        np.testing.assert_allclose(row, alone, atol=1e-5)
+        with torch.no_grad():
+            states = policy.model.model(torch.tensor([example.prompt_ids])).last_hidden_state[0]
+        np.testing.assert_allclose(row, states.mean(0).numpy(), atol=1e-5)
     longer = [Example(e.key, e.prompt_ids, (EncodedResponse((7, 8, 9)),), labels=e.labels) for e in examples]
-    assert not np.allclose(features[0], features[1])
-    assert features.shape == (5, 32) and len(prompt_features(policy, token_budget=64)(longer)) == 5
+    np.testing.assert_allclose(prompt_features(policy, token_budget=1000)(longer), features, atol=1e-5)

@@ -106,5 +106,6 @@ def _with_probe(example: Example, other: Example, which: int) -> Example:
         key=content_hash(example.key, probe.ids),
         responses=(*example.responses, probe),
         labels=(*example.labels, float("nan")) if example.labels else (),
+        rewards=(*example.rewards, float("nan")) if example.rewards else (),
         probes=1,
     )

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.lazy import LazyExamples
 from tightrope.errors import WorkError
-from tightrope.files import write_json
+from tightrope.files import sweep, write_json
 
 VERSION = 1
 _DEFAULTS, _RESPONSE_DEFAULTS = (
@@ -90,7 +90,8 @@ class ExampleStore(LazyExamples):
 class StoreWriter:
     """Writes a store example by example, one in memory at a time; a context manager.
 
-    The folder appears when `finish` is called; whatever happens before leaves no trace and an older one as it was.
+    The folder appears when `finish` is called; whatever happens before leaves an older one as it was and no trace, a
+    kill one that the next writer of the folder removes. One process at a time writes a folder.
 
     Args:
         folder: where the store appears.
@@ -100,6 +101,7 @@ class StoreWriter:
         self.folder = folder
         with _writing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
+            sweep(folder)
             self._staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
             self._files = [(self._staging / name).open("wb") for name in ("ids.i32", "learn.u8", "rest.json")]
         self._bounds = array("q", (0, 0, 0))

@@ -11,9 +11,11 @@ def damage(seen: Evidence) -> list[Reason]:
     figure = seen.get("accuracy")
     if figure is None or figure["value"] > -seen.rules.accuracy_loss:
         return []
-    if seen.doubt("accuracy_loss") > seen.rules.damage_error:
+    doubt = seen.doubt("accuracy_loss")
+    if doubt > seen.rules.damage_error:
         return []
-    text = f"Verifiable accuracy fell by {-figure['value']:.1f} points ({seen.span('accuracy')})."
+    # The test is one-sided: the two-sided interval beside it may include 0.
+    text = f"Verifiable accuracy fell by {-figure['value']:.1f} points ({seen.span('accuracy')}; one-sided p {doubt:.3f})."
     return [reason("capability lost", "accuracy", text)]
 
 

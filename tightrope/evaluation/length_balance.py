@@ -75,7 +75,7 @@ def length_balanced(boot: Bootstrap, preferences: Floats, length_model: Floats, 
     equal = int((judged & (ratio == 0)).sum())
     if len(fewer) < SIDE_PROMPTS and (not equal or equal < EQUAL_SHARE * judged.sum()):
         who = "shorter" if fewer is sides[0] else "longer"
-        reason = f"the model's answer is the {who} one on only {len(fewer)} prompts, {SIDE_PROMPTS} are needed"
+        reason = f"the model's answer is the {who} one on only {len(fewer)} of the prompts, {SIDE_PROMPTS} are needed"
         none = withheld(reason, n=int(judged.sum()), unit="percent", group="usefulness", label=LABEL, better=better)
         return Balanced(none, np.empty(0), len(sides[0]), len(sides[1]))
     reach = 0.0

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tightrope.errors import WorkError
+from tightrope.files import sweep
 from tightrope.models.bars import without_bars
 
 
@@ -36,7 +37,7 @@ def save_folder(
         WorkError: the disk is full, or what was read back differs from what was written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target, "tmp")
+    sweep(target)
     size = sum(t.numel() * t.element_size() for t in expected.values())
     if shutil.disk_usage(target.parent).free < size + 2**20:
         raise WorkError(
@@ -62,15 +63,9 @@ def save_folder(
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
             os.rename(target, old / "gone")
         os.rename(staging, target)
-        _sweep(target, "old")
+        sweep(target, "old")  # not before a new folder is in place
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def _sweep(target: Path, what: str) -> None:
-    """Removes what this or a killed process left beside the target; `old` is kept until a new folder is in place."""
-    for left in target.parent.glob(f".{target.name}.{what}-*"):
-        shutil.rmtree(left, ignore_errors=True)
 
 
 def _compare(folder: Path, expected: Mapping[str, Tensor], target: Path) -> None:

@@ -35,7 +35,7 @@ from tightrope.pipeline.rewarding import reward_function
 from tightrope.pipeline.tokens import tokenised
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import TrainStage
-from tightrope.records import Prompt, Record, Sampled, kind_of, to_json
+from tightrope.records import Prompt, Record, Sampled, content_hash, kind_of, to_json
 from tightrope.rollouts.local import sample
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 from tightrope.training.learner import Learner
@@ -240,9 +240,9 @@ def _with_reference(
             # The packing of training, so that bfloat16 rounds alike where it can.
             return reference.score_tokens(some, token_budget=stage.loop.token_budget, progress=count)
 
-        return with_reference(
-            examples, score, fingerprint=policy_fingerprint(reference), cache=run.folder / "cache"
-        )
+        # What is packed together decides the last bits: without it a stage would depend on who filled the cache.
+        fingerprint = content_hash(policy_fingerprint(reference), stage.loop.token_budget)
+        return with_reference(examples, score, fingerprint=fingerprint, cache=run.folder / "cache")
 
 
 def _live_reference(

@@ -22,7 +22,7 @@ def select(
     pools: Sequence[Sequence[Response]],
     wins: Sequence[dict[tuple[int, int], float]],
 ) -> tuple[list[Comparison], list[Demonstration], Counter[str]]:
-    """Returns comparisons, best responses, and how many prompts gave none for which reason.
+    """Returns comparisons, best responses, and how many prompts gave no comparison for which reason.
 
     Args:
         stage: `pairs`, `pairs_per_prompt` and `verified` say what is kept.
@@ -78,6 +78,8 @@ def select(
             kept += 1
             if kept == stage.pairs_per_prompt:
                 break
+        if not kept:
+            skipped["nothing was judged worse than what may be chosen"] += 1
     return comparisons, demonstrations, skipped
 
 

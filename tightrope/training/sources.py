@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tightrope.data.batch import Example
 from tightrope.data.lazy import LazyExamples
 from tightrope.errors import InputError, WorkError
+from tightrope.files import sweep
 from tightrope.models.policy import Policy
 from tightrope.records import content_hash
 
@@ -189,6 +190,7 @@ def _write_scores(
     staging = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path)
         with staging.open("wb") as file:
             header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": (total,)}
             np.lib.format.write_array_header_1_0(file, header)
