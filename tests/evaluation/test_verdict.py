@@ -204,7 +204,7 @@ def test_what_length_control_says_decides_nothing() -> None:
 def test_an_answer_one_word_longer_each_time_is_not_preferred_by_a_judge_of_length() -> None:
     sizes = np.random.default_rng(0).integers(50, 200, 300).astype(float)
     decision = decide(from_preferences(np.ones(300), sizes + 1, sizes))
-    assert decision.word == "inconclusive" and "shorter one on only 0 prompts" in decision.reasons[0]["text"]
+    assert decision.word == "inconclusive" and "shorter one on only 0 of the prompts" in decision.reasons[0]["text"]
 
 
 def test_shorter_answers_must_win_outright_as_well() -> None:

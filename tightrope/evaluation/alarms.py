@@ -15,7 +15,8 @@ def damage(seen: Evidence) -> list[Reason]:
     if doubt > seen.rules.damage_error:
         return []
     # The test is one-sided: the two-sided interval beside it may include 0.
-    text = f"Verifiable accuracy fell by {-figure['value']:.1f} points ({seen.span('accuracy')}; one-sided p {doubt:.3f})."
+    lost, span = -figure["value"], seen.span("accuracy")
+    text = f"Verifiable accuracy fell by {lost:.1f} points ({span}; one-sided p {doubt:.3f})."
     return [reason("capability lost", "accuracy", text)]
 
 
