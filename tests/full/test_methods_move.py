@@ -40,6 +40,7 @@ WIDER = {"margin": RISES}
 OWN: dict[str, dict[str, int]] = {
     "nll": {"nll": FALLS},
     "nll_chosen": {"nll_chosen": FALLS},
+    "ipo": {},  # its margin goes to 1/2 from either side: the loss is the distance from there
     "dpop": {**WIDER, "reward_chosen": RISES},
     "nca": {**WIDER, "reward_chosen": RISES},
     "orpo": {**WIDER, "nll_chosen": FALLS},
