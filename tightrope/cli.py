@@ -91,7 +91,7 @@ def train(
 def evaluate(
     model: Model,
     against: Annotated[str, typer.Option(help="The reference: `embedded`, a folder, or a hub id.")],
-    suite: Annotated[str, typer.Option(help="Prompts: a file, `demo:test`, or `gym:TASK` of reasoning-gym.")] = "demo:test",
+    suite: Annotated[str, typer.Option(help="Prompts: a file, `demo:test`, or `gym:TASK`.")] = "demo:test",
     judge: Judge = "rule:useful",
     out: Annotated[
         Path | None, typer.Option(help="Folder of verdict and report; default: under runs/.")

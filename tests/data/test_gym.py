@@ -129,6 +129,15 @@ def test_an_item_that_another_version_makes_differently_is_refused(monkeypatch: 
 
 
 @pytest.mark.usefixtures("stand_in")
+def test_a_task_that_does_not_repeat_its_items_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter(range(100))
+    item = Doubling.__getitem__
+    monkeypatch.setattr(Doubling, "__getitem__", lambda self, i: item(self, i) | {"question": f"Take {next(times)}."})
+    with pytest.raises(InputError, match="does not make an item twice alike"):
+        prompts("gym:doubling?size=3")
+
+
+@pytest.mark.usefixtures("stand_in")
 def test_splits_and_references_that_name_no_item_are_refused() -> None:
     with pytest.raises(InputError, match="no split"):
         read("gym:doubling", split="test")

@@ -41,7 +41,8 @@ def gym_rows(source: str, *, split: str = "train") -> Iterator[tuple[str, dict[s
     """Yields (place, prompt as a row) of a task of reasoning-gym.
 
     Raises:
-        InputError: the package is not installed; an unknown task or option; a split.
+        InputError: the package is not installed; an unknown task or option; a split; a task that makes another item the
+            next time, so that answers could not be scored.
     """
     if split != "train":
         raise InputError(f"reasoning-gym has no split {split!r}", where=source, remedy="Give another `seed`.")
@@ -52,6 +53,12 @@ def gym_rows(source: str, *, split: str = "train") -> Iterator[tuple[str, dict[s
         entry = task[index]
         answer = str(entry["answer"])
         is_number = bool(_WHOLE.fullmatch(answer)) and abs(int(answer)) < LARGEST_NUMBER
+        if not is_number and task[index]["question"] != entry["question"]:
+            raise InputError(
+                f"{name} does not make an item twice alike, so answers to it cannot be scored",
+                where=f"{source}, item {index}",
+                remedy="Choose another task.",
+            )
         prompt = user_prompt(
             entry["question"] if is_number else f"{entry['question']}\n\n{ASK}",
             id=f"{name}-{content_hash(spelled)[:6]}-{index:05}",
