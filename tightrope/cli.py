@@ -91,7 +91,7 @@ def train(
 def evaluate(
     model: Model,
     against: Annotated[str, typer.Option(help="The reference: `embedded`, a folder, or a hub id.")],
-    suite: Annotated[str, typer.Option(help="Prompts: a file, or `demo:test`.")] = "demo:test",
+    suite: Annotated[str, typer.Option(help="Prompts: a file, `demo:test`, or `gym:TASK`.")] = "demo:test",
     judge: Judge = "rule:useful",
     out: Annotated[
         Path | None, typer.Option(help="Folder of verdict and report; default: under runs/.")
@@ -142,7 +142,7 @@ def report(
 def sample(
     model: Model,
     prompts: Annotated[
-        str | None, typer.Argument(help="A file of prompts, a data set, or `demo:test`.")
+        str | None, typer.Argument(help="A file of prompts, a data set, `demo:test`, or `gym:TASK`.")
     ] = None,
     text: Annotated[str | None, typer.Option(help="One question instead of PROMPTS.")] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Talk with the model in the terminal.")] = False,
@@ -331,7 +331,7 @@ def credit(
 def harness(
     model: Annotated[str, typer.Argument(help="A model, or a folder of lm_eval's output.", show_default=False)],
     against: Annotated[str, typer.Option(help="The reference: a model, or a folder of lm_eval's output.")],
-    tasks: Annotated[str, typer.Option(help="Names of the harness's tasks, by comma.")] = "",
+    tasks: Annotated[str, typer.Option(help="Names of the harness's tasks or YAML files of tasks, by comma.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder of lm_eval's output; default: under runs/.")] = None,
     limit: Limit = None,
     seed: Seed = 0,

@@ -143,6 +143,9 @@ def show_overoptimisation(value: Mapping[str, Any], console: Console) -> None:
         show_rows(curve, console, rows="checkpoints", columns=columns)
         console.print(Text(plain(in_words(curve))), soft_wrap=True)
         console.print(Text(plain(f"proxy and gold: {curve['parting']['text']}")), soft_wrap=True)
+    for figure in value.get("diversity", {}).values():
+        told = figure["withheld"] or "{value:.3g} ({lower:.3g} to {upper:.3g}), {unit}".format(**figure)
+        console.print(Text(f"{figure['label']}: {told}", "dim"))
     show_notes(value["notes"], console)
     if "report" in value:
         console.print(Text(f"report: {plain(value['report'])}"), soft_wrap=True)

@@ -66,12 +66,14 @@ def best_of_n_command(
         seed: of drawing and intervals.
     """
     from tightrope.evaluation.best_of_n import as_curve, best_of_n
+    from tightrope.evaluation.diversity import within_prompts
     from tightrope.evaluation.reward_records import (
         answers_by_prompt,
         gold_scores,
         of_some_prompts,
         proxy_scores,
     )
+    from tightrope.evaluation.stats import Bootstrap
     from tightrope.recipes.schema import DataSpec
     from tightrope.rewards.spec import ScorerSpec, load_scorer
     from tightrope.rewards.types import Fitted
@@ -95,7 +97,10 @@ def best_of_n_command(
     found = best_of_n(proxy, truth, seed=seed)
     curve = as_curve(f"{short_name(model)}, gold: {gold or 'the scores in the file'}", found)
     result: dict[str, Any] = {"model": scorers[0].name, "gold": gold or "file", **found, "data": account}
-    result |= {"curves": [curve], "notes": [f"{n} {what} left out" for what, n in found["left_out"].items() if n]}
+    several = [[response.text for _, response in group] for group in groups if len(group) >= 2]
+    diversity = within_prompts(Bootstrap(len(several), seed=seed), several)
+    result |= {"curves": [curve], "diversity": {key: figure.as_dict() for key, figure in diversity.items()}}
+    result["notes"] = [f"{n} {what} left out" for what, n in found["left_out"].items() if n]
     if out is not None:
         from tightrope.report.curves import build_curves
 

@@ -15,6 +15,7 @@ from tightrope.evaluation.diversity import (
     expectation_adjusted_distinct,
     influences,
     self_bleu,
+    within_prompts,
 )
 from tightrope.evaluation.stats import Bootstrap
 from tightrope.evaluation.style import common_unit, length, style, style_figures
@@ -26,6 +27,21 @@ def test_distinct_and_ead_worked_numbers() -> None:
     assert [distinct([text], n) for n in (1, 2, 3)] == pytest.approx([0.5, 5 / 7, 1.0])
     assert expectation_adjusted_distinct([text], 1, 10) == pytest.approx(0.702330, abs=1e-6)
     assert expectation_adjusted_distinct([text], 2, 20) == pytest.approx(0.828740, abs=1e-6)
+
+
+def test_diversity_within_prompts_is_averaged_over_prompts_and_as_many_answers() -> None:
+    alike, apart = ["a b c", "A b, c!"], ["a b c", "d e f", "a b c"]
+    found = within_prompts(Bootstrap(2, draws=500), [alike, apart])
+    assert found["distinct_answers"].value == pytest.approx((0.5 + 1) / 2)  # the third answer has no partner
+    assert found["distinct_2"].value == pytest.approx((2 / 4 + 4 / 4) / 2)
+    assert found["self_bleu"].value == pytest.approx((1 + 0) / 2)
+    assert found["words"].value == 3 and found["words"].n == 2
+
+
+def test_answers_without_words_have_no_diversity_but_count_as_one_and_the_same() -> None:
+    found = within_prompts(Bootstrap(3, draws=500), [["", "..."]] * 3)
+    assert found["distinct_answers"].value == 0.5
+    assert found["distinct_2"].withheld and found["self_bleu"].withheld
 
 
 def test_self_bleu_worked_numbers() -> None:

@@ -17,6 +17,7 @@ from typing import IO, Any, cast
 
 from tightrope.data.built_in import built_in
 from tightrope.data.cells import cell
+from tightrope.data.gym import gym_rows, is_gym
 from tightrope.data.sets import dataset_rows
 from tightrope.errors import InputError
 
@@ -29,7 +30,7 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 def rows(source: str | Path, *, split: str = "train") -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields (place, row) of a file, a folder of `datasets` or a hub id (`owner/name`, or `owner/name#config`).
 
-    Built-in data is a file, too: `demo:comparisons`.
+    Built-in data is a file, too: `demo:comparisons`; so is a task of reasoning-gym: `gym:chain_sum?size=100`.
 
     Args:
         source: where the rows are.
@@ -38,6 +39,9 @@ def rows(source: str | Path, *, split: str = "train") -> Iterator[tuple[str, dic
     Raises:
         InputError: missing, empty, unreadable, larger than a limit, or broken (not UTF-8, invalid JSON or CSV).
     """
+    if is_gym(source):
+        yield from gym_rows(str(source), split=split)
+        return
     path = built_in(source) or Path(source).expanduser()
     try:
         is_folder, size = path.is_dir(), path.stat().st_size if path.is_file() else None

@@ -2,7 +2,7 @@
 
 Distinct-n (Li et al. 2016), EAD (Liu et al. 2022) and self-BLEU (Zhu et al. 2018) over one answer per prompt:
 diversity ACROSS prompts. Preference training lowers the diversity among several answers to ONE prompt more
-strongly (Kirk et al. 2023, 2310.06452); that takes several samples per prompt and is not measured here.
+strongly (Kirk et al. 2023, 2310.06452); that takes several samples per prompt and is `within_prompts`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tightrope.evaluation.stats import Bootstrap, Figure, Floats, difference, from_draws, withheld
+from tightrope.evaluation.stats import Better, Bootstrap, Figure, Floats, difference, from_draws, mean, withheld
 from tightrope.evaluation.style import words
 from tightrope.records import Sampled
 
@@ -143,6 +143,41 @@ def diversity_figures(boot: Bootstrap, model: Sequence[Sampled], reference: Sequ
         share=False,
     )
     return out
+
+
+def within_prompts(boot: Bootstrap, groups: Sequence[Sequence[str]]) -> dict[str, Figure]:
+    """Diversity among several answers to one prompt, averaged over prompts.
+
+    Of every group as many answers are taken as the smallest has, the first ones: the measures move with their number.
+    Distinct-2 falls with length, too, so the mean length of the answers stands beside it.
+
+    Args:
+        boot: over the groups.
+        groups: the answers to each prompt, two or more.
+    """
+    least = min(map(len, groups))
+    said = [[words(text) for text in group[:least]] for group in groups]
+    bleus = [[b for b in self_bleu(group) if math.isfinite(b)] for group in said]
+    measured: dict[str, tuple[Sequence[float], str, str, Better]] = {
+        "distinct_answers": (
+            [len(set(map(tuple, group))) / least for group in said],
+            f"Share of different answers among {least} to a prompt",
+            "0 to 1",
+            "higher",
+        ),
+        "distinct_2": ([distinct(group, 2) for group in said], "Distinct-2 within a prompt", "0 to 1", "higher"),
+        "self_bleu": (
+            [sum(b) / len(b) if b else math.nan for b in bleus],
+            "Self-BLEU-2 within a prompt (higher: all alike)",
+            "0 to 1",
+            "lower",
+        ),
+        "words": ([sum(map(len, group)) / least for group in said], "Length of an answer", "words", "neither"),
+    }
+    return {
+        name: mean(boot, np.array(values), group="collapse", label=label, unit=unit, better=better)
+        for name, (values, label, unit, better) in measured.items()
+    }
 
 
 def _diversity(

@@ -26,6 +26,7 @@ from rich.text import Text
 
 from tightrope.data.account import Account
 from tightrope.data.built_in import built_in
+from tightrope.data.gym import is_gym, version
 from tightrope.data.makers import prompts_of
 from tightrope.data.readers import RecordStream, stream
 from tightrope.data.showing import print_account
@@ -120,6 +121,8 @@ class Run:
         """Fingerprint of the records a data spec names."""
         if spec.path.startswith("@"):
             return self.stages[spec.path[1:].split("/")[0]].fingerprint
+        if is_gym(spec.path):
+            return content_hash(spec.path, version())
         path = built_in(spec.path) or Path(spec.path)
         if path.is_file():
             return file_hash(path)

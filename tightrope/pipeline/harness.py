@@ -8,10 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from tightrope.errors import InputError, WorkError
 from tightrope.models.loading import resolve
+from tightrope.models.precision import resolve_dtype
 
 INSTALL = 'Run: pip install "lm-eval[hf]>=0.4.8"; it is large, so it does not come with Tightrope.'
 
@@ -19,11 +21,12 @@ INSTALL = 'Run: pip install "lm-eval[hf]>=0.4.8"; it is large, so it does not co
 def run_tasks(model: str, tasks: Sequence[str], *, out: Path, limit: int | None, console: Console) -> Path:
     """Runs tasks on a model, logs its samples below `out`, and returns that folder.
 
-    A folder that already holds lm_eval's samples is taken as it is: nothing is run.
+    A folder that already holds lm_eval's samples is taken as it is: nothing is run. Left to itself lm_eval computes in
+    whatever type a model was saved in: two models saved in two types would differ by that alone, so the type is given.
 
     Args:
         model: `embedded`, a folder, a hub id, or a folder of lm_eval's output.
-        tasks: names the harness knows.
+        tasks: names the harness knows, or YAML files of tasks.
         out: where it writes.
         limit: items a task at most.
         console: where progress is shown.
@@ -39,7 +42,9 @@ def run_tasks(model: str, tasks: Sequence[str], *, out: Path, limit: int | None,
         raise InputError("no task is named", where="tightrope harness", remedy="Name some: --tasks arc_easy,gsm8k.")
     if importlib.util.find_spec("lm_eval") is None:
         raise InputError("lm-evaluation-harness is not installed", where="tightrope harness", remedy=INSTALL)
-    command = [sys.executable, "-m", "lm_eval", "--model", "hf", "--model_args", f"pretrained={resolve(model)}"]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    loaded = f"pretrained={resolve(model)},dtype={resolve_dtype('auto', device)}"
+    command = [sys.executable, "-m", "lm_eval", "--model", "hf", "--model_args", loaded, "--device", device]
     command += ["--tasks", ",".join(tasks), "--output_path", str(out), "--log_samples", "--apply_chat_template"]
     command += ["--limit", str(limit)] if limit else []
     console.print(f"running lm_eval on {model}")

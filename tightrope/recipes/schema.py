@@ -38,7 +38,7 @@ class Section(BaseModel):
 class DataSpec(Section):
     """Records to read."""
 
-    path: str = Field(description="File, folder, hub id, `@stage` (what that stage made) or `demo:train`.")
+    path: str = Field(description="File, folder, hub id, `@stage` (what that stage made), `demo:train` or `gym:TASK`.")
     split: str = Field("train", description="Split of a hub or local data set.")
     limit: int | None = Field(None, ge=1, description="Use at most this many records, chosen by the seed.")
     tags: tuple[str, ...] = Field((), description="Keep only records whose prompt has one of these tags.")

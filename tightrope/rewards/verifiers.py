@@ -11,6 +11,7 @@ A prompt says what its answer must satisfy in `reference`:
     {"refuse": true}            the answer refuses (false: it does not refuse at all)
     {"max_words": 20}           at most so many words
     {"min_words": 5}            at least so many
+    {"gym": {"source": "gym:...", "index": 3}}    reasoning-gym gives it full marks, not only part of them
 
 Several keys must all pass. An empty answer passes nothing. An answer cut by the token limit is checked as far as it
 goes: what it had yet to say counts neither for nor against it.
@@ -29,6 +30,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from tightrope.data.gym import gym_score
 from tightrope.errors import InputError
 from tightrope.records import Prompt, Response, prompt_id
 from tightrope.rewards.refusals import refusal_class
@@ -163,6 +165,15 @@ def check_min_words(text: str, wanted: Any, prompt: Prompt) -> Outcome:
     return Outcome(passed, float(passed), f"{count} words, at least {wanted}")
 
 
+def check_gym(text: str, wanted: Any, prompt: Prompt) -> Outcome:
+    """reasoning-gym gives the answer its full score."""
+    known = isinstance(wanted, Mapping) and isinstance(wanted.get("source"), str)
+    if not known or not isinstance(wanted.get("index"), int):
+        raise _bad(prompt, "gym", 'like {"source": "gym:chain_sum", "index": 3}')
+    score = gym_score(text, wanted["source"], wanted["index"], prompt)
+    return Outcome(score >= 1, score, f"reasoning-gym's score {score:g}")
+
+
 CHECKS: Mapping[str, Callable[[str, Any, Prompt], Outcome]] = {
     "number": check_number,
     "first_number": check_first_number,
@@ -173,6 +184,7 @@ CHECKS: Mapping[str, Callable[[str, Any, Prompt], Outcome]] = {
     "refuse": check_refusal,
     "max_words": check_max_words,
     "min_words": check_min_words,
+    "gym": check_gym,
 }
 
 
