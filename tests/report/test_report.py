@@ -22,6 +22,7 @@ from tightrope.evaluation.verdict import decide
 from tightrope.files import write_json
 from tightrope.records import Response, Sampled
 from tightrope.report.build import build_report
+from tightrope.report.collect import collect_run
 from tightrope.report.svg import ticks
 
 HOSTILE = "</script><script>alert(1)</script> <img src=https://evil.example/x.png onerror=alert(2)> \u202eRTL \x07"
@@ -177,3 +178,10 @@ def test_token_credit_beside_the_stages_is_a_section(tmp_path: Path) -> None:
     assert parsed(page).active == []
     text = page.read_text(encoding="utf-8")
     assert "Token credit" in text and "&lt;i&gt;" in text and "rgba(194,87,26,0.75)" in text
+
+
+def test_models_that_are_only_shown_stand_before_the_claimed_ones(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "run", ("left-over", "dpo", "sft"))
+    evaluation = {"shown": ["@sft"], "models": ["@dpo"]}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({"evaluation": evaluation}))
+    assert [v["model"]["name"] for v in collect_run(folder).verdicts] == ["sft", "dpo"]

@@ -47,7 +47,8 @@ def collect_run(folder: Path) -> Collected:
         recipe = yaml.safe_load(read_text(folder / "recipe.yaml")) or {}
     files = sorted(folder.glob("evaluation/*/verdict.json")) or sorted(folder.glob("*/verdict.json"))
     found = {file.parent.name: read_json(file) for file in files}
-    wanted = [m.removeprefix("@") for m in (recipe.get("evaluation") or {}).get("models", [])]
+    measured = recipe.get("evaluation") or {}
+    wanted = [m.removeprefix("@") for m in (*measured.get("shown", ()), *measured.get("models", ()))]
     # Snapshots of a stage come before its final model: the line is drawn in that order.
     order = [n for w in wanted for n in (*(f for f in found if f.startswith(f"{w}-step-")), w) if n in found]
     out.verdicts = [found[n] for n in order or found]
