@@ -100,7 +100,7 @@ def _percent(value: float | None) -> str:
 
 def show_harness(value: Mapping[str, Any], console: Console) -> None:
     """Prints levels and the paired difference of every task."""
-    table = table_of("task", "reference", "model", "value", "95 % interval", "n")
+    table = table_of("task", "reference", "model", "difference", "95 % interval", "n")
     for row in value["tasks"]:
         figure = row["figure"]
         name = plain(figure["label"]) + ("" if row["filter"] == "none" else f" ({plain(row['filter'])})")
@@ -108,8 +108,8 @@ def show_harness(value: Mapping[str, Any], console: Console) -> None:
         if figure["withheld"]:
             table.add_row(Text(name), *levels, Text("withheld", "dim"), Text(plain(figure["withheld"]), "dim"), "")
             continue
-        ends = f"{number(figure['lower'])} to {number(figure['upper'])}"
-        table.add_row(Text(name), *levels, f"{figure['value']:+.4g}", ends, number(figure["n"]))
+        ends = f"{figure['lower']:+.3g} to {figure['upper']:+.3g}"
+        table.add_row(Text(name), *levels, f"{figure['value']:+.3g}", ends, number(figure["n"]))
     console.print(table)
     by_task: dict[str, int] = {}  # metrics and filters of a task are of the same items
     for row in value["tasks"]:
