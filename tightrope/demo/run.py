@@ -16,11 +16,10 @@ from tightrope.report.build import build_report
 from tightrope.training.loop import peak_memory_bytes
 
 QUICK = (
-    "feedback.prompts.limit=80",
-    "feedback-2.prompts.limit=80",
+    "feedback.prompts.limit=50",
     "ppo.rollouts.iterations=2",
-    "evaluation.prompts.limit=60",
-    "evaluation.drift_prompts=20",
+    "evaluation.prompts.limit=50",
+    "evaluation.drift_prompts=12",
     "evaluation.shown=[]",
 )
 
