@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from tightrope.cli.printing import plain
 from tightrope.errors import InputError
 from tightrope.files import file_hash, write_jsonl
-from tightrope.printing import plain
 from tightrope.records import Message, Prompt, Sampled, content_hash, to_json, user_prompt
 
 if TYPE_CHECKING:
@@ -275,20 +275,6 @@ def audit_command(
     result = {"command": command, "files": hashes, "judges": audits, "folder": str(folder)}
     write_json(folder / "audit.json", result)
     return {**result, "report": str(build_audit(audits, out=folder / "audit.html", command=command))}
-
-
-def methods_command() -> dict[str, Any]:
-    """The table of methods, presets included."""
-    from tightrope.recipes.pages import table
-
-    return {"methods": table()}
-
-
-def method_command(name: str) -> dict[str, Any]:
-    """One method in full: card, settings with their defaults, details, and the recipes that run it."""
-    from tightrope.recipes.pages import describe
-
-    return describe(name)
 
 
 @contextmanager
