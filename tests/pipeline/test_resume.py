@@ -79,6 +79,8 @@ def outcome(folder: Path) -> tuple[bytes, list[dict[str, Any]]]:
     if (stage / "samples.jsonl").is_file():
         said = map(json.loads, (stage / "samples.jsonl").read_text().splitlines())
         kept += [{"sampled_at": row["step"], "text": row["response"]["text"]} for row in said]
+    rollouts = stage / "data" / "rollouts.jsonl"
+    kept += [json.loads(line) for line in rollouts.read_text().splitlines()] if rollouts.is_file() else []
     return (stage / "model" / "model.safetensors").read_bytes(), kept
 
 
