@@ -24,6 +24,8 @@ COMMANDS = (
     "sample",
     "judge",
     "reward",
+    "credit",
+    "harness",
     "data inspect",
     "data convert",
     "methods",

@@ -19,7 +19,8 @@ from tightrope.data.chat import ChatFormat
 from tightrope.data.mismatch import with_mismatched
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.tokens import tokenised
-from tightrope.recipes.schema import DataSpec, parse_recipe
+from tightrope.recipes.loading import parse_recipe
+from tightrope.recipes.schema import DataSpec
 from tightrope.records import Rating, Record
 from tightrope.training import sources
 from tightrope.training.sources import DiskSource, with_reference

@@ -307,7 +307,7 @@ def _params(temperature: float, top_p: float, top_k: int, max_tokens: int) -> Sa
 def bare_run(dtype: str) -> Run:
     """A run of no stage that matters: prompts, device and progress are read the way recipes read them."""
     from tightrope.pipeline.context import Run
-    from tightrope.recipes.schema import parse_recipe
+    from tightrope.recipes.loading import parse_recipe
 
     stage = {"name": "none", "method": "feedback", "prompts": {"path": "demo:test"}}
     recipe = parse_recipe({"name": "sample", "dtype": dtype, "stages": [stage]}, where="sample")

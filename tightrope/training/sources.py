@@ -12,7 +12,7 @@ import os
 from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import torch
@@ -196,18 +196,23 @@ def _write_scores(
                 header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": (total,)}
                 np.lib.format.write_array_header_1_0(file, header)
                 for start in range(0, len(examples), REFERENCE_CHUNK):
-                    some = examples[start : start + REFERENCE_CHUNK]
-                    for example, values in zip(some, score(some), strict=True):
-                        if not np.isfinite(values).all():
-                            raise WorkError(
-                                "the reference gives a log-probability that is not finite",
-                                where=f"example {example.key}",
-                                remedy="Check the reference model's weights.",
-                            )
-                        file.write(np.asarray(values, np.float32).tobytes())
+                    _append_scores(file, examples[start : start + REFERENCE_CHUNK], score)
             staging.replace(path)
     finally:
         staging.unlink(missing_ok=True)
+
+
+def _append_scores(
+    file: BinaryIO, some: Sequence[Example], score: Callable[[Sequence[Example]], list[NDArray[np.float32]]]
+) -> None:
+    for example, values in zip(some, score(some), strict=True):
+        if not np.isfinite(values).all():
+            raise WorkError(
+                "the reference gives a log-probability that is not finite",
+                where=f"example {example.key}",
+                remedy="Check the reference model's weights.",
+            )
+        file.write(np.asarray(values, np.float32).tobytes())
 
 
 def _cached(path: Path) -> NDArray[np.float32] | None:
