@@ -15,23 +15,6 @@ from typing import Any
 from tightrope.errors import InputError, WorkError
 
 
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Says of what cannot be written where, and what to do.
-
-    Raises:
-        WorkError: for an OSError inside.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise WorkError(
-            f"cannot be written: {error.strerror or error}",
-            where=str(path),
-            remedy="Free some disk space or choose a folder you may write to; nothing was lost.",
-        ) from error
-
-
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file atomically: beside the target, flushed to disk, then renamed.
 
@@ -54,6 +37,23 @@ def write_bytes(path: Path, content: bytes) -> None:
         if staging is not None:
             with contextlib.suppress(OSError):
                 os.unlink(staging)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the system says while `path` is written into one clear error.
+
+    Raises:
+        WorkError: the disk is full or the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise WorkError(
+            f"cannot be written: {error.strerror or error}",
+            where=str(path),
+            remedy="Free some disk space or choose a folder you may write to; nothing was lost.",
+        ) from error
 
 
 def sweep(target: Path, what: str = "tmp") -> None:

@@ -76,11 +76,11 @@ def outcome(folder: Path) -> tuple[bytes, list[dict[str, Any]]]:
     assert json.loads((stage / "done").read_text())["summary"]["steps"] > 0
     rows = [json.loads(line) for line in (stage / "trace.jsonl").read_text().splitlines()]
     kept = [{k: v for k, v in row.items() if k not in VOLATILE} for row in rows]
+    for file in (stage / "data").glob("rollouts.jsonl"):
+        kept += [json.loads(line) for line in file.read_text().splitlines()]
     if (stage / "samples.jsonl").is_file():
         said = map(json.loads, (stage / "samples.jsonl").read_text().splitlines())
         kept += [{"sampled_at": row["step"], "text": row["response"]["text"]} for row in said]
-    rollouts = stage / "data" / "rollouts.jsonl"
-    kept += [json.loads(line) for line in rollouts.read_text().splitlines()] if rollouts.is_file() else []
     return (stage / "model" / "model.safetensors").read_bytes(), kept
 
 

@@ -20,6 +20,7 @@ import shutil
 import tempfile
 from array import array
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,8 @@ class StoreWriter:
 
     def __exit__(self, *_: object) -> None:
         for file in self._files:
-            file.close()
+            with suppress(OSError):  # what a full disk did not take; an error is on its way
+                file.close()
         shutil.rmtree(self._staging, ignore_errors=True)
 
     def add(self, example: Example) -> None:

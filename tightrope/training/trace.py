@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tightrope.errors import InputError, WorkError
-from tightrope.files import cut_jsonl, read_text
+from tightrope.files import cut_jsonl, read_text, writing
 
 
 class Trace:
@@ -43,7 +43,7 @@ class Trace:
         """Appends a row; its `step` orders the file.
 
         Raises:
-            WorkError: a metric is not finite.
+            WorkError: a metric is not finite, or the disk is full.
         """
         for name, value in row.items():
             if isinstance(value, float) and not math.isfinite(value):
@@ -52,8 +52,9 @@ class Trace:
                     where=f"step {row['step']}",
                     remedy="Lower the learning rate; the last checkpoint is unharmed.",
                 )
-        self._file.write(json.dumps(row, allow_nan=False) + "\n")
-        self._file.flush()
+        with writing(self.path):
+            self._file.write(json.dumps(row, allow_nan=False) + "\n")
+            self._file.flush()
         if self._board is not None:
             for name, value in row.items():
                 if isinstance(value, int | float) and name != "step":
@@ -61,9 +62,9 @@ class Trace:
 
     def close(self) -> None:
         """Makes sure everything is on disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with writing(self.path), self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())
         if self._board is not None:
             self._board.close()
 
