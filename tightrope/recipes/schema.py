@@ -19,9 +19,9 @@ from tightrope.models.precision import AnyDtype
 from tightrope.objectives.base import Card
 from tightrope.recipes.presets import resolve
 from tightrope.rewards.spec import ScorerSpec
-from tightrope.training.credited import RolloutSettings
 from tightrope.training.loop import LoopSettings
 from tightrope.training.optim import OptimiserSettings
+from tightrope.training.token_rewards import RolloutSettings
 
 STAGE_NAME = r"^[a-z0-9][a-z0-9_.-]{0,40}$"
 

@@ -1,7 +1,7 @@
 """The PPO source: sample with the current policy, score, give every token its advantage.
 
 One iteration samples `prompts_per_iteration x samples_per_prompt` responses with the current policy, and serves
-`epochs x minibatches` optimiser steps from them; what a token's reward and advantage are is in `credited`.
+`epochs x minibatches` optimiser steps from them; what a token's reward and advantage are is in `token_rewards`.
 
 `rollout_logprobs` are recomputed with the training forward, so the first ratio is 1 whatever the sampler computes in;
 the sampler's own log-probs are compared with them, and a mean token error above 1.05x stops the run.
@@ -27,7 +27,7 @@ from tightrope.objectives.kl import KLController
 from tightrope.records import Prompt, Response, Sampled, prompt_id, to_json
 from tightrope.rollouts.local import sample
 from tightrope.rollouts.types import SampleRequest, SamplingParams
-from tightrope.training.credited import RolloutSettings, after_penalties, with_advantages
+from tightrope.training.token_rewards import RolloutSettings, after_penalties, with_advantages
 
 Scores = Callable[[Sequence[tuple[Prompt, Response]]], NDArray[np.float32]]
 MISMATCH_LIMIT = 1.05

@@ -63,7 +63,7 @@ class RolloutSettings(BaseModel):
 
 
 @dataclass(frozen=True)
-class Credited:
+class WithAdvantages:
     """Examples with the columns PPO reads, and how far their policy is from the reference.
 
     Attributes:
@@ -98,7 +98,7 @@ def with_advantages(
     values: Sequence[NDArray[np.float32]],
     settings: RolloutSettings,
     kl_coefficient: float,
-) -> Credited:
+) -> WithAdvantages:
     """Gives every token of an iteration its advantage and its return.
 
     Args:
@@ -132,7 +132,7 @@ def with_advantages(
         )
     if settings.whiten_advantages:
         out = _whitened(out)
-    return Credited(out, sequence_kls, float(np.concatenate(kls).mean()))
+    return WithAdvantages(out, sequence_kls, float(np.concatenate(kls).mean()))
 
 
 def _whitened(examples: list[Example]) -> list[Example]:
