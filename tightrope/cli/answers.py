@@ -31,14 +31,14 @@ def sample(
     debug: Debug = False,
 ) -> Answer | None:
     """Ask a model: one question, a file of prompts, or a conversation."""
-    from tightrope.cli import commands
+    from tightrope.cli import answer_commands
     from tightrope.cli.printing import show_sample
     from tightrope.errors import InputError
 
     if chat:
         if json or prompts or text or out:
             raise InputError("--chat takes no PROMPTS, --text, --out or --json", where="tightrope sample")
-        commands.chat_command(
+        answer_commands.chat_command(
             model,
             seed=seed,
             dtype=dtype,
@@ -48,7 +48,7 @@ def sample(
             max_tokens=max_tokens,
         )
         return None
-    answers = commands.sample_command(
+    answers = answer_commands.sample_command(
         model,
         prompts,
         text=text,
@@ -102,7 +102,7 @@ def judge(
     debug: Debug = False,
 ) -> Answer:
     """Compare two files of answers with a judge, in both orders; or audit a judge."""
-    from tightrope.cli.commands import audit_command, judge_command
+    from tightrope.cli.answer_commands import audit_command, judge_command
     from tightrope.cli.printing import show_audit, show_fields
 
     given = files or []
