@@ -33,7 +33,7 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
 
 
 class Checkpoints:
-    """The checkpoints of one stage, an older one is removed once a newer one is complete."""
+    """The checkpoints of one stage; an older one is removed once a newer one is complete."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
