@@ -8,31 +8,23 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from tightrope.cli import main
+from typer.main import get_command
+
+from tightrope.cli.app import app, main
 from tightrope.objectives import registry
 from tightrope.recipes import pages
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = DOCS / "commands.md"
-COMMANDS = (
-    "demo",
-    "train",
-    "evaluate",
-    "report",
-    "sample",
-    "judge",
-    "reward",
-    "data inspect",
-    "data convert",
-    "methods",
-    "doctor",
-    "version",
-)
 HEAD = """# Commands
 
 Written by `make docs` from the program's own help; do not edit.
+
+Those of `tightrope leaderboard` have [a page of their own](leaderboards.md).
 
 Every command takes `--json` (one JSON object on stdout, everything else on stderr; an error is the object
 `{"error": {"what", "where", "remedy", "exit_code"}}`) and `--debug` (the traceback of an error).
@@ -43,8 +35,17 @@ Exit codes: 0 done, 1 the work failed, 2 the input was wrong, 130 interrupted.
 def page() -> str:
     """The text of docs/commands.md."""
     parts = [HEAD, _section("tightrope", ["--help"])]
-    parts += [_section(f"tightrope {name}", [*name.split(), "--help"]) for name in COMMANDS]
+    parts += [_section(" ".join(("tightrope", *name)), [*name, "--help"]) for name in _names(get_command(app))]
     return "\n".join(parts)
+
+
+def _names(group: Any) -> Iterator[tuple[str, ...]]:
+    """Every command but the leaderboards, in the order of `--help`, those of a group behind its name."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from ((name, *inner) for inner in _names(command) if name != "leaderboard")
+        else:
+            yield (name,)
 
 
 def _section(title: str, arguments: list[str]) -> str:

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from tightrope.errors import InputError, WorkError
 from tightrope.files import (
+    append_jsonl,
+    cut_jsonl,
     file_hash,
     read_json,
     read_jsonl,
@@ -85,6 +87,24 @@ def test_numbers_json_cannot_hold_are_refused_before_anything_is_written(tmp_pat
     with pytest.raises(WorkError, match="no valid Unicode"):
         write_text(tmp_path / "a.txt", "half \ud83d")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_appended_rows_are_cut_where_a_killed_writer_is_taken_up(tmp_path: Path) -> None:
+    log = tmp_path / "data" / "log.jsonl"
+    cut_jsonl(log, lambda row: False)  # nothing there yet
+    for step in range(3):
+        append_jsonl(log, [{"step": step, "text": "caf\u00e9"}, {"step": step, "text": "b"}])
+    whole = log.read_bytes()
+    cut_jsonl(log, lambda row: row["step"] < 3)
+    assert log.read_bytes() == whole
+    log.write_bytes(whole[:-20])  # killed while it wrote
+    cut_jsonl(log, lambda row: row["step"] < 3)
+    assert log.read_bytes() == b"".join(whole.splitlines(keepends=True)[:5])
+    cut_jsonl(log, lambda row: row["step"] < 1)
+    assert [row["step"] for _, row in read_jsonl(log)] == [0, 0]
+    with pytest.raises(WorkError, match="no valid Unicode"):
+        append_jsonl(log, [{"step": 1, "text": "half \ud83d"}])
+    assert len(list(read_jsonl(log))) == 2
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +23,37 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     staging: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, staging = tempfile.mkstemp(prefix=f".{path.name}.tmp-", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(staging, 0o666 & ~_umask())
-        os.replace(staging, path)
-        staging = None
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, staging = tempfile.mkstemp(prefix=f".{path.name}.tmp-", dir=path.parent)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(staging, 0o666 & ~_umask())
+            os.replace(staging, path)
+            staging = None
+    finally:  # also when interrupted
+        if staging is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(staging)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the system says while `path` is written into one clear error.
+
+    Raises:
+        WorkError: the disk is full or the folder cannot be written.
+    """
+    try:
+        yield
     except OSError as error:
         raise WorkError(
             f"cannot be written: {error.strerror or error}",
             where=str(path),
             remedy="Free some disk space or choose a folder you may write to; nothing was lost.",
         ) from error
-    finally:  # also when interrupted
-        if staging is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(staging)
 
 
 def sweep(target: Path, what: str = "tmp") -> None:
@@ -59,15 +71,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         WorkError: as `write_bytes`, or the text holds half a surrogate pair.
     """
-    try:
-        content = text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise WorkError(
-            f"character {error.start} is no valid Unicode, so it cannot be written as UTF-8",
-            where=str(path),
-            remedy="Remove it from the text it came from.",
-        ) from error
-    write_bytes(path, content)
+    write_bytes(path, _utf8(text, path))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -88,6 +92,42 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     lines = [dump_json(row, where=f"{path}:{number}") for number, row in enumerate(rows, 1)]
     write_text(path, "".join(line + "\n" for line in lines))
     return len(lines)
+
+
+def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Appends one JSON object a line and flushes them to disk; a kill may leave some of them, see `cut_jsonl`.
+
+    Raises:
+        WorkError: as `write_jsonl`.
+    """
+    content = _utf8("".join(dump_json(row, where=str(path)) + "\n" for row in rows), path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def cut_jsonl(path: Path, kept: Callable[[dict[str, Any]], bool]) -> None:
+    """Cuts a file that rows were appended to before the first one that is not `kept`, or that a kill left half written.
+
+    Raises:
+        WorkError: the file cannot be read or written.
+    """
+    if not path.exists():
+        return
+    end = 0
+    with writing(path), path.open("r+b") as file:
+        for line in file:
+            try:
+                stays = line.endswith(b"\n") and kept(json.loads(line))
+            except ValueError:
+                stays = False
+            if not stays:
+                break
+            end += len(line)
+        file.truncate(end)
 
 
 def dump_json(value: Any, *, where: str, indent: int | None = None) -> str:
@@ -191,6 +231,17 @@ def _unreadable(path: Path, error: OSError) -> InputError:
         where=str(path),
         remedy="Check the path and its permissions.",
     )
+
+
+def _utf8(text: str, path: Path) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise WorkError(
+            f"character {error.start} is no valid Unicode, so it cannot be written as UTF-8",
+            where=str(path),
+            remedy="Remove it from the text it came from.",
+        ) from error
 
 
 def _umask() -> int:

@@ -15,7 +15,7 @@ from rich.text import Text
 from scipy import stats
 
 from tests.tiny import TEMPLATE, tiny_tokenizer
-from tightrope.data.audit import examples_of, inspect, inspect_command, render
+from tightrope.data.audit import example_of, inspect, inspect_command, render
 from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.chat import ChatFormat
 from tightrope.data.lengths import contrast, summary, wilson
@@ -72,7 +72,7 @@ def test_text_that_would_reorder_what_follows_is_shown_as_what_it_is() -> None:
 
 def test_a_long_prompt_is_shown_by_its_ends_and_every_learnt_token() -> None:
     record = Comparison(user_prompt("a" * 5000), Response("b" * 900), Response("c"))
-    (example,) = examples_of([record], ChatFormat(tiny_tokenizer()))
+    example = example_of(record, ChatFormat(tiny_tokenizer()))
     shown = render(example, tiny_tokenizer()).plain
     hidden = int(shown.split(" tokens more")[0].rpartition("⟨")[2])
     assert shown.count("a") < 700 and hidden == len(example.prompt_ids) - 600
@@ -200,7 +200,7 @@ def test_what_a_file_says_is_not_obeyed_by_the_terminal(tmp_path: Path) -> None:
 def test_rendering_shows_learnt_tokens_in_colour_and_ends_visibly() -> None:
     tokenizer = tiny_tokenizer()
     records: list[Record] = [Comparison(user_prompt("hi"), Response("yes"), Response("no"))]
-    (example,) = examples_of(records, ChatFormat(tokenizer))
+    example = example_of(records[0], ChatFormat(tokenizer))
     text = render(example, tokenizer)
     assert coloured(text, "green") == "green: learntyes<|im_end|>no<|im_end|>"
     assert coloured(text, "green reverse") == "<|im_end|><|im_end|>"
@@ -211,7 +211,7 @@ def test_rendering_shows_learnt_tokens_in_colour_and_ends_visibly() -> None:
 def test_rendering_marks_a_response_without_its_end() -> None:
     tokenizer = tiny_tokenizer()
     cut = Comparison(user_prompt("hi"), Response("yes"), Response("no", finish_reason="length"))
-    (example,) = examples_of([cut], ChatFormat(tokenizer))
+    example = example_of(cut, ChatFormat(tokenizer))
     text = render(example, tokenizer).plain
     assert text.count(NO_END) == 1 and f"rejected: no{NO_END}" in text
 
@@ -219,7 +219,7 @@ def test_rendering_marks_a_response_without_its_end() -> None:
 def test_rendering_follows_the_mask_of_a_conversation() -> None:
     tokenizer = tiny_tokenizer()
     turns = (Message("user", "a"), Message("assistant", "b", False), Message("user", "c"), Message("assistant", "d"))
-    (example,) = examples_of([Demonstration(turns)], ChatFormat(tokenizer))
+    example = example_of(Demonstration(turns), ChatFormat(tokenizer))
     assert coloured(render(example, tokenizer), "green") == "green: learntd<|im_end|>"
     masked = Example("k", (5,), (EncodedResponse((66, 67, 2), (True, False, True)),))
     assert len(coloured(render(masked, tokenizer), "green")) == len("green: learnt") + 1 + len("<|im_end|>")
@@ -228,7 +228,7 @@ def test_rendering_follows_the_mask_of_a_conversation() -> None:
 def test_a_character_of_several_tokens_is_shown_whole() -> None:
     tokenizer = tiny_tokenizer()
     pair = Comparison(user_prompt("hé"), Response("日本"), Response("no"))
-    (example,) = examples_of([pair], ChatFormat(tokenizer))
+    example = example_of(pair, ChatFormat(tokenizer))
     text = render(example, tokenizer).plain
     assert "hé<|im_end|>" in text and "日本<|im_end|>" in text
 
@@ -270,7 +270,7 @@ def test_steps_show_their_labels_and_the_outcome(tmp_path: Path) -> None:
 def test_step_marks_stand_behind_whole_characters() -> None:
     tokenizer = tiny_tokenizer()  # its tokens are bytes: 日 is three of them
     record = StepLabels(user_prompt("q"), ("日\n", "本"), (0, 1))
-    (example,) = examples_of([record], ChatFormat(tokenizer))
+    example = example_of(record, ChatFormat(tokenizer))
     assert sorted(step_marks(record, example, tokenizer)) == [2, 6]
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from tightrope.cli.measure_commands import harness_command
 from tightrope.errors import InputError
 from tightrope.evaluation.harness import compare, items, logged
-from tightrope.measure_commands import harness_command
 
 DATE = "2026-11-25T10-00-00.123456"
 

@@ -76,9 +76,9 @@ def test_sampled_logprobs_agree_with_the_training_forward(policy: Policy) -> Non
 
 def test_half_a_conversion_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    assert not embedded._is_whole(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"files": {"config.json": {"size": 99}}}')
-    assert not embedded._is_whole(tmp_path)
+    assert embedded._problem(tmp_path) == "it has no manifest"
+    (tmp_path / "manifest.json").write_text('{"files": {"config.json": {"size": 99, "sha256": "0"}}}')
+    assert embedded._problem(tmp_path) == "config.json has 2 bytes, not 99"
 
 
 def test_missing_wheel_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ import torch
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
 from tightrope.data.batch import EncodedResponse, Example, TokenBatch
 from tightrope.models import logprobs as logprobs_module
-from tightrope.models.policy import Policy, probe_example
+from tightrope.models.policy import Policy
+from tightrope.models.trunk import probe_example
 
 
 def examples() -> list[Example]:

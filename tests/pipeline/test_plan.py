@@ -13,7 +13,7 @@ import yaml
 from tests.tiny import tiny_folder
 from tightrope.data.batch import TokenBatch
 from tightrope.files import write_jsonl
-from tightrope.models.policy import Trunk
+from tightrope.models.trunk import Trunk
 from tightrope.pipeline.run import plan, train
 from tightrope.records import Comparison, Rating, Record, Response, to_json, user_prompt
 

@@ -76,6 +76,9 @@ def outcome(folder: Path) -> tuple[bytes, list[dict[str, Any]]]:
     assert json.loads((stage / "done").read_text())["summary"]["steps"] > 0
     rows = [json.loads(line) for line in (stage / "trace.jsonl").read_text().splitlines()]
     kept = [{k: v for k, v in row.items() if k not in VOLATILE} for row in rows]
+    for file in (stage / "data").glob("rollouts.jsonl"):
+        made = [json.loads(line) for line in file.read_text().splitlines()]
+        kept += [{**row, "response": row["response"]["token_ids"]} for row in made]
     if (stage / "samples.jsonl").is_file():
         said = map(json.loads, (stage / "samples.jsonl").read_text().splitlines())
         kept += [{"sampled_at": row["step"], "text": row["response"]["text"]} for row in said]

@@ -17,7 +17,8 @@ from tightrope.files import write_jsonl
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.folders import StageFolder, locked
 from tightrope.pipeline.run import evaluate, plan, train
-from tightrope.recipes.schema import DataSpec, load_recipe
+from tightrope.recipes.loading import load_recipe
+from tightrope.recipes.schema import DataSpec
 from tightrope.records import Demonstration, Message, Prompt, Rating, Response, to_json, user_prompt
 
 

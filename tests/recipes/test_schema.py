@@ -11,7 +11,8 @@ import yaml
 
 from tightrope.errors import InputError
 from tightrope.pipeline.run import evaluate
-from tightrope.recipes.schema import TrainStage, load_recipe, parse_recipe
+from tightrope.recipes.loading import load_recipe, parse_recipe
+from tightrope.recipes.schema import TrainStage
 
 GOOD: dict[str, Any] = {
     "name": "r",

@@ -13,9 +13,10 @@ from tightrope.data.encode import RECORDS
 from tightrope.errors import InputError
 from tightrope.files import write_jsonl
 from tightrope.pipeline.run import train
+from tightrope.recipes.loading import load_recipe
 from tightrope.recipes.pages import describe, recipes_of, table
 from tightrope.recipes.presets import PRESETS, names, resolve
-from tightrope.recipes.schema import TrainStage, load_recipe
+from tightrope.recipes.schema import TrainStage
 from tightrope.records import (
     Comparison,
     Demonstration,

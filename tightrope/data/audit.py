@@ -69,16 +69,12 @@ def inspect(result: ReadResult, chat: ChatFormat | None = None) -> dict[str, Any
     return report
 
 
-def examples_of(records: Sequence[Record], chat: ChatFormat) -> list[Example]:
-    """Encodes records for looking at: every response, its learnt tokens as training would learn them.
+def example_of(record: Record, chat: ChatFormat) -> Example:
+    """Encodes a record for looking at: every response, its learnt tokens as training would learn them.
 
     Raises:
-        InputError: the template or the tokenizer cannot take a record.
+        InputError: the template or the tokenizer cannot take it.
     """
-    return [_example(record, chat) for record in records]
-
-
-def _example(record: Record, chat: ChatFormat) -> Example:
     if isinstance(record, Demonstration):
         return chat.demonstration(record)
     if isinstance(record, Prompt):
@@ -114,7 +110,7 @@ def _token_lengths(records: Sequence[Record], chat: ChatFormat) -> dict[str, Any
     examples, refused = [], Counter[str]()
     for record in tokenised_ahead(records[::step], chat):
         try:
-            examples.append(_example(record, chat))
+            examples.append(example_of(record, chat))
         except InputError as error:
             refused[error.what] += 1
     pairs = [example for example in examples if example.pairs]
@@ -183,7 +179,7 @@ def inspect_command(
 
 def _rendered(record: Record, chat: ChatFormat) -> Text:
     try:
-        example = _example(record, chat)
+        example = example_of(record, chat)
         marks = step_marks(record, example, chat.tokenizer) if isinstance(record, StepLabels) else {}
         return render(example, chat.tokenizer, titles(record), marks)
     except InputError as error:

@@ -106,11 +106,6 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "tightrope"
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether the folder is what its manifest says."""
-    return _problem(folder) is None
-
-
 def _problem(folder: Path) -> str | None:
     """What is wrong with a converted folder in a few words, None when it is whole."""
     if not (folder / MANIFEST).is_file():

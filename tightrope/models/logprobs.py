@@ -51,9 +51,9 @@ class OutputHead:
             softcap=getattr(config, "final_logit_softcapping", None),
         )
 
-    def logits(self, hidden: Tensor, temperature: float = 1.0) -> Tensor:
-        """Returns float32 logits [.., V] of hidden states [.., D], divided by the temperature."""
-        return _logits(hidden, self.weight, self.bias, self.scale, self.softcap, temperature)
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Returns float32 logits [.., V] of hidden states [.., D]."""
+        return _logits(hidden, self.weight, self.bias, self.scale, self.softcap, 1.0)
 
 
 def token_logprobs(

@@ -30,10 +30,10 @@ from tightrope.data.joint import joint_example
 from tightrope.data.steps import encode_steps, split_steps
 from tightrope.errors import InputError
 from tightrope.models import loading
-from tightrope.models.policy import Trunk
 from tightrope.models.precision import Dtype
 from tightrope.models.reading import KEY, Reading, aggregated, correct
 from tightrope.models.saving import save_folder
+from tightrope.models.trunk import Trunk
 from tightrope.records import Prompt, Response
 
 PROCESS_LABELS = {0: "bad", 1: "neutral", 2: "good"}

@@ -63,7 +63,6 @@ OBJECTIVE = Objective(
         name="all_pairs",
         title="K-wise reward model (all pairs of a ranking)",
         paper="Ouyang et al. 2022, arXiv 2203.02155, equation 1",
-        year=2022,
         formula="L = -1/(K choose 2) sum_{i above j} log sigmoid(r_i - r_j)",
         needs=frozenset({"rankings"}),
         head="reward",

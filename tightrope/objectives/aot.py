@@ -102,7 +102,6 @@ OBJECTIVE = Objective(
         name="aot",
         title="Alignment via optimal transport (AOT)",
         paper="Melnyk et al. 2024, Distributional preference alignment, arXiv 2406.05882",
-        year=2024,
         formula="L = -log sigmoid(beta (d_(k) - e_(k))),  each side sorted over the step",
         needs=frozenset({"comparisons", "reference"}),
         head="lm",

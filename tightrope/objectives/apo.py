@@ -48,7 +48,6 @@ OBJECTIVE = Objective(
         name="apo",
         title="Anchored preference optimisation (APO)",
         paper="D'Oosterlinck et al. 2024, Anchored preference optimization, arXiv 2408.06266",
-        year=2024,
         formula="zero: 1 - sigmoid(beta rho_w) + sigmoid(beta rho_l);  down: sigmoid(beta rho_w) + 1 - sigmoid(beta h)",
         needs=frozenset({"comparisons", "reference"}),
         head="lm",

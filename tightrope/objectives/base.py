@@ -152,7 +152,6 @@ class Card:
     name: str
     title: str
     paper: str
-    year: int
     formula: str
     needs: frozenset[str]  # one of DATA, and of: reference, live_reference, probes, prompt_weights, reward,
     # value_head; `Objective.needs` says which of them under given settings

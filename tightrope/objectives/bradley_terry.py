@@ -97,7 +97,6 @@ OBJECTIVE = Objective(
         name="bradley_terry",
         title="Reward model (Bradley-Terry)",
         paper="Ouyang et al. 2022, arXiv 2203.02155; margin: Touvron et al. 2023, arXiv 2307.09288",
-        year=2022,
         formula="L = -log sigmoid(r_w - r_l - m) + c (r_w + r_l)^2",
         needs=frozenset({"comparisons"}),
         head="reward",

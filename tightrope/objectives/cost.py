@@ -82,7 +82,6 @@ OBJECTIVE = Objective(
         name="cost",
         title="Cost model (Safe RLHF)",
         paper="Dai et al. 2023, arXiv 2310.12773, equation 7",
-        year=2023,
         formula="L = -log sigmoid(C_w - C_l) - log sigmoid(s_w C_w) - log sigmoid(s_l C_l); w worse, s = +1 harmful",
         needs=frozenset({"safety"}),
         head="reward",

@@ -46,7 +46,6 @@ OBJECTIVE = Objective(
         name="cpo",
         title="Contrastive preference optimisation (CPO)",
         paper="Xu et al. 2024, Contrastive preference optimization, arXiv 2401.08417",
-        year=2024,
         formula="L = -log sigmoid(beta [log pi(y_w) - log pi(y_l)]) + alpha NLL(y_w)",
         needs=frozenset({"comparisons"}),
         head="lm",

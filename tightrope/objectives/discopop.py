@@ -46,7 +46,6 @@ OBJECTIVE = Objective(
         name="discopop",
         title="Discovered preference optimisation (DiscoPOP)",
         paper="Lu et al. 2024, Discovering preference optimization algorithms, arXiv 2406.08414",
-        year=2024,
         formula="L = (1-m) [-log sigmoid(x)] + m exp(-x),  x = beta h, m = sigmoid(x / tau)",
         needs=frozenset({"comparisons", "reference"}),
         head="lm",

@@ -63,7 +63,6 @@ OBJECTIVE = Objective(
         name="dno",
         title="Direct Nash optimisation (contrastive step)",
         paper="Rosset et al. 2024, Direct Nash optimization, arXiv 2404.03715",
-        year=2024,
         formula="L = -s log sigmoid(eta h) - (1-s) log sigmoid(-eta h),  s = sigmoid(r_w - r_l) or 1",
         needs=frozenset({"comparisons", "reference"}),
         head="lm",

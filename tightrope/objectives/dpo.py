@@ -106,7 +106,6 @@ OBJECTIVE = Objective(
         name="dpo",
         title="Direct preference optimisation (DPO)",
         paper="Rafailov et al. 2023, Direct preference optimization, arXiv 2305.18290",
-        year=2023,
         formula="L = -log sigmoid(beta [rho(y_w) - rho(y_l)]),  rho = log pi - log ref, summed over tokens",
         needs=frozenset({"comparisons", "reference"}),
         head="lm",

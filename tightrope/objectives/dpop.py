@@ -46,7 +46,6 @@ OBJECTIVE = Objective(
         name="dpop",
         title="DPO-Positive",
         paper="Pal et al. 2024, Smaug, arXiv 2402.13228",
-        year=2024,
         formula="L = -log sigmoid(beta [h - lambda max(0, log ref(y_w) - log pi(y_w))])",
         needs=frozenset({"comparisons", "reference"}),
         head="lm",

@@ -54,7 +54,6 @@ OBJECTIVE = Objective(
         name="exo",
         title="Efficient exact optimisation (EXO)",
         paper="Ji et al. 2024, Towards efficient exact optimization, arXiv 2402.00856",
-        year=2024,
         formula="L = KL( (sigmoid(beta h), sigmoid(-beta h)) || (1-e, e) )",
         needs=frozenset({"comparisons", "reference"}),
         head="lm",

@@ -82,7 +82,6 @@ OBJECTIVE = Objective(
         name="f_dpo",
         title="DPO with an f-divergence",
         paper="Wang et al. 2023, Beyond reverse KL, arXiv 2309.16240",
-        year=2023,
         formula="L = -log sigmoid(beta f'(u_w) - beta f'(u_l)),  u = pi / ref",
         needs=frozenset({"comparisons", "reference"}),
         head="lm",

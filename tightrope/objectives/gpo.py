@@ -82,7 +82,6 @@ OBJECTIVE = Objective(
         name="gpo",
         title="Generalised preference optimisation (GPO)",
         paper="Tang et al. 2024, Generalized preference optimization, arXiv 2402.05749",
-        year=2024,
         formula="L = f(beta h),  f logistic, hinge, squared, exponential, truncated quadratic or Savage",
         needs=frozenset({"comparisons", "reference"}),
         head="lm",

@@ -57,7 +57,6 @@ OBJECTIVE = Objective(
         name="ipo",
         title="Identity preference optimisation (IPO)",
         paper="Azar et al. 2023, A general theoretical paradigm, arXiv 2310.12036",
-        year=2023,
         formula="L = (h - 1 / (2 tau))^2,  h = rho(y_w) - rho(y_l) summed or averaged over tokens",
         needs=frozenset({"comparisons", "reference"}),
         head="lm",

@@ -72,7 +72,6 @@ OBJECTIVE = Objective(
         name="ld_dpo",
         title="Length-desensitised DPO (LD-DPO)",
         paper="Liu et al. 2024, Length desensitization in DPO, arXiv 2409.06411",
-        year=2024,
         formula="L = -log sigmoid(beta h'),  tokens beyond the shorter length weighted by alpha",
         needs=frozenset({"comparisons", "reference"}),
         head="lm",

@@ -44,7 +44,6 @@ OBJECTIVE = Objective(
         name="ln_dpo",
         title="Length-normalised DPO",
         paper="Lambert et al. 2024, Tulu 3, arXiv 2411.15124",
-        year=2024,
         formula="L = -log sigmoid(beta [rho(y_w) / |y_w| - rho(y_l) / |y_l|])",
         needs=frozenset({"comparisons", "reference"}),
         head="lm",

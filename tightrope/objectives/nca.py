@@ -44,7 +44,6 @@ OBJECTIVE = Objective(
         name="nca",
         title="Noise contrastive alignment (NCA)",
         paper="Chen et al. 2024, Noise contrastive alignment, arXiv 2402.05369",
-        year=2024,
         formula="L = -log sigmoid(r_w) - [log sigmoid(-r_w) + log sigmoid(-r_l)] / 2,  r = beta rho",
         needs=frozenset({"comparisons", "reference"}),
         head="lm",

@@ -101,7 +101,6 @@ OBJECTIVE = Objective(
         name="nca_kwise",
         title="Noise contrastive alignment (NCA) on rewarded responses",
         paper="Chen et al. 2024, Noise contrastive alignment, arXiv 2402.05369",
-        year=2024,
         formula="L = -sum_i [ softmax(R/alpha)_i log sigmoid(r_i) + 1/K log sigmoid(-r_i) ],  r = beta rho",
         needs=frozenset({"rankings", "reference"}),
         head="lm",

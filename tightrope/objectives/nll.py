@@ -51,7 +51,6 @@ OBJECTIVE = Objective(
         name="nll",
         title="Supervised fine-tuning (SFT)",
         paper="Ouyang et al. 2022, Training language models to follow instructions, arXiv 2203.02155",
-        year=2022,
         formula="L = -(1/N) sum_t log pi(y_t | x, y_<t)",
         needs=frozenset({"demonstrations"}),
         head="lm",

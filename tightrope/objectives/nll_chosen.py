@@ -73,7 +73,6 @@ OBJECTIVE = Objective(
         name="nll_chosen",
         title="Likelihood of the chosen response",
         paper="Pang et al. 2024, arXiv 2404.19733; Liu et al. 2024, arXiv 2405.16436",
-        year=2024,
         formula="L = -log pi(y_w) / n",
         needs=frozenset({"comparisons"}),
         head="lm",

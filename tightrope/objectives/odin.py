@@ -109,7 +109,6 @@ OBJECTIVE = Objective(
         name="odin",
         title="Length-disentangled reward model (ODIN)",
         paper="Chen et al. 2024, arXiv 2402.07319",
-        year=2024,
         formula="L = -log sigmoid((q+l)_w - (q+l)_l) + lambda_L (|corr(q, n)| - corr(l, n)) + lambda_O |w_q . w_l|",
         needs=frozenset({"comparisons"}),
         head="reward",

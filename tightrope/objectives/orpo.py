@@ -61,7 +61,6 @@ OBJECTIVE = Objective(
         name="orpo",
         title="Odds ratio preference optimisation (ORPO)",
         paper="Hong, Lee, Thorne 2024, ORPO, arXiv 2403.07691",
-        year=2024,
         formula="L = NLL(y_w) - lambda log sigmoid(log odds(y_w) - log odds(y_l))",
         needs=frozenset({"comparisons"}),
         head="lm",

@@ -72,7 +72,6 @@ OBJECTIVE = Objective(
         name="outcome",
         title="Outcome reward model",
         paper="Cobbe et al. 2021, arXiv 2110.14168; Lightman et al. 2023, arXiv 2305.20050",
-        year=2021,
         formula="L = mean_t BCE(sigmoid(w_t), c)",
         needs=frozenset({"ratings"}),
         head="reward",

@@ -52,7 +52,6 @@ OBJECTIVE = Objective(
         name="pairwise",
         title="Pairwise ranker (PairRM)",
         paper="Jiang, Ren, Lin 2023, arXiv 2306.02561",
-        year=2023,
         formula="L = 1/2 [ -log sigmoid(s(w, l)) - log sigmoid(-s(l, w)) ]",
         needs=frozenset({"comparisons"}),
         head="reward",

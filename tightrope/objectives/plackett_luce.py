@@ -79,7 +79,6 @@ OBJECTIVE = Objective(
         name="plackett_luce",
         title="K-wise reward model (Plackett-Luce)",
         paper="Zhu, Jiao, Jordan 2023, arXiv 2301.11270; Plackett 1975; ties: Efron 1977, Breslow 1974",
-        year=2023,
         formula="L = sum_k [ logsumexp(r_(k), ..., r_(K)) - r_(k) ] / (K - 1)",
         needs=frozenset({"rankings"}),
         head="reward",

@@ -154,7 +154,6 @@ OBJECTIVE = Objective(
         name="ppo",
         title="Proximal policy optimisation (PPO)",
         paper="Schulman et al. 2017, arXiv 1707.06347; Ouyang et al. 2022, arXiv 2203.02155",
-        year=2017,
         formula="L = max(-A q, -A clip(q, 1-eps, 1+eps)) + c_v value,  R_t = -beta kl_t (+ score at the end)",
         needs=frozenset({"prompts", "reward", "reference", "value_head"}),
         head="lm+value",

@@ -95,7 +95,6 @@ OBJECTIVE = Objective(
         name="process",
         title="Process reward model",
         paper="Lightman et al. 2023, arXiv 2305.20050",
-        year=2023,
         formula="L = BCE(sigmoid(w_t), c) at the last token t of every labelled step",
         needs=frozenset({"steps"}),
         head="reward",

@@ -53,7 +53,6 @@ OBJECTIVE = Objective(
         name="r_dpo",
         title="Length-regularised DPO (R-DPO)",
         paper="Park et al. 2024, Disentangling length from quality, arXiv 2403.19159",
-        year=2024,
         formula="L = -log sigmoid(beta h + alpha (|y_w| - |y_l|))",
         needs=frozenset({"comparisons", "reference"}),
         head="lm",

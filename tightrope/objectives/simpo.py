@@ -46,7 +46,6 @@ OBJECTIVE = Objective(
         name="simpo",
         title="Simple preference optimisation (SimPO)",
         paper="Meng, Xia, Chen 2024, SimPO, arXiv 2405.14734",
-        year=2024,
         formula="L = -log sigmoid(beta mean log pi(y_w) - beta mean log pi(y_l) - gamma)",
         needs=frozenset({"comparisons"}),
         head="lm",

@@ -47,7 +47,6 @@ OBJECTIVE = Objective(
         name="slic",
         title="Sequence likelihood calibration (SLiC-HF)",
         paper="Zhao et al. 2023, SLiC-HF, arXiv 2305.10425",
-        year=2023,
         formula="L = max(0, delta - log pi(y_w) + log pi(y_l)) - lambda log pi(y_w)",
         needs=frozenset({"comparisons"}),
         head="lm",

@@ -42,7 +42,6 @@ OBJECTIVE = Objective(
         name="sppo",
         title="Self-play preference optimisation (SPPO)",
         paper="Wu et al. 2024, Self-play preference optimization, arXiv 2405.00675",
-        year=2024,
         formula="L = (rho_w - eta/2)^2 + (rho_l + eta/2)^2",
         needs=frozenset({"comparisons", "reference"}),
         head="lm",

@@ -73,7 +73,6 @@ OBJECTIVE = Objective(
         name="tdpo",
         title="Token-level DPO (TDPO)",
         paper="Zeng et al. 2024, Token-level direct preference optimization, arXiv 2404.11999",
-        year=2024,
         formula="L = -log sigmoid(beta [h - alpha (D(y_l) - sg D(y_w))]),  D the sequence KL(ref || pi)",
         needs=frozenset({"comparisons", "reference", "live_reference"}),
         head="lm",

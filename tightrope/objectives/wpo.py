@@ -50,7 +50,6 @@ OBJECTIVE = Objective(
         name="wpo",
         title="Weighted preference optimisation (WPO)",
         paper="Zhou et al. 2024, WPO, arXiv 2406.11827",
-        year=2024,
         formula="L = -w(y_w) w(y_l) log sigmoid(beta h),  w = exp mean log(p / sum_v p_v^2), no gradient",
         needs=frozenset({"comparisons", "reference"}),
         head="lm",

@@ -106,13 +106,8 @@ class StageFolder:
         """Folder of the records the stage made."""
         return self.path / "data"
 
-    @property
-    def is_done(self) -> bool:
-        """Whether the stage is complete with exactly these settings and inputs."""
-        return self.summary() is not None
-
     def summary(self) -> dict[str, Any] | None:
-        """What the stage wrote when it was done, or None."""
+        """What the stage wrote when it was done with exactly these settings and inputs, or None."""
         try:
             done: dict[str, Any] = json.loads((self.path / "done").read_text(encoding="utf-8"))
         except (OSError, ValueError):

@@ -6,15 +6,10 @@ and the saved model is read back before the stage counts as done.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tightrope.data.audit import render
 from tightrope.data.batch import Example
@@ -22,27 +17,26 @@ from tightrope.data.encode import RECORDS
 from tightrope.data.makers import prompts_of
 from tightrope.data.mismatch import with_mismatched
 from tightrope.data.readers import RecordStream
-from tightrope.files import read_jsonl, write_jsonl
 from tightrope.models.heads import ScalarHead
 from tightrope.models.policy import LoraSettings, Policy
 from tightrope.models.reading import Reading
 from tightrope.models.reward import RewardModel
-from tightrope.objectives.base import Card
+from tightrope.objectives.base import Card, Objective
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.folders import StageFolder
 from tightrope.pipeline.holdout import measure_held_out, split_prompts
+from tightrope.pipeline.live_samples import answering
+from tightrope.pipeline.reference import frozen_reference, live_reference, starts_at_reference, with_scores
 from tightrope.pipeline.rewarding import reward_function
 from tightrope.pipeline.tokens import tokenised
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import TrainStage
-from tightrope.records import Prompt, Record, Sampled, content_hash, kind_of, to_json
-from tightrope.rollouts.local import sample
-from tightrope.rollouts.types import SampleRequest, SamplingParams
+from tightrope.records import Prompt, Record, kind_of
 from tightrope.training.learner import Learner
 from tightrope.training.loop import Watchers, train
 from tightrope.training.prompt_matching import matched_prompts, prompt_features
 from tightrope.training.rollouts import RolloutSource
-from tightrope.training.sources import DiskSource, Source, policy_fingerprint, with_reference
+from tightrope.training.sources import DiskSource, Source
 
 SHOWN_ROWS = 3
 SAMPLE_PROMPTS = 4
@@ -53,28 +47,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     torch.manual_seed(seed)
     objective, settings = resolve(stage.method, stage.objective, where=f"stage {stage.name!r}, objective")
     card = objective.card
-    spec = run.model_spec(stage.model)
-    lora = LoraSettings(stage.lora.rank, stage.lora.alpha, bits=stage.lora.bits) if stage.lora else None
-    model: Policy | RewardModel
-    if card.head == "reward":
-        model = RewardModel.load(
-            spec,
-            dtype=run.dtype,
-            reading=Reading(**objective.reading(settings)),
-            seed=seed,
-            gradient_checkpointing=stage.gradient_checkpointing,
-            device=run.device,
-        )
-    else:
-        model = Policy.load(
-            spec,
-            dtype=run.dtype,
-            lora=lora,
-            gradient_checkpointing=stage.gradient_checkpointing,
-            device=run.device,
-        )
-    if model.fallback_line:
-        run.console.print(f"[yellow]{model.fallback_line}[/]")
+    model = _start(run, stage, objective, settings, seed)
     account: dict[str, Any]
     value_head: ScalarHead | None = None
     source: Source
@@ -90,7 +63,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         source = RolloutSource(
             model,
             value_head,
-            _live_reference(run, stage, model),
+            live_reference(run, stage, model),
             reward_function(run, stage, model, prompts, seed),
             prompts,
             stage.rollouts,
@@ -103,7 +76,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         examples, prompts, encoded = _examples(run, stage, card, objective.needs(settings), model, records, seed)
         account |= encoded
         if "live_reference" in objective.needs(settings):
-            reference = _frozen_reference(run, stage)
+            reference = frozen_reference(run, stage)
         source = DiskSource(
             examples, batch_size=stage.batch_size, epochs=stage.epochs, seed=seed, max_steps=stage.max_steps
         )
@@ -115,7 +88,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         value_head=value_head,
         temperature=temperature,
         reference=reference,
-        starts_at_reference=_starts_at_reference(run, stage, card),
+        starts_at_reference=starts_at_reference(run, stage, card),
         seed=seed,
     )
     with run.progress(stage.name, source.steps) as bar:
@@ -126,9 +99,10 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
 
         watchers = Watchers(progress=progress)
         if isinstance(model, Policy):
+            asked, author = prompts[:SAMPLE_PROMPTS], run.author(f"@{stage.name}")
             watchers = Watchers(
                 progress=progress,
-                sample=_sampler(model, run.author(f"@{stage.name}"), prompts[:SAMPLE_PROMPTS], folder.path, seed),
+                sample=answering(model, asked, author=author, file=folder.path / "samples.jsonl", seed=seed),
                 snapshot=lambda step: model.save(folder.path / "snapshots" / f"step-{step:06d}"),
             )
         summary = train(learner, source, stage.optimiser, stage.loop, folder.path, watchers)
@@ -140,14 +114,32 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     return {**summary, "account": account}
 
 
-def _starts_at_reference(run: Run, stage: TrainStage, card: Card) -> bool:
-    """Whether loss and margins are known before the first update.
-
-    Rollouts are compared with the policy that sampled them, whatever the reference is.
-    """
-    if stage.reference is None or card.data == "prompts":
-        return True
-    return run.model_input(stage.reference) == run.model_input(stage.model)
+def _start(
+    run: Run, stage: TrainStage, objective: Objective, settings: Any, seed: int
+) -> Policy | RewardModel:
+    """The model the stage trains, as its objective reads it."""
+    spec = run.model_spec(stage.model)
+    model: Policy | RewardModel
+    if objective.card.head == "reward":
+        model = RewardModel.load(
+            spec,
+            dtype=run.dtype,
+            reading=Reading(**objective.reading(settings)),
+            seed=seed,
+            gradient_checkpointing=stage.gradient_checkpointing,
+            device=run.device,
+        )
+    else:
+        model = Policy.load(
+            spec,
+            dtype=run.dtype,
+            lora=LoraSettings(stage.lora.rank, stage.lora.alpha, bits=stage.lora.bits) if stage.lora else None,
+            gradient_checkpointing=stage.gradient_checkpointing,
+            device=run.device,
+        )
+    if model.fallback_line:
+        run.console.print(f"[yellow]{model.fallback_line}[/]")
+    return model
 
 
 def _examples(
@@ -186,7 +178,7 @@ def _examples(
     _show(run, model, examples)
     if "reference" in needs:
         assert isinstance(model, Policy)
-        examples = _with_reference(run, stage, model, examples)
+        examples = with_scores(run, stage, model, examples)
     return examples, prompts, account
 
 
@@ -218,58 +210,6 @@ def _records(
     return learn, held_out, account | {"held_out_records": len(held_out)}
 
 
-def _with_reference(
-    run: Run, stage: TrainStage, policy: Policy, examples: Sequence[Example]
-) -> Sequence[Example]:
-    """Adds the frozen reference's log-probs; the start model itself unless the stage names another."""
-    reference = policy
-    if stage.reference is not None:
-        reference = Policy.load(run.model_spec(stage.reference), dtype=run.dtype, device=run.device)
-
-    with ExitStack() as stack:
-        bar: Callable[[int, str], None] | None = None
-        done = 0
-
-        def count(n: int) -> None:
-            nonlocal done, bar
-            done += n
-            bar = bar or stack.enter_context(run.progress(f"{stage.name}: reference", len(examples)))
-            bar(done, "")
-
-        def score(some: Sequence[Example]) -> list[NDArray[np.float32]]:
-            # The packing of training, so that bfloat16 rounds alike where it can.
-            return reference.score_tokens(some, token_budget=stage.loop.token_budget, progress=count)
-
-        # What is packed together decides the last bits: without it a stage would depend on who filled the cache.
-        fingerprint = content_hash(policy_fingerprint(reference), stage.loop.token_budget)
-        return with_reference(examples, score, fingerprint=fingerprint, cache=run.folder / "cache")
-
-
-def _live_reference(
-    run: Run, stage: TrainStage, policy: Policy
-) -> Callable[[Sequence[Example]], list[NDArray[np.float32]]]:
-    """Log-probs of fresh samples under the frozen reference, at the sampling temperature."""
-    temperature = stage.rollouts.temperature
-    if policy.has_adapters and stage.reference is None:
-
-        def without_adapters(examples: Sequence[Example]) -> list[NDArray[np.float32]]:
-            with policy.adapters_disabled():
-                return policy.score_tokens(examples, temperature=temperature)
-
-        return without_adapters
-    reference = _frozen_reference(run, stage)
-    return lambda examples: reference.score_tokens(examples, temperature=temperature)
-
-
-def _frozen_reference(run: Run, stage: TrainStage) -> Policy:
-    """A second model in memory: the stage's reference, or the model it starts from."""
-    reference = Policy.load(
-        run.model_spec(stage.reference or stage.model), dtype=run.dtype, device=run.device
-    )
-    reference.model.requires_grad_(False)
-    return reference
-
-
 def _tell(run: Run, stage: str, account: Mapping[str, Any]) -> None:
     """What became of the records when they were encoded."""
     run.console.print(
@@ -285,25 +225,3 @@ def _show(run: Run, model: Policy | RewardModel, examples: Sequence[Example]) ->
     """The exact tokens of a few rows, trained ones coloured, before step 1."""
     for example in examples[:SHOWN_ROWS]:
         run.console.print(render(example.learnt(), model.tokenizer))
-
-
-def _sampler(
-    policy: Policy, author: str, prompts: Sequence[Prompt], folder: Path, seed: int
-) -> Callable[[int], None]:
-    """Writes a few answers of the live policy, kept by step; those of before a resumption stay."""
-    file = folder / "samples.jsonl"
-
-    def write(step: int) -> None:
-        if not prompts:
-            return
-        rows = [row for _, row in read_jsonl(file) if row["step"] < step] if file.is_file() else []
-        answers = sample(
-            policy, [SampleRequest(p, seed=seed) for p in prompts], SamplingParams(max_tokens=64)
-        )
-        rows.extend(
-            {"step": step, **to_json(Sampled(p, dataclasses.replace(group[0], author=author)))}
-            for p, group in zip(prompts, answers, strict=True)
-        )
-        write_jsonl(file, rows)
-
-    return write

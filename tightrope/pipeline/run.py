@@ -17,14 +17,13 @@ from tightrope.pipeline.folders import StageFolder, clear_of_others, locked
 from tightrope.pipeline.learn import run_training
 from tightrope.pipeline.measuring import measure_models
 from tightrope.pipeline.planning import estimate
+from tightrope.recipes.loading import load_recipe, parse_recipe
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import (
     DataSpec,
     FeedbackStage,
     Recipe,
     TrainStage,
-    load_recipe,
-    parse_recipe,
 )
 from tightrope.records import prompt_id
 from tightrope.rewards.spec import ScorerSpec

@@ -10,21 +10,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence, Set
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from tightrope.errors import InputError
-from tightrope.files import read_text
 from tightrope.models.precision import AnyDtype
 from tightrope.objectives.base import Card
 from tightrope.recipes.presets import resolve
 from tightrope.rewards.spec import ScorerSpec
 from tightrope.training.loop import LoopSettings
 from tightrope.training.optim import OptimiserSettings
-from tightrope.training.rollouts import RolloutSettings
+from tightrope.training.token_rewards import RolloutSettings
 
 STAGE_NAME = r"^[a-z0-9][a-z0-9_.-]{0,40}$"
 
@@ -204,56 +201,12 @@ class Recipe(Section):
     evaluation: EvaluationSpec | None = Field(None, description="Measured at the end.")
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads and checks a recipe.
-
-    Args:
-        path: a YAML file, or the name of a recipe that ships.
-        overrides: `a.b=value`; a stage is addressed by name (`dpo.batch_size=8`).
+def check(recipe: Recipe, *, where: str) -> None:
+    """Refuses what no single field can know: names that repeat or come too early, fields a method has no use for.
 
     Raises:
-        InputError: no such file, not YAML, an unknown key, or a value out of range: the field is named.
+        InputError: the stage and the field are named.
     """
-    file = Path(path)
-    if not file.is_file():
-        shipped = Path(__file__).parent / f"{path}.yaml"
-        if not shipped.is_file():
-            known = sorted(p.stem for p in Path(__file__).parent.glob("*.yaml"))
-            close = difflib.get_close_matches(str(path), known, 1)
-            raise InputError(
-                "no such recipe file",
-                where=str(path),
-                remedy=(f"Did you mean {close[0]!r}? " if close else "")
-                + f"Recipes that ship: {', '.join(known)}.",
-            )
-        file = shipped
-    try:
-        tree = yaml.safe_load(read_text(file))
-    except yaml.YAMLError as error:
-        place = getattr(error, "problem_mark", None)
-        where = f"{file}:{place.line + 1}" if place else str(file)
-        raise InputError(
-            f"the recipe is not valid YAML: {getattr(error, 'problem', '')}",
-            where=where,
-            remedy="Mend this line.",
-        ) from error
-    if not isinstance(tree, dict):
-        raise InputError(
-            "a recipe is a mapping with name, model and stages",
-            where=str(file),
-            remedy="Write lines like `name: mine`, or begin with a copy of one that ships: tightrope train dpo.",
-        )
-    for text in overrides:
-        _override(tree, text)
-    return parse_recipe(tree, where=str(file))
-
-
-def parse_recipe(tree: Mapping[str, Any], *, where: str) -> Recipe:
-    """Checks a recipe that is already a mapping; see `load_recipe`."""
-    try:
-        recipe = Recipe.model_validate(tree)
-    except ValidationError as error:
-        raise _explained(error, tree, where) from error
     names = [stage.name for stage in recipe.stages]
     repeated = next((n for n in names if names.count(n) > 1), None)
     if repeated:
@@ -263,7 +216,6 @@ def parse_recipe(tree: Mapping[str, Any], *, where: str) -> Recipe:
     if (spec := recipe.evaluation) is not None:
         values = [spec.prompts.path, *spec.models, *spec.shown, spec.against, *_judge_models(spec.judge)]
         _check_names(_stage_names(values), names, f"{where}, evaluation")
-    return recipe
 
 
 def references(stage: FeedbackStage | TrainStage) -> list[str]:
@@ -337,58 +289,3 @@ def _fields_read(card: Card, needs: Set[str]) -> dict[str, bool]:
         "holdout": not policy,
         "desirable_above": card.data == "ratings",
     }
-
-
-def _override(tree: dict[str, Any], text: str) -> None:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"{text!r} is not an override", remedy="Write a.b=value.")
-    at: Any = tree
-    parts = key.split(".")
-    for i, part in enumerate(parts[:-1]):
-        stages = tree.get("stages")
-        if i == 0 and part not in tree and isinstance(stages, list):
-            at = next((s for s in stages if isinstance(s, dict) and s.get("name") == part), None)
-            if at is None:
-                raise InputError(
-                    f"{part!r} is neither a key nor a stage of the recipe",
-                    where=text,
-                    remedy=f"Stages: {', '.join(str(s.get('name')) for s in stages)}.",
-                )
-        else:
-            at = at.setdefault(part, {}) if isinstance(at, dict) else None
-        if not isinstance(at, dict):
-            raise InputError(f"{part!r} has no fields to set", where=text)
-    try:
-        at[parts[-1]] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"{value!r} is not a YAML value", where=text) from error
-
-
-def _explained(error: ValidationError, tree: Mapping[str, Any], where: str) -> InputError:
-    """The first problem pydantic found, as one sentence with the field and a suggestion."""
-    first = error.errors()[0]
-    place = [str(p) for p in first["loc"] if p not in ("train", "feedback")]
-    model: Any = Recipe
-    if place[:1] == ["stages"] and len(place) > 1 and place[1].isdigit():
-        rows = tree.get("stages") or []
-        row = rows[int(place[1])] if int(place[1]) < len(rows) else {}
-        model = FeedbackStage if isinstance(row, dict) and row.get("method") == "feedback" else TrainStage
-        label = row.get("name", place[1]) if isinstance(row, dict) else place[1]
-        inner = place[2:]
-        shown = ".".join([f"stage {label!r}", *inner]) if inner else f"stage {label!r}"
-    else:
-        inner, shown = place, ".".join(place)
-    remedy = ""
-    if first["type"] == "extra_forbidden":
-        for part in inner[:-1]:
-            field = getattr(model, "model_fields", {}).get(part)
-            model = getattr(field, "annotation", None)
-        known = list(getattr(model, "model_fields", {}))
-        close = difflib.get_close_matches(inner[-1], known, 1)
-        remedy = (
-            f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}." if known else ""
-        )
-        return InputError(f"unknown key {inner[-1]!r}", where=f"{where}, {shown}", remedy=remedy)
-    what = "at least one is needed" if first["type"] == "too_short" else str(first["msg"])
-    return InputError(what, where=f"{where}, {shown}", remedy=remedy)

@@ -33,10 +33,10 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
 
 
 class Checkpoints:
-    """The checkpoints of one stage, newest last; older ones are removed once a newer one is complete."""
+    """The checkpoints of one stage; an older one is removed once a newer one is complete."""
 
-    def __init__(self, folder: Path, *, keep: int = 1) -> None:
-        self.folder, self.keep = folder, keep
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Writes the state reached before optimiser step `step`.
@@ -61,7 +61,7 @@ class Checkpoints:
                 where=f"{target}, step {step}",
                 remedy="Free some disk space and run the same command again: it resumes from the last checkpoint.",
             ) from error
-        for old in self._complete()[: -self.keep]:
+        for old in self._complete()[:-1]:
             old.unlink()
 
     def latest(self) -> dict[str, Any] | None:

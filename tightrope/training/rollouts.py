@@ -1,11 +1,7 @@
 """The PPO source: sample with the current policy, score, give every token its advantage.
 
 One iteration samples `prompts_per_iteration x samples_per_prompt` responses with the current policy, and serves
-`epochs x minibatches` optimiser steps from them. Per response (methods.md 2.2):
-
-    R_t = -kl_coefficient * kl_t                    for every response token
-    R_T += score (minus a penalty when the end of turn is missing)
-    A, G = GAE(R, V)      advantages whitened over all tokens of the iteration, returns from unwhitened A
+`epochs x minibatches` optimiser steps from them; what a token's reward and advantage are is in `token_rewards`.
 
 `rollout_logprobs` are recomputed with the training forward, so the first ratio is 1 whatever the sampler computes in;
 the sampler's own log-probs are compared with them, and a mean token error above 1.05x stops the run.
@@ -14,67 +10,27 @@ What was made is kept in `data/rollouts.jsonl`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from tightrope.data.batch import EncodedResponse, Example, TokenBatch, pack
 from tightrope.errors import InputError, WorkError
+from tightrope.files import append_jsonl, cut_jsonl
 from tightrope.models.heads import ScalarHead
 from tightrope.models.policy import Policy
-from tightrope.objectives.advantages import gae, whiten
-from tightrope.objectives.kl import KLController, kl_estimate
+from tightrope.objectives.kl import KLController
 from tightrope.records import Prompt, Response, Sampled, prompt_id, to_json
 from tightrope.rollouts.local import sample
 from tightrope.rollouts.types import SampleRequest, SamplingParams
+from tightrope.training.token_rewards import RolloutSettings, after_penalties, with_advantages
 
 Scores = Callable[[Sequence[tuple[Prompt, Response]]], NDArray[np.float32]]
 MISMATCH_LIMIT = 1.05
-
-
-class RolloutSettings(BaseModel):
-    """How responses are made and turned into rewards and advantages."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    iterations: int = Field(10, ge=1, description="Times new responses are sampled.")
-    prompts_per_iteration: int = Field(16, ge=1, description="Prompts per iteration; 8 to 512.")
-    samples_per_prompt: int = Field(
-        2, ge=1, description="Responses per prompt, sharing its computation; 1 to 8."
-    )
-    epochs: int = Field(2, ge=1, description="Passes over an iteration's responses; 1 to 4.")
-    minibatches: int = Field(1, ge=1, description="Optimiser steps per pass.")
-    temperature: float = Field(1.0, gt=0, description="Of sampling, and of every log-prob PPO computes.")
-    max_tokens: int = Field(64, ge=1, description="Tokens a response may have.")
-    kl_estimator: Literal["k1", "k2", "k3"] = Field(
-        "k1", description="Per-token KL to the reference in the reward."
-    )
-    kl_coefficient: float = Field(
-        0.05, ge=0, description="Weight of the KL penalty (start value when adaptive)."
-    )
-    kl_target: float | None = Field(
-        None, gt=0, description="Sequence KL in nats that the adaptive controller aims at; none: fixed."
-    )
-    kl_horizon: float = Field(10_000, gt=0, description="Episodes over which the adaptive controller reacts.")
-    gamma: float = Field(1.0, gt=0, le=1, description="Discount per token; 1 for language models.")
-    gae_lambda: float = Field(0.95, ge=0, le=1, description="Bias-variance trade-off of the advantages.")
-    whiten_advantages: bool = Field(
-        True, description="Mean 0, standard deviation 1 over the iteration's tokens."
-    )
-    missing_eos: Literal["penalty", "replace", "none"] = Field(
-        "penalty",
-        description="When the end of turn is missing: subtract from the score, replace the score, or nothing.",
-    )
-    missing_eos_value: float = Field(
-        1.0, description="Subtracted (penalty), or the score itself (replace, often -1)."
-    )
-    score_clip: float | None = Field(None, gt=0, description="Scores are clipped to [-this, this].")
 
 
 class RolloutSource:
@@ -162,11 +118,11 @@ class RolloutSource:
     def _make(self, iteration: int) -> list[Example]:
         s = self.settings
         prompts = self._chosen(iteration)
-        params = SamplingParams(temperature=s.temperature, max_tokens=s.max_tokens)
         requests = [
             SampleRequest(prompt, n=s.samples_per_prompt, seed=_seed(self._seed, iteration, i))
             for i, prompt in enumerate(prompts)
         ]
+        params = SamplingParams(temperature=s.temperature, max_tokens=s.max_tokens)
         responses = sample(self.policy, requests, params)
         examples = [self._encode(p, group) for p, group in zip(prompts, responses, strict=True)]
         flat = [(p, r) for p, group in zip(prompts, responses, strict=True) for r in group]
@@ -176,52 +132,28 @@ class RolloutSource:
                 "a reward is not finite", where=f"iteration {iteration}", remedy="Check the reward model."
             )
         ended = np.array([r.finish_reason == "stop" for _, r in flat])
-        scores = self._after_penalties(raw, ended)
+        scores = after_penalties(raw, ended, s)
         logprobs, values = self._read(examples)
         references = self._reference(examples)
         self._check_sampler(responses, logprobs, iteration)
-        out, kls, sequence_kls = [], [], []
-        at = 0
-        for example, own, value, reference in zip(examples, logprobs, values, references, strict=True):
-            kl = kl_estimate(torch.from_numpy(own), torch.from_numpy(reference), s.kl_estimator).numpy()
-            k1 = own - reference
-            rewards = -self._controller.coefficient * kl.astype(np.float64)
-            advantages, returns = np.empty_like(own), np.empty_like(own)
-            start = 0
-            for response in example.responses:
-                part = slice(start, start + response.learned)
-                rewards[part.stop - 1] += scores[at]
-                a, g = gae(
-                    torch.from_numpy(rewards[part]), torch.from_numpy(value[part]), s.gamma, s.gae_lambda
-                )
-                advantages[part], returns[part] = a.numpy(), g.numpy()
-                sequence_kls.append(float(k1[part].sum()))
-                start, at = part.stop, at + 1
-            kls.append(k1)
-            out.append(
-                example.with_columns(
-                    rollout_logprobs=own, rollout_values=value, advantages=advantages, returns=returns
-                )
-            )
-        if s.whiten_advantages:
-            out = _whitened(out)
-        kl_mean = float(np.mean(sequence_kls))
-        lengths = np.array([len(r.token_ids) for _, r in flat])
+        coefficient = self._controller.coefficient
+        made = with_advantages(examples, scores, logprobs, references, values, s, coefficient)
+        kl_mean = float(np.mean(made.sequence_kls))
         self._metrics = {
             "iteration": iteration,
             "score": float(raw.mean()),
             "score_std": float(raw.std()),
-            "rlhf_reward": float(scores.mean()) - self._controller.coefficient * kl_mean,
+            "rlhf_reward": float(scores.mean()) - coefficient * kl_mean,
             "kl_sequence": kl_mean,
-            "kl_token": float(np.concatenate(kls).mean()),
-            "kl_coefficient": self._controller.coefficient,
+            "kl_token": made.token_kl,
+            "kl_coefficient": coefficient,
             "eos_rate": float(ended.mean()),
-            "response_tokens": float(lengths.mean()),
+            "response_tokens": float(np.mean([len(r.token_ids) for _, r in flat])),
             "identical_samples": _identical(responses),
         }
         self._controller.update(kl_mean, len(flat))
-        self._write(iteration, flat, raw, sequence_kls)
-        return out
+        self._keep(iteration, flat, raw, made.sequence_kls)
+        return made.examples
 
     def _encode(self, prompt: Prompt, group: Sequence[Response]) -> Example:
         prompt_ids = self.policy.chat.prompt_ids(prompt.messages)
@@ -230,16 +162,6 @@ class RolloutSource:
             prompt_ids=tuple(prompt_ids),
             responses=tuple(EncodedResponse(r.token_ids) for r in group),
         )
-
-    def _after_penalties(self, scores: NDArray[np.float64], ended: NDArray[np.bool_]) -> NDArray[np.float64]:
-        s = self.settings
-        if s.score_clip is not None:
-            scores = np.clip(scores, -s.score_clip, s.score_clip)
-        if s.missing_eos == "penalty":
-            return np.where(ended, scores, scores - s.missing_eos_value)
-        if s.missing_eos == "replace":
-            return np.where(ended, scores, s.missing_eos_value)
-        return scores
 
     def _read(
         self, examples: Sequence[Example]
@@ -273,36 +195,22 @@ class RolloutSource:
                 remedy="Use float32, or check temperature and chat template on both sides.",
             )
 
-    def _write(
-        self, iteration: int, flat: Sequence[tuple[Prompt, Response]], scores: Any, kls: Sequence[float]
+    def _keep(
+        self,
+        iteration: int,
+        flat: Sequence[tuple[Prompt, Response]],
+        scores: NDArray[np.float64],
+        kls: Sequence[float],
     ) -> None:
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        kept = []
-        if self._log.exists() and iteration:
-            with self._log.open(encoding="utf-8") as file:
-                kept = [
-                    line for line in file if line.endswith("\n") and json.loads(line)["iteration"] < iteration
-                ]
-        rows = [
-            json.dumps(
-                {"iteration": iteration, **to_json(Sampled(p, r)), "score": float(score), "kl": kl},
-                ensure_ascii=False,
-            )
-            + "\n"
-            for (p, r), score, kl in zip(flat, scores, kls, strict=True)
-        ]
-        staging = self._log.with_suffix(".tmp-rollouts")
-        staging.write_text("".join(kept + rows), encoding="utf-8")
-        staging.replace(self._log)
-
-
-def _whitened(examples: list[Example]) -> list[Example]:
-    flat = whiten(torch.from_numpy(np.concatenate([e.columns["advantages"] for e in examples]))).numpy()
-    bounds = np.cumsum([0, *(e.learned for e in examples)])
-    return [
-        e.with_columns(advantages=flat[a:b])
-        for e, a, b in zip(examples, bounds[:-1], bounds[1:], strict=True)
-    ]
+        if self._iteration < 0:  # this process begins here: what a killed one made from here on is made again
+            cut_jsonl(self._log, lambda row: row["iteration"] < iteration)
+        append_jsonl(
+            self._log,
+            (
+                {"iteration": iteration, **to_json(Sampled(p, r)), "score": float(score), "kl": kl}
+                for (p, r), score, kl in zip(flat, scores, kls, strict=True)
+            ),
+        )
 
 
 def _identical(responses: Sequence[Sequence[Response]]) -> float:

@@ -12,7 +12,7 @@ import os
 from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tightrope.data.batch import Example
 from tightrope.data.lazy import LazyExamples
 from tightrope.errors import InputError, WorkError
-from tightrope.files import sweep
+from tightrope.files import sweep, writing
 from tightrope.models.policy import Policy
 from tightrope.records import content_hash
 
@@ -189,30 +189,30 @@ def _write_scores(
     """Writes the scores [total] of all examples as one array, chunk by chunk; the file appears whole or not at all."""
     staging = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path)
-        with staging.open("wb") as file:
-            header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": (total,)}
-            np.lib.format.write_array_header_1_0(file, header)
-            for start in range(0, len(examples), REFERENCE_CHUNK):
-                some = examples[start : start + REFERENCE_CHUNK]
-                for example, values in zip(some, score(some), strict=True):
-                    if not np.isfinite(values).all():
-                        raise WorkError(
-                            "the reference gives a log-probability that is not finite",
-                            where=f"example {example.key}",
-                            remedy="Check the reference model's weights.",
-                        )
-                    file.write(np.asarray(values, np.float32).tobytes())
-        staging.replace(path)
-    except OSError as error:
-        raise WorkError(
-            f"the reference's log-probs cannot be written: {error.strerror or error}",
-            where=str(path),
-            remedy="Free some disk space and run the same command again.",
-        ) from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sweep(path)
+            with staging.open("wb") as file:
+                header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": (total,)}
+                np.lib.format.write_array_header_1_0(file, header)
+                for start in range(0, len(examples), REFERENCE_CHUNK):
+                    _append_scores(file, examples[start : start + REFERENCE_CHUNK], score)
+            staging.replace(path)
     finally:
         staging.unlink(missing_ok=True)
+
+
+def _append_scores(
+    file: BinaryIO, some: Sequence[Example], score: Callable[[Sequence[Example]], list[NDArray[np.float32]]]
+) -> None:
+    for example, values in zip(some, score(some), strict=True):
+        if not np.isfinite(values).all():
+            raise WorkError(
+                "the reference gives a log-probability that is not finite",
+                where=f"example {example.key}",
+                remedy="Check the reference model's weights.",
+            )
+        file.write(np.asarray(values, np.float32).tobytes())
 
 
 def _cached(path: Path) -> NDArray[np.float32] | None:

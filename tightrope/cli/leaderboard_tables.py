@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tightrope.printing import plain
+from tightrope.cli.printing import plain
 
 
 def show_rows(value: Mapping[str, Any], console: Console, *, rows: str, columns: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tightrope.printing import number, plain, show_report, table_of
+from tightrope.cli.printing import number, plain, show_report, table_of
 
 
 def show_reward(value: Mapping[str, Any], console: Console) -> None:

@@ -16,10 +16,10 @@ import pytest
 
 from tests.tiny import tiny_folder
 from tightrope.cli import main
-from tightrope.commands import folder_name
+from tightrope.cli.commands import folder_name
+from tightrope.cli.printing import duration, plain
+from tightrope.cli.shell import to_jsonable
 from tightrope.errors import InputError, WorkError
-from tightrope.printing import duration, plain
-from tightrope.shell import to_jsonable
 
 HEAVY = ("torch", "transformers", "datasets", "pyarrow", "scipy", "numpy", "pydantic")
 
@@ -68,7 +68,7 @@ def test_error_is_one_paragraph_with_its_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = InputError("column 'prompt' is missing", where="a.jsonl:3", remedy="Rename it.")
-    stand_in(monkeypatch, "tightrope.commands", inspect_command=failing(error))
+    stand_in(monkeypatch, "tightrope.cli.commands", inspect_command=failing(error))
     assert main(["data", "inspect", "a.jsonl"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -209,7 +209,7 @@ def test_closed_pipe_is_quiet(arguments: list[str]) -> None:
         ),
         (
             ["data", "inspect", "f", "--rows", "1", "--model", "m"],
-            "tightrope.commands",
+            "tightrope.cli.commands",
             "inspect_command",
             (("f",), {"model": "m", "rows": 1, "split": "train"}),
         ),

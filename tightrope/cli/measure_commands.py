@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tightrope.commands import bare_run, folder_name, loaded_policy, short_name
+from tightrope.cli.commands import bare_run, folder_name, loaded_policy, short_name
 from tightrope.files import file_hash
 
 

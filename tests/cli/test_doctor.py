@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tightrope import doctor
-from tightrope.cli import main
+from tightrope.cli import doctor, main
 from tightrope.models import embedded
 
 

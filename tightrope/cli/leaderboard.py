@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from tightrope.options import Debug, Json, Seed
-from tightrope.shell import Answer
+from tightrope.cli.options import Debug, Json, Seed
+from tightrope.cli.shell import Answer
 
 leaderboard = typer.Typer(
     help="The field's published statistics, from annotations.", no_args_is_help=True, rich_markup_mode=None
@@ -44,7 +44,7 @@ def alpaca(
     debug: Debug = False,
 ) -> Answer:
     """Win rates, and win rates at equal length, as AlpacaEval 2 has them."""
-    from tightrope.leaderboard_tables import show_alpaca
+    from tightrope.cli.leaderboard_tables import show_alpaca
     from tightrope.leaderboards.alpaca import alpaca as compute
 
     found = compute(
@@ -79,7 +79,7 @@ def arena(
     debug: Debug = False,
 ) -> Answer:
     """Bradley-Terry ratings of battles, with intervals, ranks, style control and position bias."""
-    from tightrope.leaderboard_tables import show_arena
+    from tightrope.cli.leaderboard_tables import show_arena
     from tightrope.leaderboards.arena import arena as compute
 
     found = compute(
@@ -110,7 +110,7 @@ def meta(
     debug: Debug = False,
 ) -> Answer:
     """Whether benchmarks can be trusted: separability and agreement with a reference ranking."""
-    from tightrope.leaderboard_tables import show_meta
+    from tightrope.cli.leaderboard_tables import show_meta
     from tightrope.leaderboards.meta import meta as compute
 
     return Answer(compute(files, reference=reference, names=names), show_meta)
@@ -135,7 +135,7 @@ def overoptimisation(
     debug: Debug = False,
 ) -> Answer:
     """Gain against KL with Gao's form, its peak with interval, and where proxy and gold part."""
-    from tightrope.leaderboard_tables import show_overoptimisation
+    from tightrope.cli.leaderboard_tables import show_overoptimisation
     from tightrope.leaderboards.overoptimisation import overoptimisation as compute
 
     found = compute(files, form=form, gain=gain, seed=seed)
@@ -162,7 +162,7 @@ def arena_hard(
     debug: Debug = False,
 ) -> Answer:
     """Five-level verdicts in both orders: win rates against the baseline, also at equal style."""
-    from tightrope.leaderboard_tables import show_arena_hard
+    from tightrope.cli.leaderboard_tables import show_arena_hard
     from tightrope.leaderboards.arena_hard_files import arena_hard as compute
 
     found = compute(files, baseline=baseline, style=style, judge=judge, draws=draws, seed=seed)
@@ -183,7 +183,7 @@ def wildbench(
     debug: Debug = False,
 ) -> Answer:
     """Scores, or rewards of comparisons with a length margin, and their task-weighted means."""
-    from tightrope.leaderboard_tables import show_wildbench
+    from tightrope.cli.leaderboard_tables import show_wildbench
     from tightrope.leaderboards.wildbench_files import wildbench as compute
 
     return Answer(compute(files, tasks=tasks, reference=reference, length_margin=length_margin), show_wildbench)
@@ -198,7 +198,7 @@ def mt_bench(
     debug: Debug = False,
 ) -> Answer:
     """Means by turn and category of single-answer grades."""
-    from tightrope.leaderboard_tables import show_mt_bench
+    from tightrope.cli.leaderboard_tables import show_mt_bench
     from tightrope.leaderboards.mt_bench import mt_bench as compute
 
     return Answer(compute(files, questions=questions, judge=judge), show_mt_bench)
@@ -215,7 +215,7 @@ def xstest(
     debug: Debug = False,
 ) -> Answer:
     """Compliance, full and partial refusal on safe and unsafe prompts, and how wrong matchers are."""
-    from tightrope.leaderboard_tables import show_xstest
+    from tightrope.cli.leaderboard_tables import show_xstest
     from tightrope.leaderboards.xstest import xstest as compute
 
     return Answer(compute(files, labels=labels), show_xstest)
@@ -224,7 +224,7 @@ def xstest(
 @leaderboard.command()
 def rewards(files: Files, json: Json = False, debug: Debug = False) -> Answer:
     """Reward models and judges on pairs with a known better answer, the longer answer beside them."""
-    from tightrope.leaderboard_tables import show_rewards
+    from tightrope.cli.leaderboard_tables import show_rewards
     from tightrope.leaderboards.rewards import rewards as compute
 
     return Answer(compute(files), show_rewards)
@@ -239,7 +239,7 @@ def judges(
     debug: Debug = False,
 ) -> Answer:
     """How far judges and people agree: both orders, kappa, majorities, scores side by side."""
-    from tightrope.leaderboard_tables import show_judges
+    from tightrope.cli.leaderboard_tables import show_judges
     from tightrope.leaderboards.judges import judges as compute
 
     return Answer(compute(files, draws=draws, seed=seed), show_judges)
@@ -255,7 +255,7 @@ def ifeval(
     debug: Debug = False,
 ) -> Answer:
     """Instructions that can be checked by rule, strictly and loosely."""
-    from tightrope.leaderboard_tables import show_ifeval
+    from tightrope.cli.leaderboard_tables import show_ifeval
     from tightrope.leaderboards.ifeval import ifeval as compute
 
     return Answer(compute(files, prompts=prompts), show_ifeval)
@@ -264,7 +264,7 @@ def ifeval(
 @leaderboard.command()
 def gsm8k(files: Files, json: Json = False, debug: Debug = False) -> Answer:
     """Worked solutions with a number as answer, by every extractor side by side."""
-    from tightrope.leaderboard_tables import show_solved
+    from tightrope.cli.leaderboard_tables import show_solved
     from tightrope.leaderboards.gsm8k import gsm8k as compute
 
     return Answer(compute(files), show_solved)
@@ -273,7 +273,7 @@ def gsm8k(files: Files, json: Json = False, debug: Debug = False) -> Answer:
 @leaderboard.command("math")
 def maths(files: Files, json: Json = False, debug: Debug = False) -> Answer:
     """Worked solutions with an answer in LaTeX, by every extractor side by side."""
-    from tightrope.leaderboard_tables import show_solved
+    from tightrope.cli.leaderboard_tables import show_solved
     from tightrope.leaderboards.gsm8k import math as compute
 
     return Answer(compute(files), show_solved)

@@ -1,7 +1,4 @@
-"""What the command line does beyond parsing: short roads through several rooms.
-
-Nothing heavy is imported before a command needs it, so that `tightrope --help` is instant.
-"""
+"""What the commands about answers do: sample, talk, compare, audit."""
 
 from __future__ import annotations
 
@@ -15,14 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from tightrope.cli.commands import bare_run, loaded_policy
+from tightrope.cli.printing import plain
 from tightrope.errors import InputError
 from tightrope.files import file_hash, write_jsonl
-from tightrope.printing import plain
 from tightrope.records import Message, Prompt, Sampled, content_hash, to_json, user_prompt
 
 if TYPE_CHECKING:
-    from tightrope.models.policy import Policy
-    from tightrope.pipeline.context import Run
     from tightrope.rollouts.types import SamplingParams
 
 
@@ -130,69 +126,6 @@ def chat_command(
         turns = (*turns, Message("assistant", answer.text))
 
 
-def evaluate_command(
-    model: str,
-    against: str,
-    *,
-    suite: str,
-    judge: str,
-    out: Path | None,
-    dtype: str,
-    temperature: float,
-    max_tokens: int,
-    limit: int | None,
-    seed: int,
-) -> dict[str, Any]:
-    """Measures a model against a reference, see `pipeline.evaluate`; its report lies beside the verdict."""
-    from tightrope.pipeline import evaluate
-    from tightrope.report.build import build_report
-
-    folder = out or Path("runs") / f"evaluation-{folder_name(model, against)}"
-    verdict = evaluate(
-        model,
-        against,
-        suite=suite,
-        judge=judge,
-        out=folder,
-        dtype=dtype,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        limit=limit,
-        seed=seed,
-    )
-    title = f"{short_name(model)} against {short_name(against)}"
-    report = build_report([folder], out=folder / "report.html", title=title)
-    return {**verdict, "folder": str(folder), "report": str(report)}
-
-
-def inspect_command(file: str, *, model: str | None, rows: int, split: str) -> dict[str, Any]:
-    """Looks at a file of records; with a model, also at the tokens training would learn."""
-    from tightrope.data.audit import inspect_command as inspect_file
-
-    tokenizer = None
-    if model is not None:
-        from tightrope.models.loading import load_tokenizer
-
-        tokenizer = load_tokenizer(model)
-    return inspect_file(file, tokenizer=tokenizer, rows=rows, split=split)
-
-
-def report_command(runs: Sequence[Path], *, out: Path | None, title: str | None) -> dict[str, Any]:
-    """Writes one report for one run folder or a comparison of many.
-
-    Raises:
-        InputError: a folder is not there.
-    """
-    for run in runs:
-        if not run.is_dir():
-            raise InputError("no such run folder", where=str(run), remedy="Give a folder under runs/.")
-    from tightrope.report.build import build_report
-
-    target = out or (runs[0] / "report.html" if len(runs) == 1 else Path("report.html"))
-    title = title or ", ".join(run.resolve().name for run in runs)
-    return {"report": str(build_report(list(runs), out=target, title=title)), "runs": [str(r) for r in runs]}
-
-
 def judge_command(files: Sequence[str], *, judge: str | None) -> dict[str, Any]:
     """Compares two files of outputs with a judge, both orders.
 
@@ -277,20 +210,6 @@ def audit_command(
     return {**result, "report": str(build_audit(audits, out=folder / "audit.html", command=command))}
 
 
-def methods_command() -> dict[str, Any]:
-    """The table of methods, presets included."""
-    from tightrope.recipes.pages import table
-
-    return {"methods": table()}
-
-
-def method_command(name: str) -> dict[str, Any]:
-    """One method in full: card, settings with their defaults, details, and the recipes that run it."""
-    from tightrope.recipes.pages import describe
-
-    return describe(name)
-
-
 @contextmanager
 def _asking(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr that appears with the first answer: rules need none."""
@@ -300,40 +219,7 @@ def _asking(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
-def folder_name(model: str, against: str) -> str:
-    """A folder name for a pair of specs; specs that end alike do not share one."""
-    readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{short_name(model)}-against-{short_name(against)}").strip("-.")
-    return f"{readable[:60]}-{content_hash(model, against)[:6]}"
-
-
-def short_name(spec: str) -> str:
-    """What to call a model: a stage's `model/` folder goes by the stage's name."""
-    path = Path(spec)
-    return path.parent.name if path.name == "model" and path.parent.name else path.name or spec
-
-
 def _params(temperature: float, top_p: float, top_k: int, max_tokens: int) -> SamplingParams:
     from tightrope.rollouts.types import SamplingParams
 
     return SamplingParams(temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens)
-
-
-def bare_run(dtype: str) -> Run:
-    """A run of no stage that matters: prompts, device and progress are read the way recipes read them."""
-    from tightrope.pipeline.context import Run
-    from tightrope.recipes.schema import parse_recipe
-
-    stage = {"name": "none", "method": "feedback", "prompts": {"path": "demo:test"}}
-    recipe = parse_recipe({"name": "sample", "dtype": dtype, "stages": [stage]}, where="sample")
-    return Run(recipe, Path("runs"))
-
-
-def loaded_policy(model: str, run: Run) -> Policy:
-    """A policy, with a word about what it cannot do."""
-    from tightrope.models.policy import Policy
-
-    with run.console.status("loading the model"):
-        policy = Policy.load(model, dtype=run.dtype, device=run.device)
-    if policy.fallback_line:
-        run.console.print(policy.fallback_line)
-    return policy

@@ -1,0 +1,57 @@
+"""The command line: every command in the order of `tightrope --help`.
+
+A command parses, calls one function, and says who prints what came of it. Only typer is imported before one runs;
+what a command needs is imported inside it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from tightrope.cli import about, answers, measures, runs
+from tightrope.cli.data import data
+from tightrope.cli.leaderboard import leaderboard
+from tightrope.cli.options import Debug
+from tightrope.cli.shell import run
+
+app = typer.Typer(
+    name="tightrope",
+    help="Preference fine-tuning of language models, with an honest verdict whether it helped.",
+    epilog="Exit codes: 0 done, 1 the work failed, 2 the input was wrong, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root(debug: Debug = False) -> None:
+    """Preference fine-tuning of language models, with an honest verdict whether it helped."""
+
+
+for command in (
+    runs.demo,
+    runs.train,
+    runs.evaluate,
+    runs.report,
+    answers.sample,
+    answers.judge,
+    measures.reward,
+    measures.credit,
+    measures.harness,
+    about.methods,
+    about.doctor,
+    about.version,
+):
+    app.command()(command)
+app.add_typer(data, name="data")
+app.add_typer(leaderboard, name="leaderboard")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; the console script exits with what this returns."""
+    return run(app, sys.argv[1:] if arguments is None else arguments)

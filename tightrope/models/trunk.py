@@ -1,0 +1,137 @@
+"""The backbone of a transformer over packed bundles: what policies and reward models share.
+
+`hidden` runs it once over a packed batch with tree attention. At start-up `probe` compares that with a plain forward
+of the same model; where an architecture cannot do tree attention the trunk falls back, visibly, to one padded row per
+branch: slower, same numbers, same batch.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from tightrope.data.batch import EncodedResponse, Example, TokenBatch
+from tightrope.data.chat import ChatFormat
+from tightrope.models import loading
+from tightrope.models.attention import BranchRows, TreeAttention, install, no_mask
+
+
+class Trunk:
+    """A transformer read through packed bundles.
+
+    Attributes:
+        model: the transformers model (wrapped by peft when it has adapters).
+        takes_layouts: whether the architecture calls our attention function at all.
+        shares_prompts: whether tree attention is in use; False after a fallback.
+        fallback_line: what to show when the fallback was taken.
+    """
+
+    def __init__(self, model: PreTrainedModel | PeftModel) -> None:
+        self.model = model
+        inner = cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
+        self.config = inner.config
+        self.takes_layouts = True
+        try:
+            install(inner)
+        except (ValueError, NotImplementedError, AttributeError):
+            self.takes_layouts = False
+        self.shares_prompts = self.takes_layouts
+        self.fallback_line: str | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    def hidden(self, batch: TokenBatch, *, noise: Tensor | None = None) -> Tensor:
+        """Returns the last hidden states [T, D] of a packed batch.
+
+        Args:
+            batch: the bundles.
+            noise: [T, D] added to the input embeddings, once, in this call.
+        """
+        if noise is None:
+            return self._hidden(batch)
+        added = noise
+        if not self.shares_prompts:
+            added = noise[BranchRows.of(batch.layout).gather.to(noise.device)]
+        embeddings = self.model.get_input_embeddings()
+        hook = embeddings.register_forward_hook(lambda module, inputs, out: out + added.to(out.dtype))
+        try:
+            return self._hidden(batch)
+        finally:
+            hook.remove()
+
+    def _hidden(self, batch: TokenBatch) -> Tensor:
+        run = loading.backbone(self.model)
+        if self.shares_prompts:
+            out = run(
+                input_ids=batch.input_ids[None],
+                position_ids=batch.positions[None],
+                attention_mask=no_mask(batch.input_ids.device),
+                layout=TreeAttention(batch),
+                use_cache=False,
+            )
+            return cast(Tensor, out.last_hidden_state)[0]
+        rows = BranchRows.of(batch.layout)
+        gather = rows.gather.to(batch.input_ids.device)
+        out = run(
+            input_ids=batch.input_ids[gather],
+            position_ids=batch.positions[gather],
+            attention_mask=(torch.arange(gather.shape[1])[None] < rows.lengths[:, None]).to(gather.device),
+            use_cache=False,
+        )
+        return cast(Tensor, out.last_hidden_state).flatten(0, 1)[rows.scatter.to(gather.device)]
+
+    def probe(self, example: Example, *, tolerance: float) -> str | None:
+        """Compares packed hidden states with a plain forward; falls back when they differ.
+
+        Args:
+            example: a bundle with at least two responses.
+            tolerance: largest accepted absolute difference, relative to the states' root mean square.
+
+        Returns:
+            A line to show when the fallback was taken, else None.
+        """
+        if not self.shares_prompts:
+            return self._fallback("the architecture does not take an attention function")
+        batch = TokenBatch.from_examples([example, example], self.device)
+        with torch.no_grad():
+            try:
+                packed = self.hidden(batch)
+            except (TypeError, ValueError, RuntimeError) as error:
+                return self._fallback(f"tree attention failed ({type(error).__name__}: {error})")
+            self.shares_prompts = False
+            plain = self.hidden(batch)
+        difference = float((packed - plain).abs().max() / plain.float().pow(2).mean().sqrt())
+        if not difference <= tolerance:
+            return self._fallback(f"tree attention is off by {difference:.2g} of the hidden states' size")
+        self.shares_prompts = True
+        return None
+
+    def probe_with(self, chat: ChatFormat) -> None:
+        """Probes with a sentence, as strictly as the type of the weights allows, and keeps the line to show."""
+        exact = next(p for p in self.model.parameters() if p.is_floating_point()).dtype == torch.float32
+        self.fallback_line = self.probe(probe_example(chat), tolerance=1e-3 if exact else 0.3)
+
+    def _fallback(self, why: str) -> str:
+        self.shares_prompts = False
+        return f"prompts are not shared: {why}; every branch runs as a padded row of its own"
+
+
+def probe_example(chat: ChatFormat) -> Example:
+    """A bundle of a prompt and two responses, of any tokenizer."""
+    ids = chat.tokenize("The quick brown fox jumps over the lazy dog, and then it rests a while.")
+    third = max(1, len(ids) // 3)
+    return Example(
+        key="probe",
+        prompt_ids=tuple(ids[:third]),
+        responses=(
+            EncodedResponse(tuple(ids[third : 2 * third])),
+            EncodedResponse(tuple(ids[2 * third :] or ids)),
+        ),
+    )

@@ -1,0 +1,38 @@
+"""What the policy answers while it learns."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tightrope.files import append_jsonl, cut_jsonl
+from tightrope.models.policy import Policy
+from tightrope.records import Prompt, Sampled, to_json
+from tightrope.rollouts.local import sample
+from tightrope.rollouts.types import SampleRequest, SamplingParams
+
+
+def answering(
+    policy: Policy, prompts: Sequence[Prompt], *, author: str, file: Path, seed: int
+) -> Callable[[int], None]:
+    """A function of the step that asks the live policy and appends its answers to `file`.
+
+    Those of before a resumption stay; those of a step that is taken again go.
+    """
+    requests, params = [SampleRequest(prompt, seed=seed) for prompt in prompts], SamplingParams(max_tokens=64)
+
+    def write(step: int) -> None:
+        if not prompts:
+            return
+        answers = [group[0] for group in sample(policy, requests, params)]
+        cut_jsonl(file, lambda row: row["step"] < step)
+        append_jsonl(
+            file,
+            (
+                {"step": step, **to_json(Sampled(prompt, dataclasses.replace(answer, author=author)))}
+                for prompt, answer in zip(prompts, answers, strict=True)
+            ),
+        )
+
+    return write

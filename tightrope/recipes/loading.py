@@ -1,0 +1,124 @@
+"""From a YAML file, or a mapping, to a checked recipe."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from tightrope.errors import InputError
+from tightrope.files import read_text
+from tightrope.recipes.schema import FeedbackStage, Recipe, TrainStage, check
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads and checks a recipe.
+
+    Args:
+        path: a YAML file, or the name of a recipe that ships.
+        overrides: `a.b=value`; a stage is addressed by name (`dpo.batch_size=8`).
+
+    Raises:
+        InputError: no such file, not YAML, an unknown key, or a value out of range: the field is named.
+    """
+    file = Path(path)
+    if not file.is_file():
+        shipped = Path(__file__).parent / f"{path}.yaml"
+        if not shipped.is_file():
+            known = sorted(p.stem for p in Path(__file__).parent.glob("*.yaml"))
+            close = difflib.get_close_matches(str(path), known, 1)
+            raise InputError(
+                "no such recipe file",
+                where=str(path),
+                remedy=(f"Did you mean {close[0]!r}? " if close else "")
+                + f"Recipes that ship: {', '.join(known)}.",
+            )
+        file = shipped
+    try:
+        tree = yaml.safe_load(read_text(file))
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        where = f"{file}:{place.line + 1}" if place else str(file)
+        raise InputError(
+            f"the recipe is not valid YAML: {getattr(error, 'problem', '')}",
+            where=where,
+            remedy="Mend this line.",
+        ) from error
+    if not isinstance(tree, dict):
+        raise InputError(
+            "a recipe is a mapping with name, model and stages",
+            where=str(file),
+            remedy="Write lines like `name: mine`, or begin with a copy of one that ships: tightrope train dpo.",
+        )
+    for text in overrides:
+        _override(tree, text)
+    return parse_recipe(tree, where=str(file))
+
+
+def parse_recipe(tree: Mapping[str, Any], *, where: str) -> Recipe:
+    """Checks a recipe that is already a mapping; see `load_recipe`."""
+    try:
+        recipe = Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise _explained(error, tree, where) from error
+    check(recipe, where=where)
+    return recipe
+
+
+def _override(tree: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"{text!r} is not an override", remedy="Write a.b=value.")
+    at: Any = tree
+    parts = key.split(".")
+    for i, part in enumerate(parts[:-1]):
+        stages = tree.get("stages")
+        if i == 0 and part not in tree and isinstance(stages, list):
+            at = next((s for s in stages if isinstance(s, dict) and s.get("name") == part), None)
+            if at is None:
+                raise InputError(
+                    f"{part!r} is neither a key nor a stage of the recipe",
+                    where=text,
+                    remedy=f"Stages: {', '.join(str(s.get('name')) for s in stages)}.",
+                )
+        else:
+            at = at.setdefault(part, {}) if isinstance(at, dict) else None
+        if not isinstance(at, dict):
+            raise InputError(f"{part!r} has no fields to set", where=text)
+    try:
+        at[parts[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"{value!r} is not a YAML value", where=text) from error
+
+
+def _explained(error: ValidationError, tree: Mapping[str, Any], where: str) -> InputError:
+    """The first problem pydantic found, as one sentence with the field and a suggestion."""
+    first = error.errors()[0]
+    place = [str(p) for p in first["loc"] if p not in ("train", "feedback")]
+    model: Any = Recipe
+    if place[:1] == ["stages"] and len(place) > 1 and place[1].isdigit():
+        rows = tree.get("stages") or []
+        row = rows[int(place[1])] if int(place[1]) < len(rows) else {}
+        model = FeedbackStage if isinstance(row, dict) and row.get("method") == "feedback" else TrainStage
+        label = row.get("name", place[1]) if isinstance(row, dict) else place[1]
+        inner = place[2:]
+        shown = ".".join([f"stage {label!r}", *inner]) if inner else f"stage {label!r}"
+    else:
+        inner, shown = place, ".".join(place)
+    remedy = ""
+    if first["type"] == "extra_forbidden":
+        for part in inner[:-1]:
+            field = getattr(model, "model_fields", {}).get(part)
+            model = getattr(field, "annotation", None)
+        known = list(getattr(model, "model_fields", {}))
+        close = difflib.get_close_matches(inner[-1], known, 1)
+        remedy = (
+            f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}." if known else ""
+        )
+        return InputError(f"unknown key {inner[-1]!r}", where=f"{where}, {shown}", remedy=remedy)
+    what = "at least one is needed" if first["type"] == "too_short" else str(first["msg"])
+    return InputError(what, where=f"{where}, {shown}", remedy=remedy)
