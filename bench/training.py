@@ -56,7 +56,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=24, help="comparisons to train on, once")
     parser.add_argument("--batch", type=int, default=4, help="pairs per optimiser step")
     parser.add_argument("--rounds", type=int, default=2, help="times every side runs")
-    parser.add_argument("--token-budget", type=int, default=1024, help="tokens we compute at a time: memory, not results")
+    parser.add_argument("--token-budget", type=int, default=1024, help="tokens of our micro-batches")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=DEFAULT_SIDES, help="who runs")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="OpenMP threads of every side")
     parser.add_argument("--trl-python", type=Path, default=HERE.parent / ".venv-trl/bin/python")
