@@ -29,6 +29,13 @@ def test_gold_solutions_are_read_at_their_marker(tmp_path: Path) -> None:
     assert found["extractors"]["last_number"]["correct"] == 1
 
 
+def test_reasoning_counts_where_an_answer_was_read(tmp_path: Path) -> None:
+    texts = ['{"reasoning": "1 + 1", "answer": "2"}', '{"reasoning": "this one was cut off before its end', '{"answer": 3}']
+    rows = [{"gold": "2", "output": text} for text in texts]
+    (found,) = gsm8k([jsonl(tmp_path / "z.jsonl", rows)])["models"]
+    assert (found["extractors"]["json"]["answered"], found["reasoning_chars"]) == (2, 2.5)
+
+
 def test_our_own_samples(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"prompt": {"reference": {"number": 4}}, "response": {"text": "2 + 2 = 4", "author": "m"}},
