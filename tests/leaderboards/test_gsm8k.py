@@ -30,10 +30,16 @@ def test_gold_solutions_are_read_at_their_marker(tmp_path: Path) -> None:
 
 
 def test_reasoning_counts_where_an_answer_was_read(tmp_path: Path) -> None:
-    texts = ['{"reasoning": "1 + 1", "answer": "2"}', '{"reasoning": "this one was cut off before its end', '{"answer": 3}']
+    texts = ['{"reasoning": "1 + 1", "answer": "2"}', '{"reasoning": "cut off before it came to', '{"answer": 3}']
     rows = [{"gold": "2", "output": text} for text in texts]
     (found,) = gsm8k([jsonl(tmp_path / "z.jsonl", rows)])["models"]
     assert (found["extractors"]["json"]["answered"], found["reasoning_chars"]) == (2, 2.5)
+
+
+def test_rows_without_a_published_flag_agree_with_none(tmp_path: Path) -> None:
+    rows = ['8,"#### 8",True', '9,"#### 9",']
+    (found,) = gsm8k([csv(tmp_path / "run.csv", "gold,response,published_correct", rows)])["models"]
+    assert (found["published_correct"], found["extractors"]["strict"]["agree_with_published"]) == (None, 1)
 
 
 def test_our_own_samples(tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ def test_llmbar_counts_are_the_authors_and_kappa_is_cohens(compare: Compare) -> 
     for key, to in (("kappa_between_orders", "between_orders"), ("kappa_with_gold", "first_order_vs_gold")):
         kappas = {name: row[key]["value"] for name, row in found.items()}
         right = {name: figures["cohen_kappa_correct"][to] for name, figures in expected.items()}
-        compare(LLMBAR, f"Cohen's {key.replace('_', ' ')}, computed for the public data", kappas, right, tolerance=1e-12)
+        title = f"Cohen's {key.replace('_', ' ')}, computed for the public data"
+        compare(LLMBAR, title, kappas, right, tolerance=1e-12)
 
 
 def test_the_authors_kappa_with_gold_is_not_reproduced() -> None:
@@ -121,7 +122,8 @@ def test_vicuna_launch_totals(compare: Compare) -> None:
     expected = _expected("vicuna_blog_expected.json")
     found = {row.pop("review"): row for row in judges([DATA / "vicuna_blog_scores.csv.gz"])["reviews"]}
     assert found == expected
-    ours = {f"{name.partition('review_')[2]} {key}": row[f"total_{key}"] for name, row in found.items() for key in ORDERS}
+    short = {name.partition("review_")[2]: row for name, row in found.items()}
+    ours = {f"{name} {key}": row[f"total_{key}"] for name, row in short.items() for key in ORDERS}
     compare(VICUNA, "total", ours, LAUNCH_TOTALS)
 
 

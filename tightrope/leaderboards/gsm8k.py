@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tightrope.errors import InputError
-from tightrope.evaluation.stats import wilson
+from tightrope.intervals import wilson
 from tightrope.leaderboards.files import Table, layout, table
 from tightrope.leaderboards.labels import each_once, models
 from tightrope.rewards.extractors import EXTRACTORS, as_number, boxed, json_field, marker
@@ -183,7 +183,9 @@ def _text(value: Any) -> str:
 
 
 def _flag(value: Any, place: str) -> bool | None:
-    if value is None or isinstance(value, bool):
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool):
         return value
     known = {"true": True, "1": True, "false": False, "0": False}
     if str(value).strip().lower() not in known:
