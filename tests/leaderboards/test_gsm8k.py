@@ -34,6 +34,8 @@ def test_reasoning_counts_where_an_answer_was_read(tmp_path: Path) -> None:
     rows = [{"gold": "2", "output": text} for text in texts]
     (found,) = gsm8k([jsonl(tmp_path / "z.jsonl", rows)])["models"]
     assert (found["extractors"]["json"]["answered"], found["reasoning_chars"]) == (2, 2.5)
+    (plain,) = gsm8k([csv(tmp_path / "p.csv", "gold,response", ["2,answer: 2"])])["models"]
+    assert (plain["extractors"]["json"]["answered"], plain["reasoning_chars"]) == (1, None)
 
 
 def test_rows_without_a_published_flag_agree_with_none(tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ def refuse_repeats(
         more = listed([found.places[k].removeprefix(f"{found.path}:") for k in others])
         raise InputError(
             f"{what} {', '.join(_short(part) for part in keys[i] if part != '')} stands here and at {first[keys[i]]}"
-            + (f"; {len(others)} more rows repeat an earlier one: {more}" if others else ""),
+            + (f"; further repeats: {more}" if others else ""),
             where=found.places[i],
             remedy="Keep one of them.",
         )

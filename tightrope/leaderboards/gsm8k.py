@@ -102,16 +102,14 @@ def side_by_side(rows: Sequence[Solved], same: Same) -> dict[str, Any]:
             "agree_with_published": _agree(right, flags),
         }
     usual = [f["accuracy"] for f in found.values() if f["answered"] >= n / 2]
-    reasoning = [
-        json_field(row.text, "reasoning") or "" for row, a in zip(rows, said["json"], strict=True) if a is not None
-    ]
+    reasoning = [json_field(row.text, "reasoning") for row, a in zip(rows, said["json"], strict=True) if a is not None]
     return {
         "n": n,
         "extractors": found,
         "spread": max(usual) - min(usual) if usual else None,
         "published_correct": sum(map(bool, flags)) if None not in flags else None,
         "no_answer": sum(all(a is None for a in one) for one in zip(*said.values(), strict=True)),
-        "reasoning_chars": sum(map(len, reasoning)) / len(reasoning) if reasoning else None,
+        "reasoning_chars": sum(len(r or "") for r in reasoning) / len(reasoning) if any(reasoning) else None,
     }
 
 
