@@ -14,6 +14,8 @@ whose error at 800 prompts is a few tenths of a percent:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from math import log, sqrt
 from statistics import NormalDist
@@ -89,3 +91,26 @@ def _outcomes(order_noise: float) -> Floats:
 def _at(seen: Floats, truth: Truth) -> Floats:
     """The same for what the judge sees [n], [3, n]."""
     return np.stack([np.interp(seen, GRID, chances) for chances in _outcomes(truth.order_noise)])
+
+
+def _least(enough: Callable[[int], bool]) -> int:
+    """The smallest number, in tens, that is enough; what is enough stays so."""
+    return next(n for n in range(10, 5000, 10) if enough(n))
+
+
+def main() -> None:
+    """Prints the sizes that docs/verdict.md names beside its tables: `python bench/_oracle.py`."""
+    for correlation in (0.3, 0.5, 0.7):
+        items = _least(lambda n, c=correlation: paired_loss(0.5, -5.0, c, n, 0.05) >= 0.8)
+        print(f"-5 points, 50 % solved, correlation {correlation}: {items} items for 80 %")
+    two_sided = paired_loss(0.5, -5.0, 0.7, 400, 0.025)
+    print(f"-5 points, 400 items, correlation 0.7, by a 95 % interval below 0: {100 * two_sided:.0f} %")
+    for taste, love in (("log", 80.0), ("tanh", 80.0), ("linear", 80.0), ("the longer one", 80.0)):
+        truth = Truth(gain=5.0, taste=taste, love=love)
+        # The test of capability comes first and errs in 5 %.
+        prompts = _least(lambda n, t=truth: 0.95 * known_taste(replace(t, n=n), 0.025) >= 0.8)
+        print(f"+5 points, taste {taste} ({love:.0f} %): {prompts} prompts for 80 % `useful` by the best test")
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tightrope.evaluation.stats import wilson
+from tightrope.intervals import wilson
 
 DOCS = Path(__file__).parents[1] / "docs"
 GROWTHS = (0.5, 1.0, 1.25, 1.5, 2.0, 3.0)

@@ -24,7 +24,7 @@ from _machine import machine
 from tightrope.evaluation.judging.audit import audit
 from tightrope.evaluation.judging.items import built_in
 from tightrope.evaluation.judging.probes import probes
-from tightrope.evaluation.stats import wilson
+from tightrope.intervals import wilson
 from tightrope.judges.types import Contest, Verdict
 
 RESULTS = Path(__file__).parent / "results" / "audit.json"

@@ -28,7 +28,7 @@ def main() -> None:
     print("| seed | model | verdict | " + " | ".join(title for title, _ in COLUMNS.values()) + " |")
     print("|---" * (3 + len(COLUMNS)) + "|")
     for run in map(Path, sys.argv[1:]):
-        for name in ("sft", "dpo", "ppo", "twin"):
+        for name in ("dpo", "ppo", "twin"):
             file = run / "evaluation" / name / "verdict.json"
             if not file.is_file():
                 continue

@@ -12,17 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
-from scipy import stats
 
 from tests.tiny import TEMPLATE, tiny_tokenizer
 from tightrope.data.audit import example_of, inspect, inspect_command, render
 from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.chat import ChatFormat
-from tightrope.data.lengths import contrast, summary, wilson
+from tightrope.data.lengths import contrast, summary
 from tightrope.data.readers import read
 from tightrope.data.rendering import NO_END, step_marks, visible
 from tightrope.data.showing import print_inspection
-from tightrope.errors import InputError
 from tightrope.records import (
     Comparison,
     Demonstration,
@@ -55,17 +53,6 @@ def coloured(text: Text, style: str) -> str:
     return "".join(text.plain[span.start : span.end] for span in text.spans if style in str(span.style))
 
 
-@given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_agrees_with_scipy(case: tuple[int, int]) -> None:
-    expected = stats.binomtest(*case).proportion_ci(method="wilson")
-    assert wilson(*case) == pytest.approx((expected.low, expected.high), abs=1e-6)
-
-
-def test_intervals_of_shares_stay_shares() -> None:
-    for n in range(1, 200):
-        assert wilson(0, n)[0] == 0 and wilson(n, n)[1] == 1
-
-
 def test_text_that_would_reorder_what_follows_is_shown_as_what_it_is() -> None:
     assert visible("a\u202eb\u2066\x1b[2J\n") == "a\u27e8U+202E\u27e9b\u27e8U+2066\u27e9\u241b[2J\n"
 
@@ -77,11 +64,6 @@ def test_a_long_prompt_is_shown_by_its_ends_and_every_learnt_token() -> None:
     hidden = int(shown.split(" tokens more")[0].rpartition("⟨")[2])
     assert shown.count("a") < 700 and hidden == len(example.prompt_ids) - 600
     assert "b" * 900 in shown and "<|im_start|>user" in shown
-
-
-def test_no_interval_without_observations() -> None:
-    with pytest.raises(InputError, match="without observations"):
-        wilson(0, 0)
 
 
 def test_length_summary_in_closed_form() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from tightrope.evaluation.stats import wilson
+from tightrope.intervals import wilson
 
 ROOT = Path(__file__).parents[2]
 

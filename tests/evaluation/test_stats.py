@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tightrope.errors import InputError
-from tightrope.evaluation.stats import Bootstrap, Figure, difference, mean, paired_doubt, ratio, wilson
+from tightrope.evaluation.stats import Bootstrap, Figure, difference, mean, paired_doubt, ratio
 
 
 def ends(figure: Figure) -> tuple[float, float, float]:
@@ -98,15 +98,6 @@ def test_paired_doubt_errs_about_as_often_as_it_says(share: float) -> None:
     rng = np.random.default_rng(3)
     gain = rng.choice([-1.0, 0.0, 1.0], p=[share / 2, 1 - share, share / 2], size=(4000, 200))
     assert 0.035 < np.mean([paired_doubt(row, "higher") <= 0.05 for row in gain]) < 0.06
-
-
-def test_wilson_agrees_with_the_published_example() -> None:
-    # Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
-    for successes, n, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611)):
-        assert wilson(successes, n) == pytest.approx((low, high), abs=6e-5)
-    assert wilson(1, 29) == pytest.approx((0.0061, 0.1718), abs=6e-5)
-    with pytest.raises(InputError):
-        wilson(3, 2)
 
 
 def test_an_impossible_bootstrap_is_refused() -> None:

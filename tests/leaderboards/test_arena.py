@@ -259,7 +259,7 @@ def test_comparison_records_do_not_say_who_was_shown_first(tmp_path: Path) -> No
     ("columns", "message"),
     [
         ({"first": "xy", "second": "yx", "verdict": [1, 7]}, r"b\.csv:3: unknown `verdict` '7'"),
-        ({"first": "xx", "second": "xx", "verdict": [1, 2]}, "no battle has a readable verdict"),
+        ({"first": "xx", "second": "xx", "verdict": [1, 2]}, "x is the only model"),
         ({"first": "xy", "second": "yx", "verdict": [-1, -1]}, "no battle has a readable verdict"),
         ({"first": "xa", "second": "yb", "verdict": [3, 3]}, r"2 islands of models never met: x, y; a, b"),
         ({"first": "xy", "second": "yx", "verdict": [1, 2]}, "perfect separation"),
@@ -295,7 +295,7 @@ def test_files_together_are_held_to_the_rules_of_one_file(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"models": ["a"], "wins": [[0]]}, "no battle"),
+        ({"models": ["a"], "wins": [[0]]}, "a is the only model"),
         ({"models": ["a", "b"], "wins": [[0, 1]]}, "expected 2 rows of 2 numbers"),
         ({"models": ["a", "b"], "wins": [[0, -1], [1, 0]]}, "not negative"),
         ({"models": ["a", "a"], "wins": [[0, 1], [1, 0]]}, "named twice"),

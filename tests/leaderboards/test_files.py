@@ -69,7 +69,7 @@ def test_an_unknown_layout_names_the_nearest_and_what_it_needs(tmp_path: Path) -
 def test_repeated_rows_are_refused_and_both_named(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("model,row\na,0\nb,0\na,0\na,0\n")
     found = table(tmp_path / "x.csv")
-    with pytest.raises(InputError, match=r"x\.csv:4: .*and at .*x\.csv:2; 2 rows repeat an earlier one"):
+    with pytest.raises(InputError, match=r"x\.csv:4: .*and at .*x\.csv:2; further repeats: 5"):
         refuse_repeats(found, list(zip(found.texts("model"), found.texts("row"), strict=True)), what="model and row")
 
 

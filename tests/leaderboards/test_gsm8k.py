@@ -29,6 +29,21 @@ def test_gold_solutions_are_read_at_their_marker(tmp_path: Path) -> None:
     assert found["extractors"]["last_number"]["correct"] == 1
 
 
+def test_reasoning_counts_where_an_answer_was_read(tmp_path: Path) -> None:
+    texts = ['{"reasoning": "1 + 1", "answer": "2"}', '{"reasoning": "cut off before it came to', '{"answer": 3}']
+    rows = [{"gold": "2", "output": text} for text in texts]
+    (found,) = gsm8k([jsonl(tmp_path / "z.jsonl", rows)])["models"]
+    assert (found["extractors"]["json"]["answered"], found["reasoning_chars"]) == (2, 2.5)
+    (plain,) = gsm8k([csv(tmp_path / "p.csv", "gold,response", ["2,answer: 2"])])["models"]
+    assert (plain["extractors"]["json"]["answered"], plain["reasoning_chars"]) == (1, None)
+
+
+def test_rows_without_a_published_flag_agree_with_none(tmp_path: Path) -> None:
+    rows = ['8,"#### 8",True', '9,"#### 9",']
+    (found,) = gsm8k([csv(tmp_path / "run.csv", "gold,response,published_correct", rows)])["models"]
+    assert (found["published_correct"], found["extractors"]["strict"]["agree_with_published"]) == (None, 1)
+
+
 def test_our_own_samples(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"prompt": {"reference": {"number": 4}}, "response": {"text": "2 + 2 = 4", "author": "m"}},

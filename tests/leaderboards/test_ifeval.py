@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.leaderboards.files import jsonl
+from tests.leaderboards.files import csv, jsonl
 from tightrope.errors import InputError
 from tightrope.leaderboards.ifeval import ifeval
 
@@ -42,6 +42,12 @@ def test_answers_are_joined_by_prompt_or_carry_their_instructions(tmp_path: Path
     assert same["strict"] == found["strict"]
     with pytest.raises(InputError, match="--prompts"):
         ifeval([file])
+
+
+def test_keys_written_as_decimals_are_the_same_keys(tmp_path: Path) -> None:
+    prompts = jsonl(tmp_path / "p.jsonl", PROMPTS)
+    (found,) = ifeval([csv(tmp_path / "m.csv", "key,response", ["2.0,fine"])], prompts=prompts)["models"]
+    assert list(found["prompts"]) == ["2"]
 
 
 def test_an_empty_answer_follows_nothing_and_is_counted(tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ def test_scores_below_zero_are_unreadable_and_counted(tmp_path: Path) -> None:
         ("evaluator,row,gold,winner_original_order,winner_swapped_order", ["e,1,1,1,1"] * 2, "evaluator and row"),
         ("model,file_order,question,score_0,score_1", ["m,first,1,8,4"], "`file_order` is 'first'"),
         ("review,question,score_first,score_second", ["r,1,8,x"], "finite number"),
+        ("idx,a1,a2", ["1,1,2", "2,1,5"], r"f\.csv:3: `a2` is '5'"),
+        ("idx,a1,a2,judge_j", ["1,1,1,", "2,1,1,1"], "`judge_j` is empty"),
         ("a,b", ["1,2"], "no known layout"),
     ],
 )

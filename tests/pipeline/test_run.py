@@ -99,6 +99,20 @@ def test_road_runs_is_measured_and_is_not_repeated(start: Path, tmp_path: Path) 
     assert [v["figures"] for v in again["verdicts"]] == [v["figures"] for v in result["verdicts"]]
 
 
+def test_prompts_that_leave_no_room_for_an_answer_are_dropped_and_counted(start: Path, tmp_path: Path) -> None:
+    long = [user_prompt("word " * 300, id="long"), user_prompt("word " * 43, id="too long behind an instruction")]
+    short = [user_prompt(f"say {i}", id=f"p{i}") for i in range(4)]
+    write_jsonl(tmp_path / "prompts.jsonl", (to_json(p) for p in (*long, *short)))
+    ask = {"name": "ask", "method": "feedback", "prompts": {"path": str(tmp_path / "prompts.jsonl")}}
+    ask |= {"samples": 2, "sampling": {"max_tokens": 12}, "judge": "rule:longer"}
+    ask |= {"guidance": [{"instruction": "Be brief. " * 10, "samples": 1}]}
+    summary = train(recipe(start, tmp_path, stages=[ask], evaluation=None))["stages"]["ask"]
+    assert (summary["prompts"], summary["too_long"]) == (5, {"prompts": 1, "guided prompts": 1})
+    write_jsonl(tmp_path / "prompts.jsonl", (to_json(p) for p in long[:1]))
+    with pytest.raises(InputError, match="'ask': none of 1 prompts leaves room for 12 tokens"):
+        train(recipe(start, tmp_path, stages=[ask], evaluation=None), redo=True)
+
+
 def test_folder_of_another_recipe_is_refused_unless_it_is_redone(start: Path, tmp_path: Path) -> None:
     stages = [{"name": "sft", "method": "sft", "data": [{"path": str(tmp_path / "d.jsonl")}], "max_steps": 1}]
     rows = [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.published.conftest import Compare
 from tightrope.leaderboards.mt_bench import mt_bench, read_score
 from tightrope.leaderboards.rewardbench import COUNTS, SECTIONS
 from tightrope.leaderboards.rewards import rewards
@@ -22,44 +23,49 @@ pytestmark = [
         not DATA.is_dir(), reason="the public evaluation data (../shared/data) is not beside the project"
     ),
 ]
+REWARDBENCH = "RewardBench, PKU-Alignment/beaver-7b-v1.0-cost (allenai/reward-bench; sections by its own constants)"
+WILDBENCH = "WildBench (allenai/WildBench)"
+MT_BENCH = "MT-Bench, Mixtral-8x7B-Instruct (lm-sys/FastChat)"
 
 
 def _json(name: str) -> Any:
     return json.loads((DATA / name).read_text())
 
 
-def test_rewardbench_sections() -> None:
+def test_rewardbench_sections(compare: Compare) -> None:
     expected = _json("reward_model/rewardbench_sections.json")
     (found,) = rewards([DATA / "reward_model" / "rewardbench_sections.json"])["models"]
-    assert found["sections"] == pytest.approx(expected["sections"], abs=1e-12)
-    assert found["overall"] == pytest.approx(expected["overall4"], abs=1e-12)
+    compare(REWARDBENCH, "section", found["sections"], expected["sections"], tolerance=1e-12)
+    compare(REWARDBENCH, "mean of the sections", found["overall"], expected["overall4"], tolerance=1e-12)
     assert expected["counts"] == COUNTS
     assert {name: list(subsets) for name, subsets in SECTIONS.items()} == expected["mapping"]
 
 
-def test_wildbench_scores_and_lengths() -> None:
+def test_wildbench_scores_and_lengths(compare: Compare) -> None:
     expected = _json("wildbench/scores_expected.json")
-    for row in wildbench([DATA / "wildbench" / "scores.csv.gz"])["models"]:
-        figures = expected.pop(row["model"])
-        assert row["n"] == figures["published"]["total"] and row["empty"] == figures["n_empty"]
-        assert row["score"] == pytest.approx(figures["published"]["score"], abs=1e-12)
-        assert row["adjusted"] == pytest.approx(figures["published"]["adjusted_score"], abs=1e-12)
-        assert row["mean_length"] == pytest.approx(figures["published"]["avg_len"], abs=1e-9)
-    assert not expected
+    rows = {row["model"]: row for row in wildbench([DATA / "wildbench" / "scores.csv.gz"])["models"]}
+    assert set(rows) == set(expected)
+    for key, to in (("n", "total"), ("score", "score"), ("adjusted", "adjusted_score"), ("mean_length", "avg_len")):
+        ours = {name: row[key] for name, row in rows.items()}
+        theirs = {name: figures["published"][to] for name, figures in expected.items()}
+        compare(WILDBENCH, key.replace("_", " "), ours, theirs, tolerance=1e-9 if key == "mean_length" else 1e-12)
+    assert {name: row["empty"] for name, row in rows.items()} == {k: v["n_empty"] for k, v in expected.items()}
 
 
 @pytest.mark.parametrize("margin", [-1, 500, 1000, 1500])
-def test_wildbench_rewards_at_every_length_margin(margin: int) -> None:
+def test_wildbench_rewards_at_every_length_margin(margin: int, compare: Compare) -> None:
     path = DATA / "wildbench" / f"pairwise-gpt4t-K={margin}.json.gz"
     with gzip.open(path, "rt") as file:
         published = json.load(file)
     found = wildbench([path])["models"]
     assert len(found) == len(published) == 51
+    where = f"length margin {margin if margin >= 0 else 'off'}"
+    for key, to in (("reward", "reward"), ("task_macro", "task_macro_reward")):
+        ours = {row["model"]: row[key] for row in found}
+        theirs = {name: figures[to] for name, figures in published.items()}
+        compare(WILDBENCH, f"{to.replace('_', ' ')}, {where}", ours, theirs, tolerance=1e-12)
     for row in found:
-        figures = published[row["model"]]
-        assert row["reward"] == pytest.approx(figures["reward"], abs=1e-12)
-        assert row["task_macro"] == pytest.approx(figures["task_macro_reward"], abs=1e-12)
-        assert row["tasks"] == pytest.approx(figures["task_categorized_rewards"], abs=1e-12)
+        assert row["tasks"] == pytest.approx(published[row["model"]]["task_categorized_rewards"], abs=1e-12)
         assert row["length_margin"] == margin
 
 
@@ -79,16 +85,15 @@ def test_wildbench_constants_are_the_published_ones() -> None:
     assert expected["reward_values"] == REWARDS
 
 
-def test_mt_bench_means_and_parser() -> None:
+def test_mt_bench_means_and_parser(compare: Compare) -> None:
     (expected,) = _json("mt_bench/expected.json").values()
     path = DATA / "mt_bench" / "single_judgements.jsonl.gz"
     for questions in (None, DATA / "mt_bench" / "questions.jsonl.gz"):
         (found,) = mt_bench([path], questions=questions)["models"]
         assert (found["n"], found["parser_differs_from_stored"]) == (expected["n"], 0)
-        assert found["score"] == pytest.approx(expected["average"], abs=1e-12)
-        assert found["turn_1"] == pytest.approx(expected["turn1"], abs=1e-12)
-        assert found["turn_2"] == pytest.approx(expected["turn2"], abs=1e-12)
-        assert found["categories"] == pytest.approx(expected["by_category"], abs=1e-12)
+    theirs = {"score": expected["average"], "turn_1": expected["turn1"], "turn_2": expected["turn2"]}
+    compare(MT_BENCH, "mean grade", found, theirs, tolerance=1e-12)
+    compare(MT_BENCH, "mean grade", found["categories"], expected["by_category"], tolerance=1e-12)
     with gzip.open(path, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     assert all(read_score(row["judgment"]) == row["score"] for row in rows)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.published.conftest import Compare
 from tightrope.leaderboards.ifeval import compared, ifeval
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "ifeval"
@@ -17,6 +18,7 @@ pytestmark = [
         not DATA.is_dir(), reason="the public evaluation data (../shared/data) is not beside the project"
     ),
 ]
+SOURCE = "IFEval, GPT-4 on every other prompt (google-research/instruction_following_eval, its deterministic checkers)"
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ def found() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mode", ["strict", "loose"])
-def test_all_decisions_but_one_are_the_published_ones(found: dict[str, Any], mode: str) -> None:
+def test_all_decisions_but_one_are_the_published_ones(found: dict[str, Any], mode: str, compare: Compare) -> None:
     expected = json.loads((DATA / "expected_half.json").read_text())["deterministic_checker"][mode]
     assert (found["n"], found["instructions"]) == (expected["prompts"], expected["instructions"])
     differ = [
@@ -36,8 +38,9 @@ def test_all_decisions_but_one_are_the_published_ones(found: dict[str, Any], mod
     ]
     # Three capital words without a common word among them: not English by our rule, English to langdetect.
     assert differ == [("3572", 0)]
-    assert found[mode]["instruction_correct"] == expected["instruction_correct"] - 1
-    assert found[mode]["prompt_correct"] == expected["prompt_correct"] - 1
+    keys = ("prompt_correct", "instruction_correct")
+    theirs = {key: expected[key] for key in keys}
+    compare(SOURCE, f"followed, {mode}", {key: found[mode][key] for key in keys}, theirs, tolerance=1)
     assert compared(found["prompts"], expected["per_prompt"])[f"agree_{mode}"] == expected["instructions"] - 1
 
 

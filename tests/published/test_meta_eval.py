@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.published.conftest import Compare
 from tightrope.leaderboards.meta import meta
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "meta_eval"
@@ -18,6 +19,7 @@ pytestmark = [
         not DATA.is_dir(), reason="the public evaluation data (../shared/data) is not beside the project"
     ),
 ]
+SOURCE = "AlpacaEval held against Chatbot Arena, 20 models (lm-sys/arena-hard-auto)"
 FILES = {"alpaca": "bootstrap_stats_alpaca", "lc": "bootstrap_stats_alpaca_LC"}
 
 
@@ -41,27 +43,26 @@ def expected() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("key", FILES)
-def test_published_figures(key: str) -> None:
+def test_published_figures(key: str, compare: Compare) -> None:
     ours, wanted = row(key), expected()
     assert ours["pairs"] == wanted["sep95"][key][1] == 190
-    assert ours["separability"] == pytest.approx(wanted["sep95"][key][2], abs=0.005)
-    assert ours["separability_80"] == pytest.approx(wanted["sep80"][key][2], abs=0.005)
-    assert ours["agreement"] == pytest.approx(wanted["strict"][key], abs=1e-12)
     assert ours["certain_pairs"] == wanted["agreement_conf"][key][1] == 177
-    assert ours["spearman"] == pytest.approx(wanted["spearman"][key], abs=1e-12)
+    title = {"alpaca": "AlpacaEval 2", "lc": "AlpacaEval 2 LC"}[key]
+    percent = {"separability": wanted["sep95"][key][2], "separability_80": wanted["sep80"][key][2]}
+    compare(SOURCE, title, ours, percent, tolerance=0.005)
     log_loss, brier = wanted["forecast_logloss_brier"][key]
-    assert ours["log_loss"] == pytest.approx(log_loss, abs=1e-7)
-    assert ours["brier"] == pytest.approx(brier, abs=1e-7)
+    shares = {
+        "agreement": wanted["strict"][key],
+        "agreement_certain": wanted["agreement_conf"][key][0],
+        "spearman": wanted["spearman"][key],
+    }
+    compare(SOURCE, title, ours, shares, tolerance=1e-12)
+    compare(SOURCE, title, ours, {"log_loss": log_loss, "brier": brier}, tolerance=1e-7)
 
 
-def test_agreement_where_the_arena_is_certain() -> None:
-    wanted = expected()["agreement_conf"]
-    for key in FILES:
-        assert row(key)["agreement_certain"] == pytest.approx(wanted[key][0], abs=1e-12)
-
-
-def test_the_arena_itself() -> None:
-    assert found()["reference"]["separability"] == pytest.approx(expected()["sep95"]["arena"][2], abs=0.005)
+def test_the_arena_itself(compare: Compare) -> None:
+    theirs = {"separability": expected()["sep95"]["arena"][2]}
+    compare(SOURCE, "Chatbot Arena", found()["reference"], theirs, tolerance=0.005)
 
 
 def test_files_are_told_apart_without_options() -> None:

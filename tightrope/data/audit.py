@@ -14,7 +14,6 @@ from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.chat import ChatFormat
 from tightrope.data.kinds import figures
 from tightrope.data.lengths import contrast, summary
-from tightrope.data.lengths import wilson as wilson
 from tightrope.data.makers import responses as responses
 from tightrope.data.readers import ReadResult, read
 from tightrope.data.rendering import render as render

@@ -7,27 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from tightrope.errors import InputError
-
-
-def wilson(successes: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Returns Wilson's 95 % interval of a share (Wilson 1927).
-
-    Args:
-        successes: how many, halves allowed.
-        n: of how many.
-        z: normal quantile.
-
-    Raises:
-        InputError: nothing was observed.
-    """
-    if n == 0:
-        raise InputError("no interval without observations", remedy="Give at least one.")
-    p = successes / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    # At none and at all the bound is exact, and rounding would leave the unit interval.
-    return 0.0 if successes == 0 else centre - half, 1.0 if successes == n else centre + half
+from tightrope.intervals import Z95, wilson
 
 
 def summary(values: Sequence[int]) -> dict[str, Any]:
@@ -56,7 +36,7 @@ def contrast(chosen: Sequence[int], rejected: Sequence[int]) -> dict[str, Any]:
     equal = sum(d == 0 for d in differences)
     longer = sum(d > 0 for d in differences)
     mean = statistics.fmean(differences)
-    half = 1.959964 * statistics.stdev(differences) / math.sqrt(n) if n > 1 else None
+    half = Z95 * statistics.stdev(differences) / math.sqrt(n) if n > 1 else None
     return {
         "pairs": n,
         "chosen_longer": longer,

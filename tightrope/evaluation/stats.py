@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from statistics import NormalDist
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -165,22 +164,6 @@ def holm(doubts: Mapping[Key, float], weights: Mapping[Key, float]) -> dict[Key,
         worst = adjusted[key] = max(worst, min(1.0, doubts[key] * left / weights[key]))
         left -= weights[key]
     return adjusted
-
-
-def wilson(successes: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a share (1927): `successes` of `n`, both ends in [0, 1].
-
-    Raises:
-        InputError: n is 0, or there are more successes than trials.
-    """
-    if n < 1 or not 0 <= successes <= n:
-        raise InputError(f"no share of {successes} in {n}")
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    # At the ends the interval touches 0 or 1 exactly; rounding must not cross it.
-    return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
 
 
 def withheld(reason: str, *, n: int, unit: str, group: str, label: str, better: Better = "neither") -> Figure:

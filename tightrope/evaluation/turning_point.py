@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from tightrope.errors import InputError
 from tightrope.evaluation.gao import Form, Law, fit_law, fit_laws, peaks
 from tightrope.evaluation.stats import Floats
+from tightrope.intervals import Z95
 
 FEWEST_POINTS = 4  # two coefficients, and two points more to see whether the form holds at all
 DRAWS = 2000
-Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from tightrope.errors import WorkError
-from tightrope.evaluation.stats import Bootstrap, Figure, Floats, from_draws, mean, wilson, withheld
+from tightrope.evaluation.stats import Bootstrap, Figure, Floats, from_draws, mean, withheld
+from tightrope.intervals import wilson
 from tightrope.judges.order import TwoOrderVerdict
 from tightrope.judges.types import metric_name
 

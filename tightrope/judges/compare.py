@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tightrope.data.audit import wilson
 from tightrope.data.readers import read
 from tightrope.errors import InputError
+from tightrope.intervals import wilson
 from tightrope.judges.llm import usage_of
 from tightrope.judges.order import both_orders
 from tightrope.judges.types import Contest, Judge, metric_name

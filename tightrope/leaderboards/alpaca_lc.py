@@ -22,6 +22,7 @@ from typing import Literal
 import numpy as np
 
 from tightrope.evaluation import length_control
+from tightrope.intervals import Z95
 from tightrope.leaderboards.files import Floats
 from tightrope.leaderboards.l1_logistic import L1Fit, chances, exact
 from tightrope.leaderboards.liblinear import liblinear, seeds
@@ -32,7 +33,6 @@ GRID = tuple(float(c) for c in np.logspace(-4, 4, 10))
 FOLDS = 5
 GAMED_WEIGHT = 0.2  # of each instruction, shared by the gamed baselines
 CV_TOLERANCE = 1e-7  # scores of the grid differ by far more
-Z95 = 1.959963984540054
 LENGTH, DIFFICULTY, MODEL = 0, 1, 2
 TERM_NAMES = {
     LENGTH: "tanh of the length difference over its standard deviation",

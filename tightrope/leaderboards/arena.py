@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tightrope.errors import InputError
+from tightrope.intervals import Z95
 from tightrope.leaderboards import bradley_terry as bt
 from tightrope.leaderboards.arena_files import LAYOUTS, Battles, read_battles
 from tightrope.leaderboards.arena_style import Style, read_style
@@ -17,7 +18,6 @@ from tightrope.leaderboards.elo import Elo, online_elo, orders_for
 from tightrope.leaderboards.files import Floats, first_row, is_tree, listed, table
 from tightrope.leaderboards.position import position, win_matrix
 
-Z95 = 1.959963984540054
 QUANTILES = (2.5, 97.5)
 FEWEST_DRAWS = 0.95
 

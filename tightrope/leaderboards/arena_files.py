@@ -90,6 +90,10 @@ def read_battles(files: Sequence[Path], *, judge: str | None = None) -> Battles:
         dropped=dropped,
     )
     if not joined.counts.sum():
+        if len(names) == 1:
+            raise InputError(
+                f"{names[0]} is the only model", where=listed(files), remedy="Give battles of two models or more."
+            )
         raise InputError("no battle has a readable verdict", where=listed(files), remedy="Check the judge.")
     return joined
 

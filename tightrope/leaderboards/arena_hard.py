@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from tightrope.evaluation.stats import wilson
+from tightrope.intervals import wilson
 from tightrope.leaderboards import bradley_terry as bt
 from tightrope.leaderboards.files import Floats
 

@@ -203,10 +203,11 @@ def refuse_repeats(
         else:
             first[key] = found.places[i]
     if repeats:
-        i = repeats[0]
+        i, *others = repeats
+        more = listed([found.places[k].removeprefix(f"{found.path}:") for k in others])
         raise InputError(
-            f"{what} {', '.join(map(_short, keys[i]))} stands here and at {first[keys[i]]}"
-            + (f"; {len(repeats)} rows repeat an earlier one" if len(repeats) > 1 else ""),
+            f"{what} {', '.join(_short(part) for part in keys[i] if part != '')} stands here and at {first[keys[i]]}"
+            + (f"; further repeats: {more}" if others else ""),
             where=found.places[i],
             remedy="Keep one of them.",
         )

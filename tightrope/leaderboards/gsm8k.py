@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tightrope.errors import InputError
-from tightrope.evaluation.stats import wilson
+from tightrope.intervals import wilson
 from tightrope.leaderboards.files import Table, layout, table
 from tightrope.leaderboards.labels import each_once, models
 from tightrope.rewards.extractors import EXTRACTORS, as_number, boxed, json_field, marker
@@ -83,7 +83,8 @@ def side_by_side(rows: Sequence[Solved], same: Same) -> dict[str, Any]:
     Returns:
         By extractor: how many solutions it found an answer in and how many are right, accuracy in percent over all
         rows with its Wilson interval, and the rows whose published flag it agrees with. `spread` is the largest
-        difference between extractors that found an answer in at least half of the rows, in points.
+        difference between extractors that found an answer in at least half of the rows, in points; `reasoning_chars`
+        the mean length of ZeroEval's field `reasoning` where its `answer` could be read.
     """
     n = len(rows)
     found: dict[str, dict[str, Any]] = {}
@@ -101,14 +102,14 @@ def side_by_side(rows: Sequence[Solved], same: Same) -> dict[str, Any]:
             "agree_with_published": _agree(right, flags),
         }
     usual = [f["accuracy"] for f in found.values() if f["answered"] >= n / 2]
-    reasoning = [r for r in (json_field(row.text, "reasoning") for row in rows) if r is not None]
+    reasoning = [json_field(row.text, "reasoning") for row, a in zip(rows, said["json"], strict=True) if a is not None]
     return {
         "n": n,
         "extractors": found,
         "spread": max(usual) - min(usual) if usual else None,
         "published_correct": sum(map(bool, flags)) if None not in flags else None,
         "no_answer": sum(all(a is None for a in one) for one in zip(*said.values(), strict=True)),
-        "reasoning_chars": sum(map(len, reasoning)) / len(reasoning) if reasoning else None,
+        "reasoning_chars": sum(len(r or "") for r in reasoning) / len(reasoning) if any(reasoning) else None,
     }
 
 
@@ -180,7 +181,9 @@ def _text(value: Any) -> str:
 
 
 def _flag(value: Any, place: str) -> bool | None:
-    if value is None or isinstance(value, bool):
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool):
         return value
     known = {"true": True, "1": True, "false": False, "0": False}
     if str(value).strip().lower() not in known:

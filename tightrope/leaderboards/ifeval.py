@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tightrope.errors import InputError
-from tightrope.evaluation.stats import wilson
+from tightrope.intervals import wilson
 from tightrope.leaderboards.files import Table, layout, refuse_repeats, table
-from tightrope.leaderboards.labels import each_once, models
+from tightrope.leaderboards.labels import as_label, each_once, models
 from tightrope.rewards.instructions import follows, follows_loosely
 
 WITH_INSTRUCTIONS = {"prompts": ("prompt", "instruction_id_list", "kwargs")}
@@ -34,7 +34,7 @@ def ifeval(files: Sequence[Path], *, prompts: Path | None = None) -> dict[str, A
         rows = table(path)
         column = "key" if layout(rows, LAYOUTS) == "keyed" else "prompt"
         names = rows.texts("model") if "model" in rows.columns else [_stem(path)] * len(rows)
-        keys = [str(x) for x in rows.columns[column]]
+        keys = [as_label(x) for x in rows.columns[column]]
         refuse_repeats(rows, list(zip(names, keys, strict=True)), what=f"model and {column}")
         asked = [_instructions(rows, i, column, keys[i], known) for i in range(len(rows))]
         texts = [value if isinstance(value, str) else "" for value in rows.columns["response"]]
@@ -118,7 +118,7 @@ class _Prompts:
             asked = _asked(rows, i)
             for column, found in self.by.items():
                 if column in rows.columns:
-                    found[str(rows.columns[column][i])] = asked
+                    found[as_label(rows.columns[column][i])] = asked
 
 
 def _instructions(rows: Table, i: int, column: str, key: str, known: _Prompts | None) -> Asked:

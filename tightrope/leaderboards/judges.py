@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tightrope.evaluation.agreement import cohen_kappa_interval
-from tightrope.evaluation.stats import wilson
+from tightrope.intervals import wilson
 from tightrope.leaderboards.files import Table, layout, refuse_repeats, table
 from tightrope.leaderboards.labels import labels, models
 from tightrope.leaderboards.longer import longer_is_right, share
@@ -26,6 +26,7 @@ from tightrope.leaderboards.votes import NO_MAJORITY, against_labels, annotators
 
 UNREAD = "unread"
 SIDES = ("1", "2")
+VOTES = ("0", "1", "2")  # a tie, the first, the second
 LAYOUTS = {
     "verdicts": ("evaluator", "row", "gold", "winner_original_order", "winner_swapped_order"),
     "votes": ("idx", "a1", "a2"),
@@ -126,13 +127,13 @@ def _verdicts(found: Table, draws: int, seed: int) -> list[dict[str, Any]]:
 def _votes(found: Table) -> dict[str, Any]:
     refuse_repeats(found, [(x,) for x in found.texts("idx")], what="item")
     people = [name for name in found.columns if name[:1] == "a" and name[1:].isdigit()]
-    votes = {name: found.texts(name) for name in people}
+    votes = {name: labels(found, name, VOTES) for name in people}
     truth = majority(votes)
     clear = [i for i, label in enumerate(truth) if label != NO_MAJORITY]
     audited = []
     for name in found.columns:
         if name.startswith("judge_") and clear:
-            said = found.texts(name)
+            said = labels(found, name, VOTES)
             audited.append(
                 {"judge": name.removeprefix("judge_")}
                 | against_labels([truth[i] for i in clear], [said[i] for i in clear])

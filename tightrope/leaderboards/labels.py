@@ -23,7 +23,7 @@ def labels(found: Table, column: str, known: Sequence[str], *, missing: str | No
     """
     out = []
     for place, value in zip(found.places, found.columns[column], strict=True):
-        label = _text(value)
+        label = as_label(value)
         if label.lower() in MISSING and label not in known and missing is not None:
             label = missing
         elif label not in known:
@@ -62,7 +62,8 @@ def only_one(what: str, found: Mapping[str, str], remedy: str) -> None:
         raise InputError(f"{len(found)} {what}s in the files ({places})", remedy=remedy)
 
 
-def _text(value: Any) -> str:
+def as_label(value: Any) -> str:
+    """A cell as a label: `1.0` is `1`, nothing is empty."""
     if value is None:
         return ""
     text = str(value).strip()

@@ -6,14 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 from tightrope.errors import InputError
+from tightrope.intervals import Z95
 from tightrope.leaderboards.files import Floats, Table, is_tree, listed, refuse_repeats, table, tree
 
-Z95, Z80 = 1.959963984540054, 1.2815515655446004
+Z80 = NormalDist().inv_cdf(0.9)
 RESULTS = ("model", "results")
 INTERVALS = ("model", "score", "lower", "upper")
 

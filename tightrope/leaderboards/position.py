@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tightrope.evaluation.stats import wilson
+from tightrope.intervals import wilson
 from tightrope.leaderboards.arena_files import Battles
 
 

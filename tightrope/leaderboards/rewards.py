@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tightrope.errors import InputError
-from tightrope.evaluation.stats import wilson
+from tightrope.intervals import wilson
 from tightrope.leaderboards.files import Table, is_tree, layout, refuse_repeats, table, tree
 from tightrope.leaderboards.labels import each_once, labels, models
 from tightrope.leaderboards.longer import longer_is_right, share

@@ -17,7 +17,7 @@ import numpy as np
 
 from tightrope.errors import InputError
 from tightrope.evaluation.agreement import cohen_kappa, fleiss_kappa, share_agreeing
-from tightrope.evaluation.stats import wilson
+from tightrope.intervals import wilson
 from tightrope.leaderboards.files import Table, layout, refuse_repeats, table
 from tightrope.leaderboards.labels import each_once, models
 from tightrope.rewards.prefixes import substring_refusal, xstest_refusal

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tightrope.data.convert import convert
-from tightrope.errors import WorkError
+from tightrope.errors import InputError, WorkError
 from tightrope.files import read_jsonl, write_jsonl
 from tightrope.judges.order import both_orders
 from tightrope.judges.spec import load_judge
@@ -34,18 +34,32 @@ from tightrope.records import (
     to_json,
 )
 from tightrope.rollouts.local import sample
+from tightrope.rollouts.rows import fits
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 
 
 def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int) -> dict[str, Any]:
     """Runs the stage and returns its summary."""
     prompts, account = run.prompts(stage.prompts, seed=seed)
+    too_long = {"prompts": 0, "guided prompts": 0}
     if stage.answers is not None:
         pools = _earlier(run.stages[stage.answers.removeprefix("@")].data / "samples.jsonl", prompts)
     else:
         policy = Policy.load(run.model_spec(stage.model), dtype=run.dtype, device=run.device)
         policy.name = run.author(stage.model)
-        pools = _sample_all(run, stage, policy, prompts, seed)
+        params = SamplingParams(**stage.sampling.model_dump())
+        given, prompts = prompts, [p for p in prompts if fits(policy, p, params)]
+        if not prompts:
+            raise InputError(
+                f"none of {len(given)} prompts leaves room for {params.max_tokens} tokens in the model's context",
+                where=f"stage {stage.name!r}",
+                remedy="Shorten the prompts or lower sampling.max_tokens.",
+            )
+        pools, unguided = _sample_all(run, stage, policy, params, prompts, seed)
+        too_long = {"prompts": len(given) - len(prompts), "guided prompts": unguided}
+        for what, count in too_long.items():
+            if count:
+                run.console.print(f"  [yellow]dropped {count}[/]: {what} that leave no room for the answer")
     write_jsonl(
         folder.data / "samples.jsonl",
         (to_json(Sampled(p, r)) for p, pool in zip(prompts, pools, strict=True) for r in pool),
@@ -65,6 +79,7 @@ def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int)
     lengths = np.array([[len(c.chosen.text), len(c.rejected.text)] for c in comparisons])
     return {
         "prompts": len(prompts),
+        "too_long": too_long,
         "responses": sum(len(pool) for pool in pools),
         "comparisons": len(comparisons),
         "demonstrations": len(demonstrations),
@@ -87,24 +102,21 @@ def _earlier(file: Path, prompts: Sequence[Prompt]) -> list[list[Response]]:
 
 
 def _sample_all(
-    run: Run, stage: FeedbackStage, policy: Policy, prompts: Sequence[Prompt], seed: int
-) -> list[list[Response]]:
-    """Plain and guided responses of every prompt, identical texts once."""
-    params = SamplingParams(
-        temperature=stage.sampling.temperature,
-        top_p=stage.sampling.top_p,
-        top_k=stage.sampling.top_k,
-        max_tokens=stage.sampling.max_tokens,
-    )
+    run: Run, stage: FeedbackStage, policy: Policy, params: SamplingParams, prompts: Sequence[Prompt], seed: int
+) -> tuple[list[list[Response]], int]:
+    """Plain and guided responses of every prompt, identical texts once; and how many guided prompts were too long."""
+    too_long = 0
     requests = [SampleRequest(p, n=stage.samples, seed=seed) for p in prompts]
     owner = list(range(len(prompts)))
     prefixes = [""] * len(prompts)
     for g, guidance in enumerate(stage.guidance):
         for i, prompt in enumerate(prompts):
             if not guidance.tags or set(guidance.tags) & set(prompt.tags):
-                requests.append(
-                    SampleRequest(_guided(prompt, guidance), n=guidance.samples, seed=seed + g + 1)
-                )
+                guided = _guided(prompt, guidance)
+                if not fits(policy, guided, params):
+                    too_long += 1
+                    continue
+                requests.append(SampleRequest(guided, n=guidance.samples, seed=seed + g + 1))
                 owner.append(i)
                 prefixes.append(guidance.prefix)
     with run.progress(f"{stage.name}: sampling", sum(r.n for r in requests)) as bar:
@@ -121,7 +133,7 @@ def _sample_all(
                 # A guided text is tokenised afresh behind the plain prompt: its sampled ids belong to another one.
                 ids = () if prefix else response.token_ids
                 pools[i].append(Response(text, policy.name, ids, (), response.finish_reason))
-    return pools
+    return pools, too_long
 
 
 def _guided(prompt: Prompt, guidance: Guidance) -> Prompt:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tightrope.errors import InputError
 from tightrope.models.policy import Policy
-from tightrope.records import prompt_id
+from tightrope.records import Prompt, prompt_id
 from tightrope.rollouts.sampling import stream
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 
@@ -41,6 +41,21 @@ class Row:
     text: str | None = None
 
 
+def fits(policy: Policy, prompt: Prompt, params: SamplingParams) -> bool:
+    """Whether the prompt and the longest answer `params` allow are within the model's context."""
+    return _fits(policy, policy.chat.prompt_ids(prompt.messages), params)
+
+
+def _fits(policy: Policy, ids: Sequence[int], params: SamplingParams) -> bool:
+    context = _context(policy)
+    return context is None or len(ids) + params.max_tokens <= context
+
+
+def _context(policy: Policy) -> int | None:
+    found: int | None = getattr(policy.config.get_text_config(), "max_position_embeddings", None)
+    return found
+
+
 Waiting = deque[tuple[tuple[int, ...], deque[Row]]]
 
 
@@ -51,17 +66,16 @@ def waiting_rows(policy: Policy, requests: Sequence[SampleRequest], params: Samp
         InputError: a prompt has no tokens, does not fit the model's context, or is not of its vocabulary.
     """
     config = policy.config.get_text_config()
-    context = getattr(config, "max_position_embeddings", None)
     rows: dict[tuple[int, ...], deque[Row]] = {}
     for r, request in enumerate(requests):
         where = f"prompt {prompt_id(request.prompt)}"
         ids = tuple(policy.chat.prompt_ids(request.prompt.messages))
         if not ids:
             raise InputError("the prompt has no tokens", where=where, remedy="Give the prompt some text.")
-        if context is not None and len(ids) + params.max_tokens > context:
+        if not _fits(policy, ids, params):
             raise InputError(
                 f"the prompt has {len(ids)} tokens; with {params.max_tokens} new ones "
-                f"that exceeds the model's {context}",
+                f"that exceeds the model's {_context(policy)}",
                 where=where,
                 remedy="Shorten the prompt or lower max_tokens.",
             )

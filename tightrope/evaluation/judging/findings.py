@@ -70,7 +70,7 @@ def findings(figures: Mapping[str, Figure], *, constant: bool, stopped: bool = F
             fair = _usual_error(figures["accuracy"])
         level = _level(figure.lower - fair, figure.upper - fair, above_only=above_only)
         prefix, _, bias = text.format(**WORDS[figure.value >= fair]).partition(": ")
-        doubt = {"fine": "no sign that ", "unclear": "perhaps "}.get(level, "")
+        doubt = {"fine": "no sign that ", "unclear": "it cannot be told whether "}.get(level, "")
         span = f"{figure.value:.0f}, {figure.lower:.0f} to {figure.upper:.0f}"
         limit = f"at most {fair:.0f}" if above_only else f"{fair:.0f}"
         out.append((level, name, f"{prefix}: {doubt}{bias} ({span}; fair is {limit})"))

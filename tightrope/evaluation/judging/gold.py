@@ -96,7 +96,7 @@ def length(
     counts = [int(np.isfinite(s).sum()) for s in sides]
     if min(counts) < FEWEST:
         fewer = "longer" if counts[0] < counts[1] else "shorter"
-        reason = f"the better answer is the {fewer} one on only {min(counts)} prompts"
+        reason = f"the better answer is the {fewer} one on too few prompts ({min(counts)} of {sum(counts)})"
         out["length_gap"] = withheld(reason, n=sum(counts), unit="points", group=GROUP, label=label)
         return out
     boot = prompts.boot

@@ -1,0 +1,66 @@
+"""`compare`: asserts figures against published ones and notes both, for `scripts/published_figures.py` to print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import pytest
+
+Figures = float | Mapping[Any, Any]
+
+
+class Compare(Protocol):
+    """Asserts that our figures are the published ones.
+
+    Args:
+        source: who published them.
+        figure: what they are.
+        ours: a number, or one a name; may have more names than `published`.
+        published: the same.
+        tolerance: largest difference allowed.
+        each: give each its line on the page, however many there are.
+    """
+
+    def __call__(
+        self,
+        source: str,
+        figure: str,
+        ours: Figures,
+        published: Figures,
+        *,
+        tolerance: float = 0.0,
+        each: bool = False,
+    ) -> None: ...
+
+
+@pytest.fixture
+def compare(request: pytest.FixtureRequest) -> Compare:
+    def check(
+        source: str,
+        figure: str,
+        ours: Figures,
+        published: Figures,
+        *,
+        tolerance: float = 0.0,
+        each: bool = False,
+    ) -> None:
+        mine, theirs = _named(ours), _named(published)
+        assert theirs, figure
+        for name, value in theirs.items():
+            assert mine[name] == pytest.approx(value, rel=0, abs=tolerance), (figure, name)
+        row = {
+            "source": source,
+            "figure": figure,
+            "ours": {str(name): float(mine[name]) for name in theirs},
+            "published": {str(name): float(value) for name, value in theirs.items()},
+            "tolerance": tolerance,
+            "each": each,
+        }
+        request.node.user_properties.append(("compared", row))
+
+    return check
+
+
+def _named(figures: Figures) -> Mapping[Any, Any]:
+    return figures if isinstance(figures, Mapping) else {"": figures}
