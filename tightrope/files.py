@@ -23,25 +23,37 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     staging: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, staging = tempfile.mkstemp(prefix=f".{path.name}.tmp-", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(staging, 0o666 & ~_umask())
-        os.replace(staging, path)
-        staging = None
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, staging = tempfile.mkstemp(prefix=f".{path.name}.tmp-", dir=path.parent)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(staging, 0o666 & ~_umask())
+            os.replace(staging, path)
+            staging = None
+    finally:  # also when interrupted
+        if staging is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(staging)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the system says while `path` is written into one clear error.
+
+    Raises:
+        WorkError: the disk is full or the folder cannot be written.
+    """
+    try:
+        yield
     except OSError as error:
         raise WorkError(
             f"cannot be written: {error.strerror or error}",
             where=str(path),
             remedy="Free some disk space or choose a folder you may write to; nothing was lost.",
         ) from error
-    finally:  # also when interrupted
-        if staging is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(staging)
 
 
 def sweep(target: Path, what: str = "tmp") -> None:

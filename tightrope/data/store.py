@@ -19,8 +19,8 @@ import os
 import shutil
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.lazy import LazyExamples
 from tightrope.errors import WorkError
-from tightrope.files import sweep, write_json
+from tightrope.files import sweep, write_json, writing
 
 VERSION = 1
 _DEFAULTS, _RESPONSE_DEFAULTS = (
@@ -99,7 +99,7 @@ class StoreWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with _writing(folder):
+        with writing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             sweep(folder)
             self._staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
@@ -111,7 +111,8 @@ class StoreWriter:
 
     def __exit__(self, *_: object) -> None:
         for file in self._files:
-            file.close()
+            with suppress(OSError):  # what a full disk did not take; an error is on its way
+                file.close()
         shutil.rmtree(self._staging, ignore_errors=True)
 
     def add(self, example: Example) -> None:
@@ -129,7 +130,7 @@ class StoreWriter:
             bytes(bit for response in example.responses for bit in response.learn or ()),
             _rest(example),
         )
-        with _writing(self.folder):
+        with writing(self.folder):
             for file, content in zip(self._files, parts, strict=True):
                 file.write(content)
         sizes = (len(tokens), len(parts[1]), len(parts[2]))
@@ -141,7 +142,7 @@ class StoreWriter:
         Raises:
             WorkError: the disk is full or the folder cannot be written.
         """
-        with _writing(self.folder):
+        with writing(self.folder):
             for file in self._files:
                 file.flush()
                 os.fsync(file.fileno())
@@ -158,18 +159,6 @@ def write_store(folder: Path, examples: Iterable[Example], account: Mapping[str,
         for example in examples:
             writer.add(example)
         return writer.finish(account or {})
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise WorkError(
-            f"cannot be written: {error.strerror or error}",
-            where=str(folder),
-            remedy="Free some disk space or choose a folder you may write to; nothing was lost.",
-        ) from error
 
 
 def _rest(example: Example) -> bytes:

@@ -20,6 +20,7 @@ from tightrope.judges.order import both_orders
 from tightrope.judges.spec import load_judge
 from tightrope.judges.types import Contest
 from tightrope.models.policy import Policy
+from tightrope.pipeline.answers import sample_resumably
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.folders import StageFolder
 from tightrope.pipeline.selection import select
@@ -33,19 +34,19 @@ from tightrope.records import (
     prompt_id,
     to_json,
 )
-from tightrope.rollouts.local import sample
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 
 
 def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int) -> dict[str, Any]:
     """Runs the stage and returns its summary."""
     prompts, account = run.prompts(stage.prompts, seed=seed)
+    partial = folder.data / "samples.partial.jsonl"
     if stage.answers is not None:
         pools = _earlier(run.stages[stage.answers.removeprefix("@")].data / "samples.jsonl", prompts)
     else:
         policy = Policy.load(run.model_spec(stage.model), dtype=run.dtype, device=run.device)
         policy.name = run.author(stage.model)
-        pools = _sample_all(run, stage, policy, prompts, seed)
+        pools = _sample_all(run, stage, policy, prompts, seed, partial)
     write_jsonl(
         folder.data / "samples.jsonl",
         (to_json(Sampled(p, r)) for p, pool in zip(prompts, pools, strict=True) for r in pool),
@@ -62,6 +63,7 @@ def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int)
     write_jsonl(folder.data / "demonstrations.jsonl", (to_json(d) for d in demonstrations))
     ratings, _ = convert(comparisons, "rating")
     write_jsonl(folder.data / "ratings.jsonl", (to_json(r) for r in ratings))
+    partial.unlink(missing_ok=True)
     lengths = np.array([[len(c.chosen.text), len(c.rejected.text)] for c in comparisons])
     return {
         "prompts": len(prompts),
@@ -87,9 +89,9 @@ def _earlier(file: Path, prompts: Sequence[Prompt]) -> list[list[Response]]:
 
 
 def _sample_all(
-    run: Run, stage: FeedbackStage, policy: Policy, prompts: Sequence[Prompt], seed: int
+    run: Run, stage: FeedbackStage, policy: Policy, prompts: Sequence[Prompt], seed: int, partial: Path
 ) -> list[list[Response]]:
-    """Plain and guided responses of every prompt, identical texts once."""
+    """Plain and guided responses of every prompt, identical texts once; a killed stage finds its own in `partial`."""
     params = SamplingParams(
         temperature=stage.sampling.temperature,
         top_p=stage.sampling.top_p,
@@ -108,8 +110,12 @@ def _sample_all(
                 owner.append(i)
                 prefixes.append(guidance.prefix)
     with run.progress(f"{stage.name}: sampling", sum(r.n for r in requests)) as bar:
-        answers = sample(
-            policy, requests, params, progress=lambda done, total, rate: bar(done, f"{rate:.0f} tokens/s")
+        answers = sample_resumably(
+            policy,
+            requests,
+            params,
+            partial=partial,
+            progress=lambda done, total, rate: bar(done, f"{rate:.0f} tokens/s"),
         )
     pools: list[list[Response]] = [[] for _ in prompts]
     for i, prefix, group in zip(owner, prefixes, answers, strict=True):

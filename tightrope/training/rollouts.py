@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tightrope.data.batch import EncodedResponse, Example, TokenBatch, pack
 from tightrope.errors import InputError, WorkError
+from tightrope.files import write_text
 from tightrope.models.heads import ScalarHead
 from tightrope.models.policy import Policy
 from tightrope.objectives.advantages import gae, whiten
@@ -276,7 +277,6 @@ class RolloutSource:
     def _write(
         self, iteration: int, flat: Sequence[tuple[Prompt, Response]], scores: Any, kls: Sequence[float]
     ) -> None:
-        self._log.parent.mkdir(parents=True, exist_ok=True)
         kept = []
         if self._log.exists() and iteration:
             with self._log.open(encoding="utf-8") as file:
@@ -291,9 +291,7 @@ class RolloutSource:
             + "\n"
             for (p, r), score, kl in zip(flat, scores, kls, strict=True)
         ]
-        staging = self._log.with_suffix(".tmp-rollouts")
-        staging.write_text("".join(kept + rows), encoding="utf-8")
-        staging.replace(self._log)
+        write_text(self._log, "".join(kept + rows))
 
 
 def _whitened(examples: list[Example]) -> list[Example]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tightrope.errors import InputError, WorkError
-from tightrope.files import read_text
+from tightrope.files import read_text, write_jsonl, writing
 
 
 class Trace:
@@ -43,7 +43,7 @@ class Trace:
         """Appends a row; its `step` orders the file.
 
         Raises:
-            WorkError: a metric is not finite.
+            WorkError: a metric is not finite, or the disk is full.
         """
         for name, value in row.items():
             if isinstance(value, float) and not math.isfinite(value):
@@ -52,8 +52,9 @@ class Trace:
                     where=f"step {row['step']}",
                     remedy="Lower the learning rate; the last checkpoint is unharmed.",
                 )
-        self._file.write(json.dumps(row, allow_nan=False) + "\n")
-        self._file.flush()
+        with writing(self.path):
+            self._file.write(json.dumps(row, allow_nan=False) + "\n")
+            self._file.flush()
         if self._board is not None:
             for name, value in row.items():
                 if isinstance(value, int | float) and name != "step":
@@ -61,19 +62,16 @@ class Trace:
 
     def close(self) -> None:
         """Makes sure everything is on disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with writing(self.path), self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())
         if self._board is not None:
             self._board.close()
 
     def _cut(self, resume_at: int) -> None:
         if not self.path.exists():
             return
-        kept = [json.dumps(row, allow_nan=False) for row in read_trace(self.path) if row["step"] < resume_at]
-        staging = self.path.with_suffix(".tmp-cut")
-        staging.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        os.replace(staging, self.path)
+        write_jsonl(self.path, (row for row in read_trace(self.path) if row["step"] < resume_at))
 
 
 def read_trace(path: Path) -> list[dict[str, Any]]:
