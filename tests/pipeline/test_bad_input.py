@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import yaml
 from tests.disk import files_of_at_most
 from tests.tiny import tiny_folder
 from tightrope.cli import main
+from tightrope.pipeline.folders import locked
 
 ASKED = [f"say yes {i}" for i in range(6)]
 ROWS: dict[str, Callable[[str], dict[str, Any]]] = {
@@ -151,3 +154,35 @@ def test_a_full_disk_stops_with_its_place_and_the_run_goes_on_to_the_same_bits(
     assert not [p for p in (tmp_path / "runs").rglob("*") if "tmp-" in p.name]
     assert main(command) == 0
     assert trained(tmp_path) == whole
+
+
+def test_a_diverging_run_names_step_and_rows_and_saves_nothing(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = {**STEPS, "optimiser": {"learning_rate": 1e30}, "loop": {"checkpoint_every": 1}}
+    assert main(["train", recipe(tmp_path, model, "dpo", "comparison", **steps)]) == 1
+    error = paragraph(capsys)
+    assert re.search(r"step \d+.*: the (loss|gradient norm) is (nan|inf)\. Lower the learning rate", error), error
+    assert not (tmp_path / "runs" / "run" / "learn" / "model").exists()
+
+
+def process(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "tightrope", *command], capture_output=True, text=True, check=False)
+
+
+def test_a_second_process_on_a_run_folder_is_refused(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", recipe(tmp_path, model, "dpo", "comparison")]
+    with locked(tmp_path / "runs" / "run"):
+        done = process(command)
+    assert done.returncode == 1 and "another process is working in this run folder" in done.stderr
+    assert "Wait for it, stop it, or give this run another name." in done.stderr
+
+
+def test_a_piped_run_shows_no_bars_of_libraries_and_no_load_report(tmp_path: Path, model: str) -> None:
+    command = ["train", recipe(tmp_path, model, "reward", "comparison")]
+    done = process(command)
+    assert done.returncode == 0
+    for sign in ("it/s", "REPORT", "\r", "\x1b", "Loading weights", "Writing model"):
+        assert sign not in done.stderr + done.stdout, done.stderr

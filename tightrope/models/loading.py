@@ -17,6 +17,7 @@ from tightrope.models.bars import without_bars, without_load_report
 from tightrope.models.embedded import embedded_model_folder
 from tightrope.models.hub import hub_model_folder
 from tightrope.models.precision import Dtype
+from tightrope.models.saving import first_not_finite
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,12 @@ def load_model(
     with _readable(spec), without_load_report():
         model, found = auto.from_pretrained(path, dtype=DTYPES[dtype], **options)
     _refuse_mismatch(cast(PreTrainedModel, model), found, spec, fresh_head=fresh_head)
-    refuse_nan(model.named_parameters(), where=spec)
+    if (name := first_not_finite(model.named_parameters())) is not None:
+        raise InputError(
+            f"weight {name} holds NaN or infinity",
+            where=spec,
+            remedy="The model is damaged: take an earlier checkpoint or download it again.",
+        )
     turn_dropout_off(model)
     torch.nn.Module.to(model, device)  # transformers types its own `to` as a wrapper
     return cast(PreTrainedModel, model)
@@ -155,19 +161,6 @@ def _readable(spec: str) -> Iterator[None]:
             where=spec,
             remedy="Check that the files are whole and of a supported architecture.",
         ) from error
-
-
-def refuse_nan(tensors: Any, *, where: str) -> None:
-    """Raises InputError naming the first tensor that holds NaN or infinity."""
-    for name, tensor in tensors:
-        if not bool(torch.isfinite(tensor.detach().sum(dtype=torch.float32))) and not bool(
-            torch.isfinite(tensor).all()
-        ):
-            raise InputError(
-                f"weight {name} holds NaN or infinity",
-                where=where,
-                remedy="The model is damaged: take an earlier checkpoint or download it again.",
-            )
 
 
 def turn_dropout_off(model: torch.nn.Module) -> None:
