@@ -150,10 +150,11 @@ class Run:
 
         def wanted(account: Account) -> Iterator[Record]:
             for i, record in enumerate(stream(path, account, split=spec.split)):
+                if spec.tags and not set(spec.tags) & set(_tags(record)):
+                    continue
                 if needed_by:
                     check_kind(record, KINDS[kind], f"{needed_by}, {path}, record {i}", str(path))
-                if not spec.tags or set(spec.tags) & set(_tags(record)):
-                    yield record
+                yield record
 
         count = sum(1 for _ in wanted(account))
         told = account.as_dict()
