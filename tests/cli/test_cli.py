@@ -371,6 +371,29 @@ def test_chat_remembers_the_conversation(
     assert "\x1b[31m" not in capsys.readouterr().out
 
 
+def test_chat_ends_quietly_with_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("builtins.input", failing(KeyboardInterrupt()))
+    assert main(["sample", tiny_folder(tmp_path), "--chat"]) == 0
+    assert "Error" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 110])
+def test_a_narrow_terminal_parts_no_figure_from_its_name(width: int) -> None:
+    from rich.console import Console
+
+    from tightrope.printing import show_train
+
+    summary = {"loss": 0.25, "preference_loss": 1234.5678, "peak_memory_bytes": 2**30, "grad_norm": 0.1984}
+    console = Console(width=width, record=True, quiet=False, file=open(os.devnull, "w"))  # noqa: SIM115
+    show_train({"stages": {"learn": summary}, "verdicts": [], "run": "runs/x"}, console)
+    lines = console.export_text().splitlines()
+    assert all(len(line) <= width for line in lines)
+    for said in ("loss 0.25", "preference_loss 1235", "peak_memory 1.0 GiB", "grad_norm 0.1984"):
+        assert any(said in line for line in lines), lines
+
+
 def test_text_of_models_cannot_drive_the_terminal() -> None:
     assert "\x1b" not in plain("\x1b]0;title\x07[red]x\r") and "[red]x" in plain("[red]x")
 

@@ -84,7 +84,7 @@ def test_margins_that_are_no_margins_are_dropped_and_counted(margin: float) -> N
 
 def test_when_every_pair_is_dropped_the_reasons_are_said() -> None:
     same = Comparison(user_prompt("say"), Response("yes"), Response("yes"))
-    with pytest.raises(InputError, match="1 chosen and rejected are the same tokens: no row is left"):
+    with pytest.raises(InputError, match="no row is left to train on: 1 chosen and rejected are the same tokens"):
         encoded([same], Comparison)
 
 

@@ -66,7 +66,11 @@ def test_rankings_that_order_nothing_are_dropped_and_copies_merged(tmp_path: Pat
     assert kept == [["a", "b"], ["b", "c"], ["b", "a", "c"]]
     assert [record.ranks for record in result.records if isinstance(record, Ranking)] == [(0, 1), (0, 1), (1, 0, 2)]
     dropped = {why: len(places) for why, places in result.account.dropped.items()}
-    assert dropped == {"a ranking of fewer than two responses": 2, "all responses tie": 1}
+    assert dropped == {
+        "a ranking of fewer than two responses": 1,
+        "repeated replies leave fewer than two to order": 1,
+        "all responses tie": 1,
+    }
     assert {why: len(places) for why, places in result.account.repaired.items()} == {
         "the same reply twice in a ranking: kept once": 1,
         "the same reply twice in a ranking, at different ranks: left out": 1,
@@ -290,7 +294,7 @@ def test_steps_must_add_up_to_the_response_beside_them(tmp_path: Path) -> None:
         {**row, "completion": "a.  \n\nb.\n"},
         {**row, "completion": "a. c b."},
         {**row, "completion": "a. b. c"},
-        {**row, "completion": "a.b."},
+        {**row, "response": "a.b."},
         row,
     )
     texts = [r.steps for r in result.records if isinstance(r, StepLabels)]
@@ -326,7 +330,7 @@ def test_outcomes_and_scores_are_ratings(tmp_path: Path) -> None:
         ({"prompt": "q", "completions": ["a"], "labels": ["+"]}, "`labels` needs true or false"),
         ({"prompt": "q", "completions": ["a"], "labels": [2]}, r"of the values \[2\]"),
         ({"prompt": "q", "completions": "a", "labels": [1]}, "expected a list of steps, found str"),
-        ({"prompt": "q", "steps": ["a"], "labels": [1], "completion": 3}, "`completion` is int, not text"),
+        ({"prompt": "q", "steps": ["a"], "labels": [1], "completion": 3}, "the response is int, not text"),
         ({"prompt": "q", "completion": "a", "score": "high"}, "`score` is str, not a number"),
         (
             {"kind": "safety_comparison", "prompt": {"messages": [{"role": "user", "content": "q"}]}}
@@ -352,6 +356,7 @@ def test_wrong_types_are_errors_with_file_line_and_field(tmp_path: Path, row: An
         ({"prompt": "q", "response": "a", "helpfulness": 1, "verbosity": 2}, "HelpSteer", "correctness"),
         ({"prompt": "q", "steps": ["a"]}, "steps", "labels"),
         ({"question": "q", "labels": []}, "PRM800K", "label"),
+        ({"prompt": "q", "choosen": "a", "rejected": "b"}, "preference", "chosen"),
     ],
 )
 def test_unknown_layouts_name_the_nearest_one_and_what_it_lacks(
@@ -360,6 +365,11 @@ def test_unknown_layouts_name_the_nearest_one_and_what_it_lacks(
     says = rf"unknown columns: .*nearest known layout is {nearest}: .*missing here: .*{missing}"
     with pytest.raises(InputError, match=says):
         rows(tmp_path, row)
+
+
+def test_a_column_that_is_like_none_has_no_nearest_layout(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown columns: conversations Known layouts: tightrope, "):
+        rows(tmp_path, {"conversations": [{"from": "human", "value": "hi"}]})
 
 
 LLMBAR = {"subset": "Natural", "row": 3, "input": "Say hi.", "output_1": "Hi!", "output_2": "No.", "label": 1}

@@ -112,5 +112,5 @@ def test_labels_of_steps_are_counted_and_unlabelled_rows_dropped() -> None:
     rows = [StepLabels(PROMPT, ("a\n", "b"), (1, 0)), StepLabels(PROMPT, ("a",), ())]
     account = encode(rows, CHAT, kind=StepLabels, max_tokens=99).account()
     assert account["labels"] == {"good": 1, "neutral": 1} and account["dropped"] == {"no step is labelled": 1}
-    with pytest.raises(InputError, match="found a rating where a step_labels is needed"):
+    with pytest.raises(InputError, match="found a rating where a record of labelled steps is needed"):
         encode([Rating(PROMPT, Response("x"), desirable=True)], CHAT, kind=StepLabels, max_tokens=99)

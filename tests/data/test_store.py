@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.disk import files_of_at_most
 from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.store import ExampleStore, write_store
 from tightrope.errors import WorkError
@@ -61,6 +62,14 @@ def test_what_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_store(tmp_path / "s", dying())
     assert [p.name for p in tmp_path.iterdir()] == ["s"] and ExampleStore(tmp_path / "s")[0] == example(7)
+
+
+@pytest.mark.parametrize("rows", [3, 40_000])
+def test_a_full_disk_is_one_error_and_leaves_nothing_behind(tmp_path: Path, rows: int) -> None:
+    # a few rows fit into the buffer and are written when it is emptied
+    with files_of_at_most(100), pytest.raises(WorkError, match=r"/s: cannot be written: File too large"):
+        write_store(tmp_path / "s", (example(n) for n in range(rows)))
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:

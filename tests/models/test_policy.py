@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -148,7 +149,7 @@ def test_nan_weights_are_refused_at_load_and_at_save(tmp_path: Path) -> None:
     policy = Policy.load(str(folder))
     with torch.no_grad():
         next(policy.model.parameters())[0, 0] = float("nan")
-    with pytest.raises(InputError, match="holds NaN"):
+    with pytest.raises(WorkError, match=r"holds NaN.*learning rate"):
         policy.save(tmp_path / "b")
     assert not (tmp_path / "b").exists()
     state = load_file(folder / "model.safetensors")
@@ -170,6 +171,57 @@ def test_damaged_weights_are_one_clear_error(tmp_path: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"half a download")
     with pytest.raises(InputError, match="cannot be loaded"):
         Policy.load(str(folder))
+
+
+def rewritten(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> str:
+    """The folder with other weights in its file."""
+    state = load_file(folder / "model.safetensors")
+    change(state)
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    return str(folder)
+
+
+MLP = "model.layers.1.mlp.up_proj.weight"
+
+
+@pytest.mark.parametrize("kind", [Policy, RewardModel])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda state: state.pop(MLP), f"1 weights of the Llama.* are missing or of another shape: {MLP}"),
+        (lambda state: state.update({MLP: torch.zeros(2, 2)}), f"are missing or of another shape: {MLP}"),
+        (lambda state: state.update({"model.layers.7.x": torch.zeros(1)}), r"no place in the model: layers\.7\.x"),
+    ],
+)
+def test_files_of_another_model_are_refused_and_not_filled_up(
+    tmp_path: Path, kind: type[Policy | RewardModel], change: Callable[[dict[str, torch.Tensor]], object], said: str
+) -> None:
+    # transformers draws what is missing at random, and says so in a table
+    with pytest.raises(InputError, match=said):
+        kind.load(rewritten(Path(tiny_folder(tmp_path)), change))
+
+
+def test_a_saved_reward_model_without_its_head_is_refused(tmp_path: Path) -> None:
+    RewardModel.load(tiny_folder(tmp_path / "a")).save(tmp_path / "b")
+    folder = rewritten(tmp_path / "b", lambda state: state.pop("score.weight"))
+    with pytest.raises(InputError, match=r"missing or of another shape: score\.weight"):
+        RewardModel.load(folder)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
+def test_heads_of_other_tasks_come_and_go_without_a_report(
+    tmp_path: Path, family: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    import logging
+
+    logging.getLogger("transformers").addHandler(caplog.handler)  # its loggers do not propagate
+    try:
+        RewardModel.load(tiny_folder(tmp_path / "a", family)).save(tmp_path / "b")
+        if family != "qwen2":  # its output weights are its own, and a reward model keeps none
+            Policy.load(str(tmp_path / "b"))
+    finally:
+        logging.getLogger("transformers").removeHandler(caplog.handler)
+    assert "REPORT" not in caplog.text
 
 
 def test_full_disk_leaves_the_older_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

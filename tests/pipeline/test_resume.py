@@ -52,6 +52,12 @@ def recipe(folder: Path, method: str) -> dict[str, Any]:
     if method == "bco":  # a statistic that goes on from step to step, and weights rounded at random
         stage["loop"]["sample_every"] = 1
     dtype = "bfloat16" if method == "bco" else "float32"
+    if method == "feedback":
+        ask = {"name": "ask", "method": "feedback", "prompts": {"path": str(data)}, "judge": "rule:longer"}
+        ask |= {"samples": 3, "sampling": {"max_tokens": 12}, "guidance": [{"prefix": "ok ", "samples": 1}]}
+        stage |= {"method": "dpo", "data": [{"path": "@ask"}]}
+        measured = {"prompts": {"path": str(data)}, "sampling": {"max_tokens": 8}}
+        return {"name": "run", "model": str(folder / "start"), "stages": [ask, stage], "evaluation": measured}
     return {"name": "run", "model": str(folder / "start"), "dtype": dtype, "stages": [stage]}
 
 
@@ -82,13 +88,17 @@ def outcome(folder: Path) -> tuple[bytes, list[dict[str, Any]]]:
     if (stage / "samples.jsonl").is_file():
         said = map(json.loads, (stage / "samples.jsonl").read_text().splitlines())
         kept += [{"sampled_at": row["step"], "text": row["response"]["text"]} for row in said]
+    for file in sorted((stage.parent / "ask" / "data").glob("*")):
+        kept += [{file.name: json.loads(line)} for line in file.read_text().splitlines()]
+    for file in stage.parent.glob("evaluation/*/verdict.json"):
+        kept.append({"figures": json.loads(file.read_text())["figures"]})
     return (stage / "model" / "model.safetensors").read_bytes(), kept
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, list[dict[str, Any]]]]:
     out = {}
-    for method in ("dpo", "ppo", "bco"):
+    for method in ("dpo", "ppo", "bco", "feedback"):
         folder = tmp_path_factory.mktemp(method)
         tiny_folder(folder / "start")
         assert run(folder, method) == 0
@@ -107,6 +117,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, li
         ("dpo", "model", 0),
         ("bco", "row", 3),
         ("ppo", "row", 3),  # in the middle of an iteration
+        ("feedback", "answer", 17),
+        ("feedback", "judge", 0),
+        ("feedback", "answer", 51),  # the evaluation's: the stage before it has 44
     ],
 )
 def test_killed_run_resumes_to_the_same_bits(
@@ -125,4 +138,4 @@ def test_killed_run_resumes_to_the_same_bits(
     assert weights == whole[method][0]
     steps = [r["step"] for r in rows if "step" in r]
     assert steps == list(range(len(steps)))
-    assert not [p for p in (tmp_path / "runs").rglob("*") if "tmp-" in p.name]
+    assert not [p for p in (tmp_path / "runs").rglob("*") if "tmp-" in p.name or "partial" in p.name]

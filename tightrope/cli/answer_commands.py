@@ -98,7 +98,7 @@ def sample_command(
 def chat_command(
     model: str, *, seed: int, dtype: str, temperature: float, top_p: float, top_k: int, max_tokens: int
 ) -> None:
-    """Talks with a model in the terminal until an empty line or `/quit`; `/new` starts again."""
+    """Talks with a model in the terminal until an empty line, `/quit`, Ctrl-D or Ctrl-C; `/new` starts again."""
     from tightrope.rollouts.local import sample
     from tightrope.rollouts.types import SampleRequest
 
@@ -110,7 +110,8 @@ def chat_command(
     while True:
         try:
             said = console.input("[bold]you:[/] ").strip()
-        except EOFError:
+        except (EOFError, KeyboardInterrupt):
+            console.print()
             return
         if said in ("", "/quit"):
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
 COLOURS = {
     "useful": "green",
     "chattier": "yellow",
@@ -46,7 +48,11 @@ def show_train(value: Mapping[str, Any], console: Console) -> None:
         if "peak_memory_bytes" in short:
             short["peak_memory"] = gibibytes(summary["peak_memory_bytes"])
             del short["peak_memory_bytes"]
-        console.print(Text(plain(name), "bold"), Text("  ".join(f"{k} {v}" for k, v in short.items())))
+        console.print(Text(plain(name), "bold"))
+        # A figure stays behind its name: textwrap breaks no line at these spaces, rich would.
+        said = "  ".join(plain(f"{k} {v}").replace(" ", NO_BREAK) for k, v in short.items())
+        for line in textwrap.wrap(said, console.width - 2, break_long_words=False, break_on_hyphens=False):
+            console.print(Text("  " + line.replace(NO_BREAK, " ")), soft_wrap=True)
     for verdict in value["verdicts"]:
         _verdict(verdict, console)
     _place(console, "run:", value["run"])

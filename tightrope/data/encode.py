@@ -12,7 +12,7 @@ from tightrope.data.ahead import tokenised_ahead
 from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.chat import ChatFormat
 from tightrope.data.joint import joint_example
-from tightrope.data.makers import how_to_get
+from tightrope.data.makers import wrong_kind
 from tightrope.data.steps import step_example
 from tightrope.errors import InputError
 from tightrope.records import (
@@ -25,7 +25,6 @@ from tightrope.records import (
     SafetyComparison,
     StepLabels,
     content_hash,
-    kind_of,
     prompt_id,
 )
 
@@ -115,15 +114,16 @@ def encode(
     if not out.count:
         reasons = ", ".join(f"{n} {why}" for why, n in out.dropped.most_common()) or "the file has no rows"
         raise InputError(
-            "no row is left to train on",
-            where=reasons,
+            f"no row is left to train on: {reasons}",
+            where=needed_by,
             remedy="Raise max_tokens, or look at: tightrope data inspect.",
         )
     if kind is Rating:
-        _refuse_one_class(thumbs, out.count)
+        _refuse_one_class(thumbs, out.count, needed_by)
     if kind is SafetyComparison and len(out.labels) == 1:
         raise InputError(
             f"all responses are called {next(iter(out.labels))}",
+            where=needed_by,
             remedy="A cost needs harmful and safe responses to have a zero; without them use bradley_terry.",
         )
     return out
@@ -161,28 +161,23 @@ def encoded(
         yield example
 
 
-def check_kind(record: Record, kind: type[Any], where: str) -> None:
+def check_kind(record: Record, kind: type[Any], where: str, file: str = "FILE") -> None:
     """Refuses a record that cannot be encoded as one of `kind`; a safety comparison can, as one on helpfulness.
 
     Raises:
         InputError: it is of another kind.
     """
-    if isinstance(record, kind) or (kind is Comparison and isinstance(record, SafetyComparison)):
-        return
-    found, needed = kind_of(type(record)), kind_of(kind)
-    raise InputError(
-        f"found a {found} where a {needed} is needed",
-        where=where,
-        remedy=how_to_get(needed, found),
-    )
+    if not (isinstance(record, kind) or (kind is Comparison and isinstance(record, SafetyComparison))):
+        raise wrong_kind(record, kind, where, file)
 
 
-def _refuse_one_class(thumbs: set[bool], count: int) -> None:
+def _refuse_one_class(thumbs: set[bool], count: int, where: str) -> None:
     """Ratings that all say the same push every response the same way, and the policy off the road."""
     if len(thumbs) == 1:
         word = "desirable" if True in thumbs else "undesirable"
         raise InputError(
             f"all {count} ratings are {word}",
+            where=where,
             remedy="Give ratings of both classes, or set desirable_above between the scores; responses that are all "
             "good are demonstrations: use sft.",
         )

@@ -171,7 +171,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("LLMBar", ("input", "output_1", "output_2", "label"), lambda row: True, llmbar, ("subset",)),
     Layout("Math-Shepherd", ("input", "label"), lambda row: True, math_shepherd, ("task",)),
     Layout("stepwise", ("prompt", "completions", "labels"), lambda row: True, stepwise),
-    Layout("steps", ("prompt", "steps", "labels"), lambda row: True, steps, ("completion",)),
+    Layout("steps", ("prompt", "steps", "labels"), lambda row: True, steps, ("completion", "response")),
     Layout("unpaired", ("prompt", "completion", "label"), lambda row: True, unpaired, _ID),
     Layout(
         "ranking",

@@ -92,7 +92,7 @@ def _likeness(layout: Layout, found: Sequence[str]) -> float:
     exact = [name for name in layout.columns if name in found]
     others, near = [name for name in found if name not in exact], 0
     for name in layout.columns:
-        close = difflib.get_close_matches(name, others, 1) if name not in exact else []
+        close = difflib.get_close_matches(name, others, 1, 0.75) if name not in exact else []
         if close:
             others.remove(close[0])
             near += 1

@@ -9,6 +9,7 @@ from typing import Any
 
 from tightrope.data.foreign_rows import context
 from tightrope.data.pairing import Choices, of_ranking, pairs_of
+from tightrope.errors import InputError
 from tightrope.records import (
     Comparison,
     Demonstration,
@@ -21,6 +22,7 @@ from tightrope.records import (
     SafetyComparison,
     Sampled,
     StepLabels,
+    kind_of,
 )
 
 
@@ -189,9 +191,23 @@ def how_to_get(needed: str, found: str, file: str = "FILE") -> str:
     if needed == "prompt" or found in MADE_OF.get(needed, ()):
         return f"Convert the file first: tightrope data convert {file} OUT --to {needed}."
     return _GIVEN.get(needed) or (
-        f"A {found} says nothing about which answer is better: have answers judged by a stage `method: feedback`, or "
-        f"give another file."
+        f"A {_spoken(found)} says nothing about which answer is better: have answers judged by a stage "
+        f"`method: feedback`, or give another file."
     )
+
+
+def wrong_kind(record: Record, kind: type[Any], where: str, file: str = "FILE") -> InputError:
+    """The error of a record of one kind where another is needed."""
+    found, needed = kind_of(record), kind_of(kind)
+    return InputError(
+        f"found a {_spoken(found)} where a {_spoken(needed)} is needed",
+        where=where,
+        remedy=how_to_get(needed, found, file),
+    )
+
+
+def _spoken(kind: str) -> str:
+    return kind.replace("step_labels", "record of labelled steps").replace("_", " ")
 
 
 def _nothing(record: Record, choices: Choices, lost: Counter[str]) -> list[Record]:

@@ -208,6 +208,8 @@ def settled(record: Record) -> Several:
         ranks.setdefault(response.text, set()).add(rank)
     first = {response.text: i for i, response in reversed(list(enumerate(record.responses)))}
     kept = sorted(i for text, i in first.items() if len(ranks[text]) == 1)
+    if len(kept) < 2:
+        raise Drop("repeated replies leave fewer than two to order")
     order = sorted({record.ranks[i] for i in kept})
     merged = replace(
         record,

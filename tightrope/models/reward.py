@@ -84,16 +84,19 @@ class RewardModel(Trunk):
             InputError: the architecture has no sequence-classification form.
         """
         tokenizer = loading.load_tokenizer(spec)
-        said = Reading.of(loading.load_config(spec))
+        config = loading.load_config(spec)
+        said = Reading.of(config)
         reading = reading or said
         # Another number of outputs is another head: the classifier's own does not fit and is drawn afresh.
+        was_classifier = any("ForSequenceClassification" in a for a in config.architectures or ())
+        fresh_head = not was_classifier or reading.outputs != said.kept
         model = loading.load_model(
             AutoModelForSequenceClassification,
             spec,
             dtype,
             device,
             num_labels=reading.outputs,
-            ignore_mismatched_sizes=reading.outputs != said.kept,
+            fresh_head=fresh_head,
         )
         if not hasattr(model, "score"):
             raise InputError(
@@ -102,8 +105,7 @@ class RewardModel(Trunk):
                 remedy="Use a decoder architecture (Llama, Qwen, Gemma, GPT-2, ...).",
             )
         reward_model = cls(model, tokenizer, name=spec, reading=reading)
-        was_classifier = any("ForSequenceClassification" in a for a in model.config.architectures or ())
-        if not was_classifier or reading.outputs != said.kept:
+        if fresh_head:
             weight = cast(torch.nn.Linear, model.score).weight
             noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
             with torch.no_grad():
@@ -245,7 +247,6 @@ class RewardModel(Trunk):
     def save(self, folder: Path) -> None:
         """Saves a folder that `AutoModelForSequenceClassification` loads, compared after reading back."""
         with self._as_kept() as model:
-            loading.refuse_nan(model.named_parameters(), where=str(folder))
 
             def write(staging: Path) -> None:
                 model.save_pretrained(staging)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -34,8 +34,14 @@ def save_folder(
         reload: loads the written folder (raises when it does not load).
 
     Raises:
-        WorkError: the disk is full, or what was read back differs from what was written.
+        WorkError: a weight is NaN or infinite, the disk is full, or what was read back differs from what was written.
     """
+    if (name := first_not_finite(expected.items())) is not None:
+        raise WorkError(
+            f"weight {name} holds NaN or infinity",
+            where=str(target),
+            remedy="Training has diverged: lower the learning rate. Nothing was saved or overwritten.",
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep(target)
     size = sum(t.numel() * t.element_size() for t in expected.values())
@@ -66,6 +72,16 @@ def save_folder(
         sweep(target, "old")  # not before a new folder is in place
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
+    """Name of the first tensor that holds NaN or infinity."""
+    for name, tensor in tensors:
+        if not bool(torch.isfinite(tensor.detach().sum(dtype=torch.float32))) and not bool(
+            torch.isfinite(tensor).all()
+        ):
+            return name
+    return None
 
 
 def _compare(folder: Path, expected: Mapping[str, Tensor], target: Path) -> None:

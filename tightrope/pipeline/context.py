@@ -26,6 +26,7 @@ from rich.text import Text
 
 from tightrope.data.account import Account
 from tightrope.data.built_in import built_in
+from tightrope.data.encode import check_kind
 from tightrope.data.gym import is_gym, version
 from tightrope.data.makers import prompts_of
 from tightrope.data.readers import RecordStream, stream
@@ -36,7 +37,7 @@ from tightrope.models.loading import resolve
 from tightrope.models.precision import Dtype, resolve_dtype
 from tightrope.pipeline.folders import StageFolder, model_fingerprint
 from tightrope.recipes.schema import DataSpec, Recipe
-from tightrope.records import Prompt, Record, content_hash
+from tightrope.records import KINDS, Prompt, Record, content_hash
 from tightrope.rewards.spec import ScorerSpec
 
 WIDE = 110  # columns; a narrower terminal has no room for the bar beside the numbers
@@ -130,8 +131,17 @@ class Run:
             return str([file_hash(p) for p in sorted(path.rglob("*")) if p.is_file()])
         return spec.path
 
-    def stream(self, spec: DataSpec, *, kind: str, seed: int) -> tuple[RecordStream, dict[str, Any]]:
-        """Filtered and limited records that are read whenever they are walked over, with their accounting."""
+    def stream(
+        self, spec: DataSpec, *, kind: str, seed: int, needed_by: str = ""
+    ) -> tuple[RecordStream, dict[str, Any]]:
+        """Filtered and limited records that are read whenever they are walked over, with their accounting.
+
+        Args:
+            spec: where they are, and which are wanted.
+            kind: of record; decides which of a stage's files is read.
+            seed: of the limit.
+            needed_by: who cannot use records of another kind; empty: any will do.
+        """
         path: str | Path = spec.path
         if spec.path.startswith("@"):
             name, _, file = spec.path[1:].partition("/")
@@ -139,9 +149,12 @@ class Run:
         account = Account()
 
         def wanted(account: Account) -> Iterator[Record]:
-            for record in stream(path, account, split=spec.split):
-                if not spec.tags or set(spec.tags) & set(_tags(record)):
-                    yield record
+            for i, record in enumerate(stream(path, account, split=spec.split)):
+                if spec.tags and not set(spec.tags) & set(_tags(record)):
+                    continue
+                if needed_by:
+                    check_kind(record, KINDS[kind], f"{needed_by}, {path}, record {i}", str(path))
+                yield record
 
         count = sum(1 for _ in wanted(account))
         told = account.as_dict()

@@ -20,6 +20,7 @@ from tightrope.judges.order import both_orders
 from tightrope.judges.spec import load_judge
 from tightrope.judges.types import Contest
 from tightrope.models.policy import Policy
+from tightrope.pipeline.answers import sample_resumably
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.folders import StageFolder
 from tightrope.pipeline.selection import select
@@ -33,7 +34,6 @@ from tightrope.records import (
     prompt_id,
     to_json,
 )
-from tightrope.rollouts.local import sample
 from tightrope.rollouts.rows import fits
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 
@@ -41,6 +41,7 @@ from tightrope.rollouts.types import SampleRequest, SamplingParams
 def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int) -> dict[str, Any]:
     """Runs the stage and returns its summary."""
     prompts, account = run.prompts(stage.prompts, seed=seed)
+    partial = folder.data / "samples.partial.jsonl"
     too_long = {"prompts": 0, "guided prompts": 0}
     if stage.answers is not None:
         pools = _earlier(run.stages[stage.answers.removeprefix("@")].data / "samples.jsonl", prompts)
@@ -55,7 +56,7 @@ def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int)
                 where=f"stage {stage.name!r}",
                 remedy="Shorten the prompts or lower sampling.max_tokens.",
             )
-        pools, unguided = _sample_all(run, stage, policy, params, prompts, seed)
+        pools, unguided = _sample_all(run, stage, policy, params, prompts, seed, partial)
         too_long = {"prompts": len(given) - len(prompts), "guided prompts": unguided}
         for what, count in too_long.items():
             if count:
@@ -76,6 +77,7 @@ def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int)
     write_jsonl(folder.data / "demonstrations.jsonl", (to_json(d) for d in demonstrations))
     ratings, _ = convert(comparisons, "rating")
     write_jsonl(folder.data / "ratings.jsonl", (to_json(r) for r in ratings))
+    partial.unlink(missing_ok=True)
     lengths = np.array([[len(c.chosen.text), len(c.rejected.text)] for c in comparisons])
     return {
         "prompts": len(prompts),
@@ -102,9 +104,18 @@ def _earlier(file: Path, prompts: Sequence[Prompt]) -> list[list[Response]]:
 
 
 def _sample_all(
-    run: Run, stage: FeedbackStage, policy: Policy, params: SamplingParams, prompts: Sequence[Prompt], seed: int
+    run: Run,
+    stage: FeedbackStage,
+    policy: Policy,
+    params: SamplingParams,
+    prompts: Sequence[Prompt],
+    seed: int,
+    partial: Path,
 ) -> tuple[list[list[Response]], int]:
-    """Plain and guided responses of every prompt, identical texts once; and how many guided prompts were too long."""
+    """Plain and guided responses of every prompt, identical texts once; and how many guided prompts were too long.
+
+    A killed stage finds its own answers in `partial`.
+    """
     too_long = 0
     requests = [SampleRequest(p, n=stage.samples, seed=seed) for p in prompts]
     owner = list(range(len(prompts)))
@@ -120,8 +131,12 @@ def _sample_all(
                 owner.append(i)
                 prefixes.append(guidance.prefix)
     with run.progress(f"{stage.name}: sampling", sum(r.n for r in requests)) as bar:
-        answers = sample(
-            policy, requests, params, progress=lambda done, total, rate: bar(done, f"{rate:.0f} tokens/s")
+        answers = sample_resumably(
+            policy,
+            requests,
+            params,
+            partial=partial,
+            progress=lambda done, total, rate: bar(done, f"{rate:.0f} tokens/s"),
         )
     pools: list[list[Response]] = [[] for _ in prompts]
     for i, prefix, group in zip(owner, prefixes, answers, strict=True):

@@ -200,7 +200,8 @@ def _records(
     parts: list[RecordStream] = []
     account: dict[str, Any] = {}
     for spec in stage.data:
-        some, one = run.stream(spec, kind=kind_of(RECORDS[card.data]), seed=seed)
+        needed_by = f"stage {stage.name!r}, {stage.method}"
+        some, one = run.stream(spec, kind=kind_of(RECORDS[card.data]), seed=seed, needed_by=needed_by)
         parts.append(some)
         account[spec.path] = one
     records = RecordStream.chained(parts)

@@ -16,10 +16,10 @@ from tightrope.evaluation.verdict import Rules, decide, decide_together
 from tightrope.files import read_jsonl, write_json, write_jsonl
 from tightrope.judges.spec import load_judge
 from tightrope.models.policy import Policy
+from tightrope.pipeline.answers import sample_resumably
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.folders import machine, model_fingerprint
 from tightrope.records import Prompt, Response, Sampled, content_hash, from_json, prompt_id, to_json
-from tightrope.rollouts.local import sample
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 
 DRAWS_PER_MODEL = 240
@@ -56,15 +56,18 @@ def answer(
         rows = [from_json(row, where=f"{file}:{n}") for n, row in read_jsonl(file)]
         responses = [r.response for r in rows if isinstance(r, Sampled)]
     else:
+        partial = cache / f"partial-{key}.jsonl"
         with run.progress(f"{name}: answering", len(prompts)) as bar:
-            groups = sample(
+            groups = sample_resumably(
                 policy,
                 [SampleRequest(p, seed=seed) for p in prompts],
                 params,
+                partial=partial,
                 progress=lambda done, total, rate: bar(done, f"{rate:.0f} tokens/s"),
             )
         responses = [g[0] for g in groups]
         write_jsonl(file, (to_json(Sampled(p, r)) for p, r in zip(prompts, responses, strict=True)))
+        partial.unlink()
     if run.dtype == "float32" and params.temperature:
         # What the sampler wrote down is what the training forward gives, to 6e-5 (tests/rollouts).
         own = [np.array(r.logprobs, np.float32) for r in responses]

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from tightrope.data.encode import RECORDS, check_kind
+from tightrope.data.encode import RECORDS
 from tightrope.errors import InputError
 from tightrope.objectives.base import Objective
 from tightrope.pipeline.context import Run
@@ -166,10 +166,8 @@ def _rows(run: Run, stage: TrainStage, objective: Objective, start: Start, made:
         if name in made:
             found.append(made[name].rows(kind_of(kind), spec.limit))
             continue
-        records, _ = run.stream(spec, kind=kind_of(kind), seed=run.recipe.seed)
-        where = f"stage {stage.name!r}, {stage.method}"
-        for i, record in enumerate(records):
-            check_kind(record, kind, f"{where}, record {i}")
+        needed_by = f"stage {stage.name!r}, {stage.method}"
+        records, _ = run.stream(spec, kind=kind_of(kind), seed=run.recipe.seed, needed_by=needed_by)
         found.append(counted(records, objective, start.chat, stage))
     if not sum(rows.examples for rows in found):
         raise InputError(

@@ -260,7 +260,12 @@ def _check_stage(stage: FeedbackStage | TrainStage, earlier: Sequence[str], wher
     card = objective.card
     if card.data == "prompts":
         if stage.prompts is None or not stage.reward:
-            raise InputError(f"{stage.method} needs `prompts` and `reward`", where=where)
+            raise InputError(
+                f"{stage.method} needs `prompts` and `reward`",
+                where=where,
+                remedy="It answers prompts and learns from what its answers are worth: write `prompts: {path: FILE}` "
+                "and `reward: [{source: verifier}]`, or a reward model as the source.",
+            )
     elif not stage.data:
         raise InputError(
             f"{stage.method} needs `data`: {card.data}",

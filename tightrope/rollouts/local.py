@@ -13,7 +13,7 @@ sampled (temperature 1 when greedy; before top-p and top-k, see `SamplingParams.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -33,6 +33,7 @@ from tightrope.rollouts.sampling import draw
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 
 Progress = Callable[[int, int, float], None]
+Finished = Callable[[int, int, Response], None]
 REFILL = 8  # waiting prompts move in when one row in this many is free: reading a few at a time costs a step
 
 
@@ -42,6 +43,8 @@ def sample(
     params: SamplingParams,
     *,
     batch_rows: int = 64,
+    known: Mapping[tuple[int, int], Response] | None = None,
+    finished: Finished | None = None,
     progress: Progress | None = None,
 ) -> list[list[Response]]:
     """Samples `n` responses for every request.
@@ -52,6 +55,8 @@ def sample(
         requests: prompts with their number of responses and seed.
         params: how tokens are drawn, and when a response ends.
         batch_rows: sequences decoded together; memory and speed, not the result.
+        known: responses that need not be sampled again, by request and sample number.
+        finished: called with request, sample number and response as each one is done.
         progress: called after every step with (responses done, responses in all, tokens per second so far).
 
     Returns:
@@ -65,12 +70,14 @@ def sample(
     if batch_rows < 1:
         raise InputError(f"batch_rows is {batch_rows}", where="sampling", remedy="Use at least one row.")
     out: list[list[Response | None]] = [[None] * request.n for request in requests]
-    waiting = waiting_rows(policy, requests, params)
-    total = sum(len(rows) for _, rows in waiting)
-    if not total:
-        return []
-    with _sampling(policy):
-        _Sampler(policy, params, waiting, min(batch_rows, total), out, progress).run(total)
+    known = known or {}
+    for (request, k), response in known.items():
+        out[request][k] = response
+    waiting = waiting_rows(policy, requests, params, known)
+    if waiting:
+        rows = min(batch_rows, sum(len(samples) for _, samples in waiting))
+        with _sampling(policy):
+            _Sampler(policy, params, waiting, rows, out, len(known), finished, progress).run()
     return cast(list[list[Response]], out)
 
 
@@ -97,11 +104,13 @@ class _Sampler:
         waiting: Waiting,
         rows: int,
         out: list[list[Response | None]],
+        known: int,
+        finished: Finished | None,
         progress: Progress | None,
     ) -> None:
         self._policy, self._params, self._waiting, self._out = policy, params, waiting, out
-        self._rows = rows
-        self._progress = progress
+        self._rows, self._done, self._sampled = rows, known, 0
+        self._finished, self._progress = finished, progress
         self._engine = engine_of(policy, rows)
         self._head = policy.head
         inner = policy.model.get_base_model() if isinstance(policy.model, PeftModel) else policy.model
@@ -109,11 +118,10 @@ class _Sampler:
         self._running: list[Row] = []
         self._half_placed: Prefix | None = None  # the first waiting prompt's, while some of its samples run
         self._buffer: Tensor | None = None
-        self._done = self._sampled = 0
 
-    def run(self, total: int) -> None:
+    def run(self) -> None:
         """Decodes until nothing waits or runs."""
-        started = time.monotonic()
+        started, total = time.monotonic(), sum(len(responses) for responses in self._out)
         while self._waiting or self._running:
             free = self._rows - len(self._running)
             if self._waiting and (not self._running or free * REFILL >= self._rows):
@@ -217,11 +225,14 @@ class _Sampler:
     def _finish(self, row: Row) -> None:
         chat = self._policy.chat
         stopped = row.text is not None or row.tokens[-1] in chat.stop_ids
-        self._out[row.request][row.k] = Response(
+        response = Response(
             text=chat.decode(row.tokens) if row.text is None else row.text,
             author=self._policy.name,
             token_ids=tuple(row.tokens),
             logprobs=tuple(row.logprobs),
             finish_reason="stop" if stopped else "length",
         )
+        self._out[row.request][row.k] = response
         self._done += 1
+        if self._finished:
+            self._finished(row.request, row.k, response)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,8 +59,10 @@ def _context(policy: Policy) -> int | None:
 Waiting = deque[tuple[tuple[int, ...], deque[Row]]]
 
 
-def waiting_rows(policy: Policy, requests: Sequence[SampleRequest], params: SamplingParams) -> Waiting:
-    """Returns the distinct prompts with all their samples, longest first.
+def waiting_rows(
+    policy: Policy, requests: Sequence[SampleRequest], params: SamplingParams, known: Container[tuple[int, int]] = ()
+) -> Waiting:
+    """Returns the distinct prompts with all their samples that are not known yet, longest first.
 
     Raises:
         InputError: a prompt has no tokens, does not fit the model's context, or is not of its vocabulary.
@@ -87,5 +89,6 @@ def waiting_rows(policy: Policy, requests: Sequence[SampleRequest], params: Samp
             )
         queue = rows.setdefault(ids, deque())
         for k in range(request.n):
-            queue.append(Row(r, k, where, stream(request.seed, ids, k, params.max_tokens)))
-    return deque(sorted(rows.items(), key=lambda item: -len(item[0])))
+            if (r, k) not in known:
+                queue.append(Row(r, k, where, stream(request.seed, ids, k, params.max_tokens)))
+    return deque(sorted(((ids, queue) for ids, queue in rows.items() if queue), key=lambda item: -len(item[0])))

@@ -56,8 +56,10 @@ class Checkpoints:
             os.replace(staging, target)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             staging.unlink(missing_ok=True)
+            # torch's own words are about positions in its archive; what the system said is behind them
+            behind = next((e for e in (error, error.__context__) if isinstance(e, OSError)), error)
             raise WorkError(
-                f"the checkpoint could not be written: {error}",
+                f"the checkpoint could not be written: {getattr(behind, 'strerror', None) or behind}",
                 where=f"{target}, step {step}",
                 remedy="Free some disk space and run the same command again: it resumes from the last checkpoint.",
             ) from error

@@ -1,0 +1,188 @@
+"""What a hostile user may hand to `tightrope train`: one paragraph with what, where and the remedy; exit 2 or 1."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.disk import files_of_at_most
+from tests.tiny import tiny_folder
+from tightrope.cli import main
+from tightrope.pipeline.folders import locked
+
+ASKED = [f"say yes {i}" for i in range(6)]
+ROWS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "comparison": lambda p: {"prompt": p, "chosen": f"{p} yes", "rejected": "no"},
+    "rating": lambda p: {"prompt": p, "completion": "yes", "label": p[-1] in "024"},
+    "ranking": lambda p: {"prompt": p, "completions": ["a", "b"], "rank": [1, 2]},
+    "demonstration": lambda p: {"prompt": p, "completion": "yes"},
+    "step_labels": lambda p: {"prompt": p, "steps": ["a", "b"], "labels": [1, -1]},
+    "equal": lambda p: {"prompt": p, "chosen": "yes", "rejected": "yes"},
+    "all_up": lambda p: {"prompt": p, "completion": "yes", "label": True},
+    "negative": lambda p: {"prompt": p, "chosen": "yes", "rejected": "no", "margin": -1},
+    "nan": lambda p: {"prompt": p, "chosen": "yes", "rejected": "no", "margin": float("nan")},
+    "one": lambda p: {"prompt": p, "completions": ["a"], "rank": [1]},
+    "tied": lambda p: {"prompt": p, "completions": ["a", "b"], "rank": [1, 1]},
+    "repeated": lambda p: {"prompt": p, "completions": ["a", "a", "b"], "rank": [1, 2, 3]},
+    "apart": lambda p: {"prompt": p, "steps": ["a", "b"], "labels": [1, 1], "response": "a c"},
+    "long": lambda p: {"prompt": p * 100, "chosen": "yes", "rejected": "no"},
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tiny_folder(tmp_path_factory.mktemp("start"))
+
+
+def recipe(folder: Path, model: str, method: str, rows: str, **more: Any) -> str:
+    (folder / "data.jsonl").write_text("".join(json.dumps(ROWS[rows](p)) + "\n" for p in ASKED))
+    stage = {"name": "learn", "method": method, "data": [{"path": str(folder / "data.jsonl")}], **more}
+    tree = {"name": "run", "model": model, "output": str(folder / "runs"), "stages": [stage]}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(tree))
+    return str(folder / "recipe.yaml")
+
+
+def paragraph(capsys: pytest.CaptureFixture[str]) -> str:
+    """The error, which is the last line and the only one of its kind."""
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("Error: ") and sum(line.startswith("Error:") for line in lines) == 1
+    assert not any("Traceback" in line for line in lines)
+    return lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("method", "rows", "said"),
+    [
+        ("dpo", "ranking", "found a ranking where a comparison is needed. Convert the file first: .*--to comparison"),
+        ("dpo", "step_labels", "found a record of labelled steps where a comparison is needed. .*feedback"),
+        ("kto", "comparison", "found a comparison where a rating is needed. .*--to rating"),
+        ("reward", "rating", "found a rating where a comparison is needed. .*--to comparison"),
+        ("plackett_luce", "comparison", "found a comparison where a ranking is needed. .*--to ranking"),
+        ("prm", "rating", "found a rating where a record of labelled steps is needed. No conversion .*PRM800K"),
+        ("cost", "comparison", "found a comparison where a safety comparison is needed. No conversion .*SafeRLHF"),
+        ("sft", "rating", "found a rating where a demonstration is needed. .*--to demonstration"),
+    ],
+)
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+def test_the_wrong_kind_of_data_names_stage_file_kind_and_converter(
+    tmp_path: Path, model: str, method: str, rows: str, said: str, plan: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", recipe(tmp_path, model, method, rows), *plan]) == 2
+    error = paragraph(capsys)
+    assert re.search(rf"stage 'learn', {method}, \S+data.jsonl, record 0: {said}", error), error
+    if "data convert" in error:
+        assert f"data convert {tmp_path / 'data.jsonl'} OUT" in error
+
+
+@pytest.mark.parametrize(
+    ("method", "rows", "said"),
+    [
+        ("plackett_luce", "one", "data.jsonl: 6 of 6 rows .* a ranking of fewer than two responses .*data.jsonl:1"),
+        ("plackett_luce", "tied", "data.jsonl: 6 of 6 rows .* all responses tie .*data.jsonl:1"),
+        ("plackett_luce", "repeated", "data.jsonl: 6 of 6 rows .* repeated replies leave fewer than two"),
+        ("kto", "all_up", "stage 'learn', kto: all 6 ratings are desirable. .*use sft"),
+        ("prm", "apart", "data.jsonl: 6 of 6 rows .* the steps do not add up to the response"),
+        ("bradley_terry", "negative", "data.jsonl: 6 of 6 rows .* margin is negative or not finite"),
+        ("bradley_terry", "nan", "data.jsonl: 6 of 6 rows .* margin is negative or not finite"),
+        ("dpo", "equal", "data.jsonl: 6 of 6 rows .* chosen equals rejected"),
+        ("dpo", "long", "stage 'learn', dpo: no row is left to train on: 6 longer than 64 tokens. Raise max_tokens"),
+        ("ppo", "comparison", "stage 'learn': ppo needs `prompts` and `reward`. .*prompts: {path: FILE}"),
+    ],
+)
+def test_data_that_teaches_nothing_says_why_and_where(
+    tmp_path: Path, model: str, method: str, rows: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", recipe(tmp_path, model, method, rows, max_tokens=64)]) == 2
+    error = paragraph(capsys)
+    assert re.search(said, error), error
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "said"),
+    [
+        ("dpo", {"beta": 0}, "beta: Input should be greater than 0, found 0"),
+        ("kto", {"beta": -1}, "beta: Input should be greater than 0, found -1"),
+        ("dpo", {"beta": float("nan")}, "beta: Input should be a finite number"),
+        ("cdpo", {"label_smoothing": 0.5}, "label_smoothing: Input should be less than 0.5, found 0.5"),
+    ],
+)
+def test_settings_out_of_range_name_field_and_range(
+    tmp_path: Path, model: str, method: str, setting: Any, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", recipe(tmp_path, model, method, "comparison", objective=setting)]) == 2
+    assert f"stage 'learn', objective: {said}" in paragraph(capsys)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, model: str) -> bytes:
+    folder = tmp_path_factory.mktemp("whole")
+    assert main(["train", recipe(folder, model, "dpo", "comparison", **STEPS)]) == 0
+    return trained(folder)
+
+
+STEPS = {"batch_size": 2, "epochs": 8, "loop": {"checkpoint_every": 9}}
+
+
+def trained(folder: Path) -> bytes:
+    return (folder / "runs" / "run" / "learn" / "model" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (100, "recipe.yaml: cannot be written"),
+        (5_000, "trace.jsonl: cannot be written"),
+        (100_000, r"step-00000009.pt, step 9: the checkpoint could not be written: File too large"),
+    ],
+)
+def test_a_full_disk_stops_with_its_place_and_the_run_goes_on_to_the_same_bits(
+    tmp_path: Path, model: str, whole: bytes, size: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", recipe(tmp_path, model, "dpo", "comparison", **STEPS)]
+    with files_of_at_most(size):
+        assert main(command) == 1
+    error = paragraph(capsys)
+    assert re.search(said, error) and "Free some" in error, error
+    assert not [p for p in (tmp_path / "runs").rglob("*") if "tmp-" in p.name]
+    assert main(command) == 0
+    assert trained(tmp_path) == whole
+
+
+def test_a_diverging_run_names_step_and_rows_and_saves_nothing(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = {**STEPS, "optimiser": {"learning_rate": 1e30}, "loop": {"checkpoint_every": 1}}
+    assert main(["train", recipe(tmp_path, model, "dpo", "comparison", **steps)]) == 1
+    error = paragraph(capsys)
+    assert re.search(r"step \d+.*: the (loss|gradient norm) is (nan|inf)\. Lower the learning rate", error), error
+    assert not (tmp_path / "runs" / "run" / "learn" / "model").exists()
+
+
+def process(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "tightrope", *command], capture_output=True, text=True, check=False)
+
+
+def test_a_second_process_on_a_run_folder_is_refused(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", recipe(tmp_path, model, "dpo", "comparison")]
+    with locked(tmp_path / "runs" / "run"):
+        done = process(command)
+    assert done.returncode == 1 and "another process is working in this run folder" in done.stderr
+    assert "Wait for it, stop it, or give this run another name." in done.stderr
+
+
+def test_a_piped_run_shows_no_bars_of_libraries_and_no_load_report(tmp_path: Path, model: str) -> None:
+    command = ["train", recipe(tmp_path, model, "reward", "comparison")]
+    done = process(command)
+    assert done.returncode == 0
+    for sign in ("it/s", "REPORT", "\r", "\x1b", "Loading weights", "Writing model"):
+        assert sign not in done.stderr + done.stdout, done.stderr
