@@ -382,7 +382,8 @@ def test_chat_ends_quietly_with_ctrl_c(
 @pytest.mark.parametrize("width", [40, 60, 80, 110])
 def test_a_narrow_terminal_parts_no_figure_from_its_name(width: int) -> None:
     from rich.console import Console
-    from tightrope.printing import show_train
+
+    from tightrope.cli.printing import show_train
 
     summary = {"loss": 0.25, "preference_loss": 1234.5678, "peak_memory_bytes": 2**30, "grad_norm": 0.1984}
     console = Console(width=width, record=True, quiet=False, file=open(os.devnull, "w"))  # noqa: SIM115

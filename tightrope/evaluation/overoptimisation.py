@@ -12,7 +12,8 @@ import numpy as np
 
 from tightrope.evaluation.gao import Form
 from tightrope.evaluation.stats import Floats
-from tightrope.evaluation.turning_point import FEWEST_POINTS, Z95, Checkpoints, turning_point
+from tightrope.evaluation.turning_point import FEWEST_POINTS, Checkpoints, turning_point
+from tightrope.intervals import Z95
 
 NO_CHANGE = {"percent": 50.0, "ratio": 1.0}  # by unit; every other unit is that of a difference
 _SNAPSHOT = re.compile(r"[-/]step-\d+$")

@@ -9,7 +9,8 @@ missing_instructions  not every instruction that has a difficulty was judged
 from __future__ import annotations
 
 from tightrope.evaluation.flags import Flag
-from tightrope.leaderboards.alpaca_lc import Z95, LengthControl
+from tightrope.intervals import Z95
+from tightrope.leaderboards.alpaca_lc import LengthControl
 
 EXTREME_POINTS, EXTREME_PART = 10.0, 4.0  # AlpacaEval warns of a failed fit there
 

@@ -16,8 +16,9 @@ import numpy as np
 from tightrope.errors import InputError
 from tightrope.evaluation.gao import Form, best_of_n_kl
 from tightrope.evaluation.overoptimisation import Point, fitted, no_change, points, step_of, trajectories
-from tightrope.evaluation.turning_point import FEWEST_POINTS, Z95, Checkpoints, turning_point
+from tightrope.evaluation.turning_point import FEWEST_POINTS, Checkpoints, turning_point
 from tightrope.files import read_json
+from tightrope.intervals import Z95
 from tightrope.leaderboards.files import Floats, Table, layout, refuse_repeats, table
 from tightrope.training.trace import read_trace
 

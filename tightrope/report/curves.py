@@ -9,8 +9,8 @@ from typing import Any
 from markupsafe import Markup
 
 from tightrope import __version__
-from tightrope.evaluation.turning_point import Z95
 from tightrope.files import write_text
+from tightrope.intervals import Z95
 from tightrope.report import svg
 from tightrope.report.page import environment
 from tightrope.report.thin_line import in_words, line
