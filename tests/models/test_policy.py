@@ -68,7 +68,7 @@ def test_reward_models_are_probed_like_policies(tmp_path: Path, monkeypatch: pyt
         def __init__(self, batch: TokenBatch) -> None:
             super().__init__(dataclasses.replace(batch, layout=one_branch(batch)))
 
-    monkeypatch.setattr("tightrope.models.policy.TreeAttention", Off)
+    monkeypatch.setattr("tightrope.models.trunk.TreeAttention", Off)
     fallen = RewardModel.load(folder)
     assert not fallen.shares_prompts and "off by" in (fallen.fallback_line or "")
     assert abs(fallen.score_examples([EXAMPLE])[0] - right).max() < 1e-5
