@@ -111,14 +111,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, li
     [
         ("dpo", "row", 1),  # before any checkpoint
         ("dpo", "update", 2),  # the last step of the first epoch
-        pytest.param("dpo", "row", 3, marks=pytest.mark.slow),  # the first step of the second
+        pytest.param("dpo", "row", 3, marks=pytest.mark.full),  # the first step of the second
         ("dpo", "checkpoint", 2),
         ("dpo", "update", 8),  # the very last step
         ("dpo", "model", 0),
         ("bco", "row", 3),
         ("ppo", "row", 3),  # in the middle of an iteration
         ("feedback", "answer", 17),
-        pytest.param("feedback", "judge", 0, marks=pytest.mark.slow),
+        pytest.param("feedback", "judge", 0, marks=pytest.mark.full),
         ("feedback", "answer", 51),  # the evaluation's: the stage before it has 44
     ],
 )
