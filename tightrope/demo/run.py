@@ -16,9 +16,10 @@ from tightrope.report.build import build_report
 from tightrope.training.loop import peak_memory_bytes
 
 QUICK = (
-    "feedback.prompts.limit=50",
+    "feedback.prompts.limit=36",
     "ppo.rollouts.iterations=2",
-    "evaluation.prompts.limit=50",
+    "ppo.rollouts.prompts_per_iteration=6",
+    "evaluation.prompts.limit=36",
     "evaluation.drift_prompts=12",
     "evaluation.shown=[]",
 )
