@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+# None of the words' colours (green, orange, red) among them.
 COLOURS = (
     "var(--c0)",
     "var(--c1)",
