@@ -38,7 +38,8 @@ def wildbench(
         length_margin: K in characters; negative: off.
 
     Raises:
-        InputError: no known layout, an item twice, a score out of range, an item without tasks, or a reference that is not there.
+        InputError: no known layout, an item twice or without tasks, a score out of range, or a reference that is not
+            there.
     """
     by_item = None if tasks is None else _tasks(tasks)
     out: list[dict[str, Any]] = []
