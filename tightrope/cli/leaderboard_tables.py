@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from rich.cells import cell_len
@@ -37,8 +38,8 @@ def show_rows(value: Mapping[str, Any], console: Console, *, rows: str, columns:
     else:
         name = widths.index(max(widths))
         figures = [i for i in range(len(columns)) if i != name]
-        for row in (headings, *cells):
-            if row is not headings:
+        for before, row in pairwise((headings, headings, *cells)):
+            if row[name] != before[name]:
                 console.print(row[name], soft_wrap=True)
             line = [row[i] for i in figures]
             console.print(_table([line], [right[i] for i in figures], [widths[i] for i in figures]))
