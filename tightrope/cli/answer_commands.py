@@ -213,9 +213,10 @@ def audit_command(
 
 @contextmanager
 def _asking(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr that appears with the first answer: rules need none."""
+    """A bar on a terminal's stderr that appears with the first answer: rules need none."""
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(plain(title), total=None, visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 

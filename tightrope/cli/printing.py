@@ -270,5 +270,5 @@ def _flat(value: Mapping[str, Any], depth: int) -> list[tuple[int, str, str]]:
         elif isinstance(item, list | tuple):
             rows.append((depth, name, ", ".join(number(x) for x in item)))
         else:
-            rows.append((depth, name, "none" if isinstance(item, Mapping) else number(item)))
+            rows.append((depth, name, "none" if isinstance(item, Mapping) else number(item) or "-"))
     return rows
