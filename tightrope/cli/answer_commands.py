@@ -107,24 +107,23 @@ def chat_command(
     console = Console(highlight=False)
     console.print("[dim]An empty line or /quit ends, /new starts a new conversation.[/]")
     turns: tuple[Message, ...] = ()
-    while True:
-        try:
+    try:
+        while True:
             said = console.input("[bold]you:[/] ").strip()
-        except (EOFError, KeyboardInterrupt):
-            console.print()
-            return
-        if said in ("", "/quit"):
-            return
-        if said == "/new":
-            turns = ()
-            continue
-        turns = (*turns, Message("user", said))
-        # a new stream each turn: otherwise the same question asked again would get the same answer
-        request = SampleRequest(Prompt(turns), seed=seed + len(turns))
-        (answer,) = sample(policy, [request], params)[0]
-        cut = " [dim](cut at the token limit)[/]" if answer.finish_reason == "length" else ""
-        console.print(Text("model: ", "bold") + Text(plain(answer.text)), cut)
-        turns = (*turns, Message("assistant", answer.text))
+            if said in ("", "/quit"):
+                return
+            if said == "/new":
+                turns = ()
+                continue
+            turns = (*turns, Message("user", said))
+            # a new stream each turn: otherwise the same question asked again would get the same answer
+            request = SampleRequest(Prompt(turns), seed=seed + len(turns))
+            (answer,) = sample(policy, [request], params)[0]
+            cut = " [dim](cut at the token limit)[/]" if answer.finish_reason == "length" else ""
+            console.print(Text("model: ", "bold") + Text(plain(answer.text)), cut)
+            turns = (*turns, Message("assistant", answer.text))
+    except (EOFError, KeyboardInterrupt):  # also in the middle of an answer
+        console.print()
 
 
 def judge_command(files: Sequence[str], *, judge: str | None) -> dict[str, Any]:
