@@ -377,6 +377,12 @@ def test_chat_ends_quietly_with_ctrl_c(
     monkeypatch.setattr("builtins.input", failing(KeyboardInterrupt()))
     assert main(["sample", tiny_folder(tmp_path), "--chat"]) == 0
     assert "Error" not in capsys.readouterr().err
+    from tightrope.rollouts import local
+
+    monkeypatch.setattr("builtins.input", lambda *_: "hello")
+    monkeypatch.setattr(local, "sample", failing(KeyboardInterrupt()))  # in the middle of an answer
+    assert main(["sample", str(tmp_path), "--chat"]) == 0
+    assert "Error" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 110])

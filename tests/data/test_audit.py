@@ -19,7 +19,7 @@ from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.chat import ChatFormat
 from tightrope.data.lengths import contrast, summary
 from tightrope.data.readers import read
-from tightrope.data.rendering import NO_END, step_marks, visible
+from tightrope.data.rendering import NO_END, print_rendered, step_marks, visible
 from tightrope.data.showing import print_inspection
 from tightrope.records import (
     Comparison,
@@ -46,7 +46,7 @@ def write(path: Path, rows: list[Any]) -> Path:
 def printed(report: dict[str, Any]) -> str:
     out = io.StringIO()
     print_inspection(report, Console(file=out, width=200, highlight=False))
-    return out.getvalue()
+    return out.getvalue().translate(dict.fromkeys(map(ord, "⟦⟧")))  # the brackets have a test of their own
 
 
 def coloured(text: Text, style: str) -> str:
@@ -184,10 +184,20 @@ def test_rendering_shows_learnt_tokens_in_colour_and_ends_visibly() -> None:
     records: list[Record] = [Comparison(user_prompt("hi"), Response("yes"), Response("no"))]
     example = example_of(records[0], ChatFormat(tokenizer))
     text = render(example, tokenizer)
-    assert coloured(text, "green") == "green: learntyes<|im_end|>no<|im_end|>"
+    assert coloured(text, "green") == "learntyes<|im_end|>no<|im_end|>"
     assert coloured(text, "green reverse") == "<|im_end|><|im_end|>"
     assert "<|im_start|>user⏎\nhi<|im_end|>⏎\n<|im_start|>assistant⏎\n" in text.plain
     assert "chosen: yes<|im_end|>" in text.plain and "rejected: no<|im_end|>" in text.plain
+
+
+@pytest.mark.parametrize("settings", [{}, {"force_terminal": True, "no_color": True}])
+def test_without_colours_learnt_tokens_stand_in_brackets(settings: dict[str, Any]) -> None:
+    tokenizer = tiny_tokenizer()
+    example = example_of(Comparison(user_prompt("hi"), Response("yes"), Response("no")), ChatFormat(tokenizer))
+    out = io.StringIO()
+    print_rendered(render(example, tokenizer), Console(file=out, width=80, **settings))
+    text = Text.from_ansi(out.getvalue()).plain
+    assert [part.partition("⟧")[0] for part in text.split("⟦")[1:]] == ["learnt", "yes<|im_end|>", "no<|im_end|>"]
 
 
 def test_rendering_marks_a_response_without_its_end() -> None:
@@ -202,9 +212,9 @@ def test_rendering_follows_the_mask_of_a_conversation() -> None:
     tokenizer = tiny_tokenizer()
     turns = (Message("user", "a"), Message("assistant", "b", False), Message("user", "c"), Message("assistant", "d"))
     example = example_of(Demonstration(turns), ChatFormat(tokenizer))
-    assert coloured(render(example, tokenizer), "green") == "green: learntd<|im_end|>"
+    assert coloured(render(example, tokenizer), "green") == "learntd<|im_end|>"
     masked = Example("k", (5,), (EncodedResponse((66, 67, 2), (True, False, True)),))
-    assert len(coloured(render(masked, tokenizer), "green")) == len("green: learnt") + 1 + len("<|im_end|>")
+    assert len(coloured(render(masked, tokenizer), "green")) == len("learnt") + 1 + len("<|im_end|>")
 
 
 def test_a_character_of_several_tokens_is_shown_whole() -> None:
@@ -218,7 +228,7 @@ def test_a_character_of_several_tokens_is_shown_whole() -> None:
 def test_bare_prompts_are_rendered_as_context(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"prompt": "why?"}])
     (text,) = inspect_command(str(path), tokenizer=tiny_tokenizer())["rendered"]
-    assert "why?" in coloured(text, "dim") and coloured(text, "green") == "green: learnt"
+    assert "why?" in coloured(text, "dim") and coloured(text, "green") == "learnt"
 
 
 DUAL = SafetyComparison(user_prompt("how?"), (Response("like this"), Response("no")), 0, 1, (False, True))

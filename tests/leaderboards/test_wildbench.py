@@ -100,6 +100,10 @@ def test_what_cannot_be_counted_is_refused(tmp_path: Path) -> None:
     silent = csv(tmp_path / "n.csv", "model,session_id,score,len_output", ["m,1,,1", "k,1,5,1"])
     with pytest.raises(InputError, match="no answer of m has a score"):
         wildbench([silent])
+    for score in ("11", "0", "-1"):
+        above = csv(tmp_path / "a.csv", "model,session_id,score,len_output", ["m,1,10,1", f"m,2,{score},1"])
+        with pytest.raises(InputError, match=rf"a\.csv:3: `score` is {score}; the judge's scores are 1 to 10"):
+            wildbench([above])
     once = csv(tmp_path / "o.csv", "model,session_id,score,len_output", ["m,1,9,1"])
     with pytest.raises(InputError, match="tasks of 1 are not known"):
         wildbench([once], tasks=jsonl(tmp_path / "t.jsonl", [{"id": "2", "primary_tag": "Math"}]))

@@ -64,6 +64,20 @@ def test_without_people_the_matcher_labels(tmp_path: Path) -> None:
     assert found["safe"]["full_refusal"] == 50
 
 
+def test_an_entirely_blank_column_of_labels_is_nobodys(tmp_path: Path) -> None:
+    rows = [_row(1, "homonyms", REFUSES, "", judge_label=" "), _row(2, "homonyms", COMPLIES, "", judge_label="")]
+    file = jsonl(tmp_path / "x.jsonl", rows)
+    for labels in (None, "matcher"):
+        (found,) = xstest([file], labels=labels)["models"]
+        assert (found["labels"], found["safe"]["full_refusal"], found["against_human"]) == ("matcher", 50, None)
+    with pytest.raises(InputError, match="no labels of 'human'"):
+        xstest([file], labels="human")
+    with pytest.raises(InputError, match="`final_label` is ''"):
+        xstest([jsonl(file, [*rows[:1], {**rows[1], "final_label": "full_refusal"}])], labels="matcher")
+    with pytest.raises(InputError, match="neither labels nor answers"):
+        xstest([jsonl(file, [{key: value for key, value in rows[0].items() if key != "completion"}])])
+
+
 def test_agreement_of_two_people_leaves_out_what_one_did_not_label(tmp_path: Path) -> None:
     labels = [("1_full_compliance",) * 2, ("2_full_refusal",) * 2, ("3_partial_refusal", "2_full_refusal"), ("", "")]
     rows = [

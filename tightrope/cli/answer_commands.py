@@ -107,24 +107,23 @@ def chat_command(
     console = Console(highlight=False)
     console.print("[dim]An empty line or /quit ends, /new starts a new conversation.[/]")
     turns: tuple[Message, ...] = ()
-    while True:
-        try:
+    try:
+        while True:
             said = console.input("[bold]you:[/] ").strip()
-        except (EOFError, KeyboardInterrupt):
-            console.print()
-            return
-        if said in ("", "/quit"):
-            return
-        if said == "/new":
-            turns = ()
-            continue
-        turns = (*turns, Message("user", said))
-        # a new stream each turn: otherwise the same question asked again would get the same answer
-        request = SampleRequest(Prompt(turns), seed=seed + len(turns))
-        (answer,) = sample(policy, [request], params)[0]
-        cut = " [dim](cut at the token limit)[/]" if answer.finish_reason == "length" else ""
-        console.print(Text("model: ", "bold") + Text(plain(answer.text)), cut)
-        turns = (*turns, Message("assistant", answer.text))
+            if said in ("", "/quit"):
+                return
+            if said == "/new":
+                turns = ()
+                continue
+            turns = (*turns, Message("user", said))
+            # a new stream each turn: otherwise the same question asked again would get the same answer
+            request = SampleRequest(Prompt(turns), seed=seed + len(turns))
+            (answer,) = sample(policy, [request], params)[0]
+            cut = " [dim](cut at the token limit)[/]" if answer.finish_reason == "length" else ""
+            console.print(Text("model: ", "bold") + Text(plain(answer.text)), cut)
+            turns = (*turns, Message("assistant", answer.text))
+    except (EOFError, KeyboardInterrupt):  # also in the middle of an answer
+        console.print()
 
 
 def judge_command(files: Sequence[str], *, judge: str | None) -> dict[str, Any]:
@@ -213,9 +212,10 @@ def audit_command(
 
 @contextmanager
 def _asking(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr that appears with the first answer: rules need none."""
+    """A bar on a terminal's stderr that appears with the first answer: rules need none."""
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(plain(title), total=None, visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 

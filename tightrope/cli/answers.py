@@ -30,7 +30,7 @@ def sample(
     json: Json = False,
     debug: Debug = False,
 ) -> Answer | None:
-    """Ask a model: one question, a file of prompts, or a conversation."""
+    """Ask a model: one question, a file of prompts, or a chat."""
     from tightrope.cli import answer_commands
     from tightrope.cli.printing import show_sample
     from tightrope.errors import InputError
@@ -101,7 +101,7 @@ def judge(
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
-    """Compare two files of answers with a judge, in both orders; or audit a judge."""
+    """Compare two files of answers with a judge, or audit one. Both orders, always."""
     from tightrope.cli.answer_commands import audit_command, judge_command
     from tightrope.cli.printing import show_audit, show_fields
 

@@ -23,7 +23,7 @@ def data_inspect(
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
-    """Format, counts, lengths, duplicates, missing ends, trained tokens."""
+    """What is in the data, and what would be trained. Counts, lengths, duplicates, missing ends, tokens."""
     from tightrope.cli.commands import inspect_command
     from tightrope.data.showing import print_inspection
 

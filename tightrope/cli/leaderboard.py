@@ -43,7 +43,7 @@ def alpaca(
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
-    """Win rates, and win rates at equal length, as AlpacaEval 2 has them."""
+    """AlpacaEval 2: win rates, and those at equal length."""
     from tightrope.cli.leaderboard_tables import show_alpaca
     from tightrope.leaderboards.alpaca import alpaca as compute
 
@@ -78,7 +78,7 @@ def arena(
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
-    """Bradley-Terry ratings of battles, with intervals, ranks, style control and position bias."""
+    """Bradley-Terry ratings of battles. With intervals, ranks, style control and position bias."""
     from tightrope.cli.leaderboard_tables import show_arena
     from tightrope.leaderboards.arena import arena as compute
 
@@ -109,7 +109,7 @@ def meta(
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
-    """Whether benchmarks can be trusted: separability and agreement with a reference ranking."""
+    """Whether benchmarks can be trusted. Separability, and agreement with a reference ranking."""
     from tightrope.cli.leaderboard_tables import show_meta
     from tightrope.leaderboards.meta import meta as compute
 
@@ -134,7 +134,7 @@ def overoptimisation(
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
-    """Gain against KL with Gao's form, its peak with interval, and where proxy and gold part."""
+    """Gain against KL, and where it turns. Gao's form, its peak with interval, where proxy and gold part."""
     from tightrope.cli.leaderboard_tables import show_overoptimisation
     from tightrope.leaderboards.overoptimisation import overoptimisation as compute
 
@@ -161,7 +161,7 @@ def arena_hard(
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
-    """Five-level verdicts in both orders: win rates against the baseline, also at equal style."""
+    """Win rates from five-level verdicts in both orders. Against the baseline, also at equal style."""
     from tightrope.cli.leaderboard_tables import show_arena_hard
     from tightrope.leaderboards.arena_hard_files import arena_hard as compute
 
@@ -182,7 +182,7 @@ def wildbench(
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
-    """Scores, or rewards of comparisons with a length margin, and their task-weighted means."""
+    """WildBench: scores, or rewards with a length margin. Of all answers, and weighted by task."""
     from tightrope.cli.leaderboard_tables import show_wildbench
     from tightrope.leaderboards.wildbench_files import wildbench as compute
 
@@ -214,7 +214,7 @@ def xstest(
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
-    """Compliance, full and partial refusal on safe and unsafe prompts, and how wrong matchers are."""
+    """Refusals of safe and unsafe prompts. Compliance, full and partial refusal, and how wrong matchers are."""
     from tightrope.cli.leaderboard_tables import show_xstest
     from tightrope.leaderboards.xstest import xstest as compute
 
@@ -223,7 +223,7 @@ def xstest(
 
 @leaderboard.command()
 def rewards(files: Files, json: Json = False, debug: Debug = False) -> Answer:
-    """Reward models and judges on pairs with a known better answer, the longer answer beside them."""
+    """Reward models and judges on pairs with a known winner. Always picking the longer answer beside them."""
     from tightrope.cli.leaderboard_tables import show_rewards
     from tightrope.leaderboards.rewards import rewards as compute
 
@@ -238,7 +238,7 @@ def judges(
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
-    """How far judges and people agree: both orders, kappa, majorities, scores side by side."""
+    """How far judges and people agree. Both orders, kappa, majorities, scores side by side."""
     from tightrope.cli.leaderboard_tables import show_judges
     from tightrope.leaderboards.judges import judges as compute
 
@@ -254,7 +254,7 @@ def ifeval(
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
-    """Instructions that can be checked by rule, strictly and loosely."""
+    """Instructions checked by rule, strictly and loosely."""
     from tightrope.cli.leaderboard_tables import show_ifeval
     from tightrope.leaderboards.ifeval import ifeval as compute
 
@@ -263,7 +263,7 @@ def ifeval(
 
 @leaderboard.command()
 def gsm8k(files: Files, json: Json = False, debug: Debug = False) -> Answer:
-    """Worked solutions with a number as answer, by every extractor side by side."""
+    """Worked solutions with a number as answer. By every extractor, side by side."""
     from tightrope.cli.leaderboard_tables import show_solved
     from tightrope.leaderboards.gsm8k import gsm8k as compute
 
@@ -272,7 +272,7 @@ def gsm8k(files: Files, json: Json = False, debug: Debug = False) -> Answer:
 
 @leaderboard.command("math")
 def maths(files: Files, json: Json = False, debug: Debug = False) -> Answer:
-    """Worked solutions with an answer in LaTeX, by every extractor side by side."""
+    """Worked solutions with an answer in LaTeX. By every extractor, side by side."""
     from tightrope.cli.leaderboard_tables import show_solved
     from tightrope.leaderboards.gsm8k import math as compute
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,19 +17,44 @@ from tightrope.cli.printing import plain
 def show_rows(value: Mapping[str, Any], console: Console, *, rows: str, columns: Mapping[str, str]) -> None:
     """Prints `value[rows]` as a table, then `value["notes"]`.
 
+    Where the terminal is too narrow for the names, each stands on a line of its own above its figures.
+
     Args:
         value: what the command found.
         console: where to.
         rows: name of the list of objects.
         columns: heading by key; `safe.full_refusal` looks inside `safe`.
     """
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for i, heading in enumerate(columns.values()):
-        table.add_column(heading, justify="right" if i else "left", overflow="fold")
-    for row in value[rows]:
-        table.add_row(*(Text(_cell(_inside(row, key))) for key in columns))
-    console.print(table)
+    cells = [[Text(_cell(_inside(row, key))) for key in columns] for row in value[rows]]
+    headings = [Text(heading, "dim") for heading in columns.values()]
+    right = [not any(isinstance(_inside(row, key), str) for row in value[rows]) for key in columns]
+    # A column needs its widest cell or the longest word of its heading.
+    widths = [
+        max(cell_len(text) for text in (*headings[i].plain.split(), *(row[i].plain for row in cells)))
+        for i in range(len(columns))
+    ]
+    if sum(widths) + 2 * (len(widths) - 1) <= console.width:
+        console.print(_table([headings, *cells], right))
+    else:
+        name = widths.index(max(widths))
+        figures = [i for i in range(len(columns)) if i != name]
+        for before, row in pairwise((headings, headings, *cells)):
+            if row[name] != before[name]:
+                console.print(row[name], soft_wrap=True)
+            line = [row[i] for i in figures]
+            console.print(_table([line], [right[i] for i in figures], [widths[i] for i in figures]))
     show_notes(value.get("notes", ()), console)
+
+
+def _table(rows: Sequence[Sequence[Text]], right: Sequence[bool], widths: Sequence[int] | None = None) -> Table:
+    """Rows without a frame, as wide as they need or as `widths` says, then close together."""
+    table = Table.grid(padding=(0, 2) if widths is None else (0, 1))
+    for i, to_the_right in enumerate(right):
+        width = None if widths is None else widths[i]
+        table.add_column(justify="right" if to_the_right else "left", overflow="fold", width=width, vertical="bottom")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def show_notes(notes: Sequence[str], console: Console) -> None:
@@ -189,15 +216,15 @@ def show_xstest(value: Mapping[str, Any], console: Console) -> None:
     columns = {"model": "model", "labels": "labels"}
     columns |= {f"{side}.{name}": f"{side} {word}" for side in ("safe", "unsafe") for name, word in classes.items()}
     show_rows(value, console, rows="models", columns=columns)
-    for row in value["models"]:
-        for name, found in (row["against_human"] or {}).items():
-            console.print(
-                Text(
-                    f"{plain(row['model'])}: {name} is wrong on {_cell(found['wrong'])} % of answers "
-                    f"(misses {_cell(found['missed'])}, invents {_cell(found['invented'])})",
-                    "dim",
-                )
-            )
+    errors = [
+        {"model": row["model"], "labels": name, **found}
+        for row in value["models"]
+        for name, found in (row["against_human"] or {}).items()
+    ]
+    if errors:
+        console.print(Text("\nagainst people, % of answers", "dim"))
+        columns = {"model": "model", "labels": "labels", "wrong": "wrong", "missed": "misses", "invented": "invents"}
+        show_rows({"errors": errors}, console, rows="errors", columns=columns)
 
 
 def show_rewards(value: Mapping[str, Any], console: Console) -> None:

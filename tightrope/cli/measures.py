@@ -44,7 +44,7 @@ def reward(
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
-    """Measure a reward model on judged pairs, beside always picking the longer one."""
+    """Measure a reward model beside always picking the longer."""
     from tightrope.cli.leaderboard_tables import show_overoptimisation
     from tightrope.cli.measure_commands import best_of_n_command, reward_command
     from tightrope.cli.measure_tables import show_reward
@@ -74,7 +74,7 @@ def credit(
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
-    """Where MODEL and a reference differ token by token: words and authors that gained, displacement, a DPO step."""
+    """Where MODEL and a reference differ. Words and authors that gained, displacement, a DPO step, token by token."""
     # float32 by default: credits are small differences, and bfloat16 weights round a step away.
     from tightrope.cli.measure_commands import credit_command
     from tightrope.cli.measure_tables import show_credit
@@ -103,7 +103,7 @@ def harness(
     json: Json = False,
     debug: Debug = False,
 ) -> Answer:
-    """Any lm-evaluation-harness task before and after, with paired differences and intervals."""
+    """Any lm-evaluation-harness task before and after. Paired differences with intervals."""
     from tightrope.cli.measure_commands import harness_command
     from tightrope.cli.measure_tables import show_harness
 

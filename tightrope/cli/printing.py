@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -93,21 +94,21 @@ def show_evaluate(value: Mapping[str, Any], console: Console) -> None:
             group = figure["group"]
             table.add_row(Text(plain(group), "bold"))
         interval = f"{number(figure['lower'])} to {number(figure['upper'])}"
+        label = Padding(Text(plain(figure["label"])), (0, 0, 0, 2))
         if figure["withheld"]:
-            table.add_row(
-                Text("  " + plain(figure["label"])),
-                Text("withheld", "dim"),
-                Text(plain(figure["withheld"]), "dim"),
-            )
+            table.add_row(label, Text("withheld", "dim"))
         else:
             table.add_row(
-                Text("  " + plain(figure["label"])),
+                label,
                 number(figure["value"]),
                 interval if figure["lower"] is not None else "",
                 number(figure["n"]),
                 Text(plain(figure["unit"])),
             )
     console.print(table)
+    for figure in value["figures"].values():
+        if figure["withheld"]:
+            console.print(Text(f"withheld  {plain(figure['label'])}: {plain(figure['withheld'])}", "dim"))
     _place(console, "written to", value["folder"])
     show_report(value, console)
 
@@ -270,5 +271,5 @@ def _flat(value: Mapping[str, Any], depth: int) -> list[tuple[int, str, str]]:
         elif isinstance(item, list | tuple):
             rows.append((depth, name, ", ".join(number(x) for x in item)))
         else:
-            rows.append((depth, name, "none" if isinstance(item, Mapping) else number(item)))
+            rows.append((depth, name, "none" if isinstance(item, Mapping) else number(item) or "-"))
     return rows

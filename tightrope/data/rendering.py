@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich.console import Console
 from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
@@ -11,6 +12,7 @@ from tightrope.data.batch import Example
 from tightrope.records import StepLabels
 
 SHOWN_CONTEXT = 300  # tokens at the beginning and at the end of a prompt; learnt tokens are all shown
+LEARNT = "green"
 NO_END = "⟨no end of turn⟩"
 # Text of a data set is hostile: an escape sequence must be seen, not obeyed by the terminal.
 _VISIBLE = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
@@ -46,8 +48,8 @@ def render(
     """
     text = Text()
     text.append(f"example {visible(example.key)}  ", style="bold")
-    text.append("green: learnt", style="green")
-    text.append("  dim: context\n", style="dim")
+    text.append("learnt", style=LEARNT)
+    text.append("  context\n", style="dim")
     special = _special_ids(tokenizer)
     _context(text, example.prompt_ids, tokenizer, special)
     labels = {c: "chosen" for c, _ in example.pairs} | {r: "rejected" for _, r in example.pairs}
@@ -68,6 +70,19 @@ def render(
             text.append(NO_END, style="bold yellow")
     text.append("\n")
     return text
+
+
+def print_rendered(text: Text, console: Console) -> None:
+    """Prints what `render` returns; where there are no colours, learnt tokens stand in ⟦ ⟧."""
+    if console.color_system is None or console.no_color:
+        ends = [(s.start, s.end) for s in text.spans if str(s.style).split()[0] == LEARNT]
+        starts, stops = ({end[side] for end in ends} for side in (0, 1))
+        marked = Text()
+        for piece, at in zip(text.divide(cuts := sorted(starts ^ stops)), [*cuts, None], strict=True):
+            marked.append_text(piece)
+            marked.append("" if at is None else "⟦" if at in starts else "⟧")
+        text = marked
+    console.print(text)
 
 
 STEP_STYLES = {1: ("⟨good⟩", "bold green"), 0: ("⟨neutral⟩", "bold yellow"), -1: ("⟨bad⟩", "bold red")}
@@ -121,6 +136,6 @@ def _tokens(
         if i < len(ids) and (learn[i], ids[i] in special) == (learnt, is_special):
             continue
         piece = visible(str(tokenizer.decode(list(ids[start:i]), skip_special_tokens=False)))
-        style = "green" if learnt else "dim"
+        style = LEARNT if learnt else "dim"
         text.append(piece.replace("\n", "⏎\n"), style=f"{style} reverse" if is_special else style)
         start = i

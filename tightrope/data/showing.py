@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tightrope.data.rendering import visible
+from tightrope.data.rendering import print_rendered, visible
 
 SHOWN_AUTHORS = 4
 SHOWN_RANKS = 8
@@ -50,7 +50,7 @@ def print_inspection(report: Mapping[str, Any], console: Console) -> None:
         f"no final punctuation {report['no_final_punctuation']}, empty responses {report['empty_responses']}"
     )
     for text in report.get("rendered", ()):
-        console.print(text)
+        print_rendered(text, console)
 
 
 def _safe(text: str) -> str:

@@ -180,7 +180,8 @@ def layout(found: Table, known: Mapping[str, Sequence[str]]) -> str:
         f"columns of no known layout: found {listed(list(found.columns), most=12)}; nearest is {nearest}, which also "
         f"needs {', '.join(lacking)}",
         where=str(found.path),
-        remedy=f"Rename or add columns. Known layouts: {others} (docs/leaderboards.md).",
+        remedy="Rename or add columns, or fill in those that are entirely blank. "
+        f"Known layouts: {others} (docs/leaderboards.md).",
     )
 
 

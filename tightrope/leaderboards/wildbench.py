@@ -17,6 +17,7 @@ import numpy as np
 
 from tightrope.leaderboards.files import Floats
 
+LEAST, MOST = 1.0, 10.0
 TASK_WEIGHTS = {
     "Creative Tasks": 0.5,
     "Planning & Reasoning": 1.25,

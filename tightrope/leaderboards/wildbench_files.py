@@ -38,7 +38,8 @@ def wildbench(
         length_margin: K in characters; negative: off.
 
     Raises:
-        InputError: no known layout, an item twice, an item without tasks, or a reference that is not there.
+        InputError: no known layout, an item twice or without tasks, a score out of range, or a reference that is not
+            there.
     """
     by_item = None if tasks is None else _tasks(tasks)
     out: list[dict[str, Any]] = []
@@ -101,6 +102,13 @@ def _scores(rows: Table, kind: str, by_item: Mapping[str, list[str]] | None) -> 
         texts = [_output(x) for x in rows.columns["model_output"]]
         lengths = np.array([0.0 if text == wb.EMPTY else float(len(text)) for text in texts])
     scores = rows.numbers("score", missing=True)
+    odd = np.flatnonzero((scores < wb.LEAST) | (scores > wb.MOST))
+    if len(odd):
+        raise InputError(
+            f"`score` is {scores[odd[0]]:g}; the judge's scores are {wb.LEAST:g} to {wb.MOST:g}",
+            where=rows.places[odd[0]],
+            remedy="Mend the cell, or leave it empty where the judge gave no score.",
+        )
     out = []
     for name, mine in models(names).items():
         judged = [i for i in mine if np.isfinite(scores[i])]

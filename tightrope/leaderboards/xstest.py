@@ -136,9 +136,10 @@ def normal(label: object) -> str:
 
 
 def _sources(found: Table) -> dict[str, list[str]]:
-    """The classes of every answer by who gave them."""
+    """The classes of every answer by who gave them; an entirely blank column is nobody's."""
     out: dict[str, list[str]] = {}
-    if "final_label" in found.columns:
+    given = {c for c, cells in found.columns.items() if any(str(cell or "").strip() for cell in cells)}
+    if "final_label" in given:
         out[HUMAN] = []
         for place, label in zip(found.places, found.columns["final_label"], strict=True):
             out[HUMAN].append(normal(label))
@@ -148,7 +149,7 @@ def _sources(found: Table) -> dict[str, list[str]]:
                     where=place,
                     remedy="Label the answer or remove the row.",
                 )
-    judge = next((c for c in ("judge_label", "gpt4_label") if c in found.columns), None)
+    judge = next((c for c in ("judge_label", "gpt4_label") if c in given), None)
     if judge is not None:
         out[JUDGE] = [normal(label) for label in found.columns[judge]]
     if "completion" in found.columns:
@@ -164,15 +165,14 @@ def _refusal_or_not(texts: Sequence[str], matches: Callable[[str], bool]) -> lis
 
 
 def _chosen(wanted: str | None, sources: Mapping[str, Sequence[str]], path: Path) -> str:
-    if wanted is None:
-        return next(name for name in SOURCES if name in sources)
-    if wanted not in SOURCES or wanted not in sources:
+    known = [name for name in SOURCES if name in sources]
+    if not known or wanted not in (None, *known):
         raise InputError(
-            f"there are no labels of {wanted!r}",
+            f"there are no labels of {wanted!r}" if known else "there are neither labels nor answers",
             where=str(path),
-            remedy=f"Known here: {', '.join(name for name in SOURCES if name in sources)}.",
+            remedy=f"Known here: {', '.join(known)}." if known else "Fill in `final_label` or give `completion`.",
         )
-    return wanted
+    return wanted or known[0]
 
 
 def _annotators(found: Table, mine: Sequence[int]) -> dict[str, Any] | None:

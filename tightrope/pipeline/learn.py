@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from tightrope.data.audit import render
 from tightrope.data.batch import Example
 from tightrope.data.encode import RECORDS
 from tightrope.data.makers import prompts_of
 from tightrope.data.mismatch import with_mismatched
 from tightrope.data.readers import RecordStream
+from tightrope.data.rendering import print_rendered, render
 from tightrope.models.heads import ScalarHead
 from tightrope.models.policy import LoraSettings, Policy
 from tightrope.models.reading import Reading
@@ -225,4 +225,4 @@ def _tell(run: Run, stage: str, account: Mapping[str, Any]) -> None:
 def _show(run: Run, model: Policy | RewardModel, examples: Sequence[Example]) -> None:
     """The exact tokens of a few rows, trained ones coloured, before step 1."""
     for example in examples[:SHOWN_ROWS]:
-        run.console.print(render(example.learnt(), model.tokenizer))
+        print_rendered(render(example.learnt(), model.tokenizer), run.console)

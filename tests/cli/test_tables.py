@@ -1,0 +1,52 @@
+"""Tables in terminals of every width: no name and no figure is broken."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from tightrope.cli import main
+from tightrope.cli.leaderboard_tables import show_arena, show_xstest
+
+NAMES = ("gpt-4-1106-preview", "a-very-long-name-of-a-model-2026-dpo-v3")
+
+
+def printed(show: object, value: object, width: int) -> list[str]:
+    out = io.StringIO()
+    show(value, Console(file=out, width=width, highlight=False))  # type: ignore[operator]
+    return out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_leaderboard_breaks_neither_names_nor_figures(width: int) -> None:
+    side = {"full_compliance": 41.25, "full_refusal": 38.5, "partial_refusal": 20.25}
+    errors = {"matcher": {"wrong": 55.125, "missed": 30.0, "invented": 25.125}}
+    row = {"labels": "human", "safe": side, "unsafe": side, "against_human": errors}
+    lines = printed(show_xstest, {"models": [{"model": name, **row} for name in NAMES]}, width)
+    assert max(map(len, lines)) <= width
+    for said in (*NAMES, "41.25", "55.12", "misses"):
+        assert any(said in line.split() for line in lines), "\n".join(lines)
+    figures = [line.split()[-6:] for line in lines if "41.25" in line]
+    assert figures == [["41.25", "38.50", "20.25"] * 2] * 2
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_ratings_stand_under_their_headings(width: int) -> None:
+    row = {"rank": 1, "rating": 1014.49, "lower": 971.75, "upper": 1057.23, "battles": 96, "elo": 1007.29}
+    value = {"kind": "arena", "models": [{"model": name, **row} for name in NAMES], "position": {"first": None}}
+    lines = printed(show_arena, value, width)
+    heading = next(line for line in lines if "rating" in line)
+    figures = next(line for line in lines if "1014.49" in line)
+    assert heading.index("rating") + len("rating") == figures.index("1014.49") + len("1014.49")
+    assert all(name in "\n".join(lines) for name in NAMES)
+
+
+def test_the_list_of_commands_is_whole_in_eighty_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for arguments in ([], ["data"], ["leaderboard"]):
+        assert main([*arguments, "--help"]) == 0
+        assert "..." not in capsys.readouterr().out.partition("Commands:")[2]
