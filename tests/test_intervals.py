@@ -33,7 +33,10 @@ def test_intervals_of_shares_stay_shares() -> None:
         assert wilson(0, n)[0] == 0 and wilson(n, n)[1] == 1
 
 
-@pytest.mark.parametrize(("successes", "n"), [(3, 2), (0, 0), (-1, 2)])
-def test_a_share_that_cannot_be_is_refused(successes: int, n: int) -> None:
-    with pytest.raises(InputError):
+@pytest.mark.parametrize(
+    ("successes", "n", "remedy"),
+    [(3, 2, "between 0 and 2"), (-1, 2, "between 0 and 2"), (0, 0, "at least one observation")],
+)
+def test_a_share_that_cannot_be_is_refused(successes: int, n: int, remedy: str) -> None:
+    with pytest.raises(InputError, match=remedy):
         wilson(successes, n)

@@ -147,6 +147,19 @@ def test_commands_page_is_what_the_program_says() -> None:
     assert (ROOT / "docs/commands.md").read_text() == spelled, "run `make docs`"
 
 
+def test_page_of_published_figures_has_every_test_that_compares_and_no_other() -> None:
+    page = (ROOT / "docs/published.md").read_text()
+    compares: dict[bool, set[str]] = {True: set(), False: set()}  # by whether it is expected to fail
+    for path in (ROOT / "tests/published").glob("test_*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and any(a.arg == "compare" for a in node.args.args):
+                fails = any(ast.unparse(d) == "missed" for d in node.decorator_list)
+                compares[fails].add(f"{path.name}::{node.name}")
+    unreproduced, _, table = page.partition("<!-- published -->")
+    assert set(re.findall(r"`(\w+\.py::\w+)` \|$", table, re.M)) == compares[False], "run scripts/published_figures.py"
+    assert set(re.findall(r"`(\w+\.py::\w+)`", unreproduced)) == compares[True]
+
+
 def test_pages_of_methods_are_what_the_cards_say() -> None:
     from scripts.docs import method_pages
 

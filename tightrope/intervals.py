@@ -14,10 +14,12 @@ def wilson(successes: float, n: int, *, level: float = 0.95) -> tuple[float, flo
     """Wilson's score interval of a share (1927): `successes` of `n`, halves allowed, both ends in [0, 1].
 
     Raises:
-        InputError: n is 0, or there are more successes than trials.
+        InputError: n is below 1, or there are fewer than 0 or more than n successes.
     """
-    if n < 1 or not 0 <= successes <= n:
+    if n < 1:
         raise InputError(f"no share of {successes} in {n}", remedy="Give at least one observation.")
+    if not 0 <= successes <= n:
+        raise InputError(f"{successes:g} successes in {n} trials", remedy=f"Give between 0 and {n} successes.")
     z = NormalDist().inv_cdf(0.5 + level / 2)
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)

@@ -65,6 +65,16 @@ def test_scores_below_zero_are_unreadable_and_counted(tmp_path: Path) -> None:
     assert (found["percent"], found["dropped"]) == (50, {"no score": 1})
 
 
+def test_what_a_judge_beside_people_did_not_say_is_counted_and_left_out(tmp_path: Path) -> None:
+    rows = ["1,1,1,1,", "2,2,2,nan,", "3,1,1,2,", "4,1,2,,"]
+    (found,) = judges([csv(tmp_path / "v.csv", "idx,a1,a2,judge_j,judge_silent", rows)])["annotators"]
+    some, none = found["judges"]
+    assert (some["n"], some["accuracy"], some["dropped"]) == (2, 50, {"no majority": 1, "unread": 1})
+    assert set(some["classes"]) == {"1", "2"}
+    assert (none["n"], none["accuracy"], none["dropped"]) == (0, None, {"no majority": 1, "unread": 3})
+    assert (found["n"], found["majority"]) == (4, {"1": 2, "2": 1, "none": 1})
+
+
 @pytest.mark.parametrize(
     ("header", "rows", "why"),
     [
@@ -74,7 +84,8 @@ def test_scores_below_zero_are_unreadable_and_counted(tmp_path: Path) -> None:
         ("model,file_order,question,score_0,score_1", ["m,first,1,8,4"], "`file_order` is 'first'"),
         ("review,question,score_first,score_second", ["r,1,8,x"], "finite number"),
         ("idx,a1,a2", ["1,1,2", "2,1,5"], r"f\.csv:3: `a2` is '5'"),
-        ("idx,a1,a2,judge_j", ["1,1,1,", "2,1,1,1"], "`judge_j` is empty"),
+        ("idx,a1,a2,judge_j", ["1,1,,1", "2,1,1,1"], "`a2` is empty"),
+        ("idx,a1,a2,judge_j", ["1,1,1,1", "2,1,1,-1"], r"f\.csv:3: `judge_j` is '-1'"),
         ("a,b", ["1,2"], "no known layout"),
     ],
 )

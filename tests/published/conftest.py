@@ -1,11 +1,14 @@
-"""`compare`: asserts figures against published ones and notes both, for `scripts/published_figures.py` to print."""
+"""`compare`: asserts figures against published ones, notes both for `scripts/published_figures.py`, reads its page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Protocol
 
 import pytest
+
+from scripts.published_figures import PAGE, WRITER, lines, name_of
 
 Figures = float | Mapping[Any, Any]
 
@@ -58,8 +61,22 @@ def compare(request: pytest.FixtureRequest) -> Compare:
             "each": each,
         }
         request.node.user_properties.append(("compared", row))
+        if not request.config.pluginmanager.has_plugin(WRITER):
+            stale = {_lasting(line) for line in lines({**row, "test": name_of(request.node.nodeid)})} - _page()
+            assert not stale, "docs/published.md: run scripts/published_figures.py"
 
     return check
+
+
+def _lasting(line: str) -> str:
+    """A line of the page without ours and the difference, whose last digits depend on the machine."""
+    title, published, _, _, *rest = line.split(" | ")
+    return " | ".join([title, published, *rest])
+
+
+@cache
+def _page() -> frozenset[str]:
+    return frozenset(_lasting(line) for line in PAGE.read_text(encoding="utf-8").splitlines() if line.count(" | ") == 5)
 
 
 def _named(figures: Figures) -> Mapping[Any, Any]:

@@ -17,6 +17,7 @@ from tests.published.conftest import Compare
 from tightrope.leaderboards.alpaca import alpaca
 from tightrope.leaderboards.alpaca_lc import GRID
 from tightrope.leaderboards.correlation import spearman
+from tightrope.leaderboards.l1_logistic import chances
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "alpaca_eval"
 pytestmark = [
@@ -118,23 +119,41 @@ def test_published_weights_are_those_of_the_fit(compare: Compare) -> None:
     compare(EVAL, "weights of the LC fits, 12 models", ours, theirs, tolerance=1e-6)
 
 
-@pytest.mark.parametrize("optimiser", ["exact", "liblinear"])
-def test_one_c_for_all_models(optimiser: str, compare: Compare) -> None:
-    ours = {name: row["lc_win_rate"] for name, row in computed(optimiser, "2.78256").items()}
+def test_one_c_for_all_models(compare: Compare) -> None:
     gamed, others = _gamed_apart(published_lc())
-    compare(EVAL, f"LC, {optimiser}, C 2.78256, the other models", ours, others, tolerance=0.15)
-    tolerance = 0.15 if optimiser == "exact" else 0.152
-    compare(EVAL, f"LC, {optimiser}, C 2.78256", ours, gamed, tolerance=tolerance)
+    for optimiser in ("exact", "liblinear"):
+        ours = {name: row["lc_win_rate"] for name, row in computed(optimiser, "2.78256").items()}
+        compare(EVAL, f"LC, {optimiser}, C 2.78256, the other models", ours, others, tolerance=0.15)
+        if optimiser == "exact":
+            compare(EVAL, "LC, exact, C 2.78256", ours, gamed, tolerance=0.15)
 
 
 def test_cross_validation_chooses_nearly_what_was_published(compare: Compare) -> None:
     rows = computed("liblinear", "cv")
     ours = {name: row["lc_win_rate"] for name, row in rows.items()}
     assert {row["lc_C"] for name, row in rows.items() if name != BASELINE} <= set(GRID)
-    # The smooth stand-in labels of the gamed rows make scikit-learn, too, choose another C for gpt4_gamed: 12.34.
-    gamed, others = _gamed_apart(published_lc())
+    _, others = _gamed_apart(published_lc())
     compare(EVAL, "LC, C by cross-validation, the other models", ours, others, tolerance=0.11)
-    compare(EVAL, "LC, C by cross-validation", ours, gamed, tolerance=0.152)
+
+
+# The data's own tolerances, 0.15 at one C and 0.11 by cross-validation, which liblinear misses for one model.
+missed = pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="12.34 by scikit-learn, too: the gamed rows are public as smooth stand-ins only, and C is another",
+)
+
+
+@missed
+def test_gpt4_gamed_by_liblinear_at_the_c_of_all_models(compare: Compare) -> None:
+    ours = {name: row["lc_win_rate"] for name, row in computed("liblinear", "2.78256").items()}
+    compare(EVAL, "LC, liblinear, C 2.78256", ours, _gamed_apart(published_lc())[0], tolerance=0.15)
+
+
+@missed
+def test_gpt4_gamed_by_cross_validation(compare: Compare) -> None:
+    ours = {name: row["lc_win_rate"] for name, row in computed("liblinear", "cv").items()}
+    compare(EVAL, "LC, C by cross-validation", ours, _gamed_apart(published_lc())[0], tolerance=0.11)
 
 
 def _gamed_apart(rates: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
@@ -190,11 +209,21 @@ def test_rates_from_published_weights(compare: Compare) -> None:
     compare(EVAL, "spread of the predictions, printed as LC's standard error", errors, said, tolerance=1e-6)
 
 
-def test_predictions_per_instruction_average_to_the_published_rate(compare: Compare) -> None:
-    wanted = json.loads((DATA / "per_instruction_lc_predictions.json").read_text())
-    ours = {name: 100 * float(np.mean(row["predictions"])) for name, row in wanted.items()}
-    theirs = {name: row["published_lc"] for name, row in wanted.items()}
-    compare(EVAL, "mean of LC's predictions by instruction", ours, theirs, tolerance=1e-6)
+def test_predictions_of_our_fit_are_those_published_for_every_instruction(compare: Compare) -> None:
+    # Of four models with published predictions two have public preferences, which the fit needs.
+    published = json.loads((DATA / "per_instruction_lc_predictions.json").read_text())
+    with gzip.open(files()["difficulty"], "rt") as file:
+        gamma = np.array([float(row["instruction_difficulty"]) for row in csv.DictReader(file)])
+    fits = of_its_own_c("liblinear")
+    ours, theirs = {}, {}
+    for name in ("claude-2.1", "gpt-3.5-turbo-1106"):
+        _, psi, theta = fits[name][0]["lc_coefficients"].values()
+        predictions = chances(psi * gamma + theta)
+        assert 100 * predictions.mean() == pytest.approx(fits[name][0]["lc_win_rate"], abs=1e-9)
+        ours |= {f"{name} {i}": p for i, p in enumerate(predictions.tolist())}
+        theirs |= {f"{name} {i}": p for i, p in enumerate(published[name]["predictions"])}
+    assert len(theirs) == len(ours) == 2 * 805
+    compare(EVAL, "LC's predictions by instruction, 2 models", ours, theirs, tolerance=1e-6)
 
 
 def test_old_draw_codes_and_missing_values(compare: Compare) -> None:

@@ -252,10 +252,12 @@ def show_judges(value: Mapping[str, Any], console: Console) -> None:
         for pair in found["pairs"]:
             console.print(Text(f"{' and '.join(map(plain, pair['annotators']))}: kappa {_cell(pair['kappa'])}", "dim"))
         for row in found["judges"]:
+            unread = row["dropped"]["unread"]
             console.print(
                 Text(
                     f"{plain(row['judge'])} against the majority: {_cell(row['accuracy'])} %, "
                     f"kappa {_cell(row['kappa'])}, macro F1 {_cell(row['macro']['f1'])} %"
+                    + (f"; {unread} unread left out" if unread else "")
                 )
             )
 

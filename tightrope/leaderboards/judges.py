@@ -1,7 +1,8 @@
 """Judges against a gold label in both orders: accuracy, order agreement, kappa, and the longer answer beside them.
 
 After LLMBar (Zeng et al. 2024, 2310.07641). A verdict that could not be read is wrong, agrees with nothing but
-another unread one, and is a label of its own for kappa; it is counted.
+another unread one, and is a label of its own for kappa; it is counted. Beside people's votes, which decide between
+three answers, such an item is counted and left out.
 
 LLMBar's own kappa files are not reproduced: label 2 becomes 0 there before the computation, so that a judge who
 always contradicts the gold label does not come out at -1 and one who always follows it not at 1. `cohen_kappa` has
@@ -133,11 +134,12 @@ def _votes(found: Table) -> dict[str, Any]:
     audited = []
     for name in found.columns:
         if name.startswith("judge_") and clear:
-            said = labels(found, name, VOTES)
+            said = labels(found, name, VOTES, missing=UNREAD)
+            read = [i for i in clear if said[i] != UNREAD]
             audited.append(
                 {"judge": name.removeprefix("judge_")}
-                | against_labels([truth[i] for i in clear], [said[i] for i in clear])
-                | {"dropped": {"no majority": len(truth) - len(clear)}}
+                | against_labels([truth[i] for i in read], [said[i] for i in read])
+                | {"dropped": {"no majority": len(truth) - len(clear), UNREAD: len(clear) - len(read)}}
             )
     return {**annotators(votes), "judges": audited}
 

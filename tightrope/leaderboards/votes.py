@@ -60,8 +60,12 @@ def against_labels(truth: Sequence[str], said: Sequence[str]) -> dict[str, Any]:
 
     Returns:
         Shares in percent; `macro` is the plain mean over classes, `weighted` weighs them by how often they are true.
-        A class never said has precision 0, as in scikit-learn.
+        A class never said has precision 0, as in scikit-learn. Without items everything is None.
     """
+    measures = ("precision", "recall", "f1")
+    if not truth:
+        none = dict.fromkeys(measures)
+        return {"n": 0, "accuracy": None, "kappa": None, "macro": none, "weighted": none, "classes": {}}
     classes = sorted(set(truth) | set(said))
     by_class = {}
     for name in classes:
@@ -70,7 +74,6 @@ def against_labels(truth: Sequence[str], said: Sequence[str]) -> dict[str, Any]:
         precision, recall = (hit / m if m else 0.0 for m in (called, true))
         f1 = 2 * hit / (true + called)
         by_class[name] = {"precision": 100 * precision, "recall": 100 * recall, "f1": 100 * f1, "n": true}
-    measures = ("precision", "recall", "f1")
     return {
         "n": len(truth),
         "accuracy": 100 * share_agreeing(truth, said),

@@ -77,7 +77,7 @@ def sample(
     if waiting:
         rows = min(batch_rows, sum(len(samples) for _, samples in waiting))
         with _sampling(policy):
-            _Sampler(policy, params, waiting, rows, out, len(known), finished, progress).run()
+            _Sampler(policy, params, waiting, rows, out, finished, progress).run()
     return cast(list[list[Response]], out)
 
 
@@ -104,12 +104,12 @@ class _Sampler:
         waiting: Waiting,
         rows: int,
         out: list[list[Response | None]],
-        known: int,
         finished: Finished | None,
         progress: Progress | None,
     ) -> None:
         self._policy, self._params, self._waiting, self._out = policy, params, waiting, out
-        self._rows, self._done, self._sampled = rows, known, 0
+        self._rows, self._sampled = rows, 0
+        self._done = sum(response is not None for responses in out for response in responses)
         self._finished, self._progress = finished, progress
         self._engine = engine_of(policy, rows)
         self._head = policy.head
@@ -143,8 +143,8 @@ class _Sampler:
             free -= len(taken[-1][1])
             if not rows:
                 self._waiting.popleft()
-        known = [self._half_placed] if self._half_placed is not None else []
-        prefixes = known + self._engine.read([ids for ids, _ in taken[len(known) :]])
+        earlier = [self._half_placed] if self._half_placed is not None else []
+        prefixes = earlier + self._engine.read([ids for ids, _ in taken[len(earlier) :]])
         half = bool(self._waiting) and self._waiting[0][0] == taken[-1][0]
         self._half_placed = prefixes[-1] if half else None
         newcomers = [(prefix, row) for prefix, (_, rows) in zip(prefixes, taken, strict=True) for row in rows]
