@@ -23,19 +23,18 @@ def answering(
     the answer is not asked.
     """
     params = SamplingParams(max_tokens=64)
-    prompts = [prompt for prompt in prompts if fits(policy.chat, policy.config, prompt, params)]
-    requests = [SampleRequest(prompt, seed=seed) for prompt in prompts]
 
     def write(step: int) -> None:
-        if not prompts:
+        asked = [prompt for prompt in prompts if fits(policy.chat, policy.config, prompt, params)]
+        if not asked:
             return
-        answers = [group[0] for group in sample(policy, requests, params)]
+        answers = [group[0] for group in sample(policy, [SampleRequest(p, seed=seed) for p in asked], params)]
         cut_jsonl(file, lambda row: row["step"] < step)
         append_jsonl(
             file,
             (
                 {"step": step, **to_json(Sampled(prompt, dataclasses.replace(answer, author=author)))}
-                for prompt, answer in zip(prompts, answers, strict=True)
+                for prompt, answer in zip(asked, answers, strict=True)
             ),
         )
 
