@@ -24,6 +24,7 @@ from tightrope.data.encode import encode
 from tightrope.data.mismatch import with_mismatched
 from tightrope.models.loading import load_tokenizer
 from tightrope.models.policy import LoraSettings, Policy
+from tightrope.models.reading import Reading
 from tightrope.models.reward import RewardModel
 from tightrope.recipes.presets import resolve
 from tightrope.records import Comparison, Demonstration, Message, Rating, Response, user_prompt
@@ -59,7 +60,7 @@ class InOrder:
 def load(job: dict[str, Any]) -> Policy | RewardModel:
     """The model of a folder, or one with random weights of a named shape."""
     if job["method"] == "reward":
-        return RewardModel.load(job["model"], dtype=job["setting"])
+        return RewardModel.load(job["model"], dtype=job["setting"], reading=Reading())
     lora = LoraSettings(rank=16, bits=job.get("bits")) if job.get("lora") else None
     if "shape" not in job:
         return Policy.load(job["model"], dtype=job["setting"], lora=lora)

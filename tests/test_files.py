@@ -100,6 +100,15 @@ def test_appended_rows_are_cut_where_a_killed_writer_is_taken_up(tmp_path: Path)
     log.write_bytes(whole[:-20])  # killed while it wrote
     cut_jsonl(log, lambda row: row["step"] < 3)
     assert log.read_bytes() == b"".join(whole.splitlines(keepends=True)[:5])
+    before = log.read_bytes()
+    for damage in (b'{"step": 2, "te\n', b"[]\n", b"{}\n", b"\xff\n"):
+        log.write_bytes(before + damage)
+        cut_jsonl(log, lambda row: row["step"] < 3)
+        assert log.read_bytes() == before
+        log.write_bytes(before + damage + before)
+        with pytest.raises(WorkError, match=r"log\.jsonl:6: a damaged line in the middle"):
+            cut_jsonl(log, lambda row: row["step"] < 3)
+        assert log.read_bytes() == before + damage + before
     cut_jsonl(log, lambda row: row["step"] < 1)
     assert [row["step"] for _, row in read_jsonl(log)] == [0, 0]
     with pytest.raises(WorkError, match="no valid Unicode"):
@@ -148,3 +157,8 @@ def test_hash_follows_the_bytes_alone(tmp_path: Path) -> None:
     assert hashes["a"] == hashes["b"] != hashes["c"]
     assert hashes["c"] == "2d711642b726b044"  # sha256("x") begins so
     assert json.dumps(hashes["a"]).strip('"').isalnum() and len(hashes["a"]) == 16
+
+
+def test_what_cannot_be_read_is_not_said_to_be_unwritable(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot be read: Is a directory"):
+        cut_jsonl(tmp_path, lambda row: True)

@@ -110,24 +110,42 @@ def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def cut_jsonl(path: Path, kept: Callable[[dict[str, Any]], bool]) -> None:
-    """Cuts a file that rows were appended to before the first one that is not `kept`, or that a kill left half written.
+    """Cuts a file that rows were appended to before the first one that is not `kept`, or a last one left half written.
 
     Raises:
-        WorkError: the file cannot be read or written.
+        InputError: the file cannot be read.
+        WorkError: a line that is not the last is damaged, or the file cannot be written.
     """
     if not path.exists():
         return
     end = 0
-    with writing(path), path.open("r+b") as file:
-        for line in file:
-            try:
-                stays = line.endswith(b"\n") and kept(json.loads(line))
-            except ValueError:
-                stays = False
-            if not stays:
-                break
-            end += len(line)
-        file.truncate(end)
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    stays = line.endswith(b"\n") and kept(_object(line))
+                except (ValueError, TypeError, LookupError, InputError) as error:
+                    if file.read(1):
+                        raise WorkError(
+                            "a damaged line in the middle of the file",
+                            where=f"{path}:{number}",
+                            remedy="Mend or remove this line.",
+                        ) from error
+                    stays = False
+                if not stays:
+                    break
+                end += len(line)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with writing(path):
+        os.truncate(path, end)
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    row = json.loads(line)
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object, found {type(row).__name__}")
+    return row
 
 
 def dump_json(value: Any, *, where: str, indent: int | None = None) -> str:

@@ -9,18 +9,30 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    CodeGenConfig,
+    GPT2Config,
+    GPTJConfig,
+    GPTNeoConfig,
+    PretrainedConfig,
+)
 
 from tests.tiny import tiny_folder
 from tightrope.data.batch import EncodedResponse, Example, TokenBatch, TreeLayout
 from tightrope.errors import InputError, WorkError
 from tightrope.models.attention import TreeAttention
 from tightrope.models.heads import ScalarHead
+from tightrope.models.loading import load_model
 from tightrope.models.policy import LoraSettings, Policy
+from tightrope.models.reading import Reading
 from tightrope.models.reward import RewardModel
 from tightrope.records import Response, user_prompt
+from tightrope.rewards.spec import ScorerSpec, load_scorer
 
 EXAMPLE = Example("x", (1, 9, 10), (EncodedResponse((20, 21, 2)), EncodedResponse((30, 2))), pairs=((0, 1),))
 
@@ -58,7 +70,7 @@ def test_adapters_start_as_the_base_model_and_can_be_switched_off(tmp_path: Path
 
 def test_reward_models_are_probed_like_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_folder(tmp_path / "a")
-    shared = RewardModel.load(folder)
+    shared = RewardModel.load(folder, reading=Reading())
     assert shared.shares_prompts and shared.fallback_line is None
     right = shared.score_examples([EXAMPLE])[0]
 
@@ -69,7 +81,7 @@ def test_reward_models_are_probed_like_policies(tmp_path: Path, monkeypatch: pyt
             super().__init__(dataclasses.replace(batch, layout=one_branch(batch)))
 
     monkeypatch.setattr("tightrope.models.trunk.TreeAttention", Off)
-    fallen = RewardModel.load(folder)
+    fallen = RewardModel.load(folder, reading=Reading())
     assert not fallen.shares_prompts and "off by" in (fallen.fallback_line or "")
     assert abs(fallen.score_examples([EXAMPLE])[0] - right).max() < 1e-5
 
@@ -90,7 +102,7 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
 
 
 def test_reward_model_scores_the_end_of_turn_like_transformers(tmp_path: Path) -> None:
-    model = RewardModel.load(tiny_folder(tmp_path / "a"), seed=3)
+    model = RewardModel.load(tiny_folder(tmp_path / "a"), reading=Reading(), seed=3)
     scores = model.scores(TokenBatch.from_examples([EXAMPLE])).detach()
     model.save(tmp_path / "rm")
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm")
@@ -103,7 +115,7 @@ def test_reward_model_scores_the_end_of_turn_like_transformers(tmp_path: Path) -
 
 
 def test_score_of_a_text_does_not_depend_on_its_company(tmp_path: Path) -> None:
-    model = RewardModel.load(tiny_folder(tmp_path / "a"))
+    model = RewardModel.load(tiny_folder(tmp_path / "a"), reading=Reading())
     answers = [(user_prompt("hi"), Response(t)) for t in ("a", "quite a bit longer than that", "")]
     together = model.score_texts(answers)
     alone = [float(model.score_texts([a])[0]) for a in answers]
@@ -188,9 +200,13 @@ MLP = "model.layers.1.mlp.up_proj.weight"
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda state: state.pop(MLP), f"1 weights of the Llama.* are missing or of another shape: {MLP}"),
-        (lambda state: state.update({MLP: torch.zeros(2, 2)}), f"are missing or of another shape: {MLP}"),
-        (lambda state: state.update({"model.layers.7.x": torch.zeros(1)}), r"no place in the model: layers\.7\.x"),
+        (lambda state: state.pop(MLP), f"1 weight of the Llama.* is missing or of another shape: {MLP}"),
+        (lambda state: state.update({MLP: torch.zeros(2, 2)}), f"is missing or of another shape: {MLP}"),
+        (
+            lambda state: state.update({f"model.layers.7.{x}": torch.zeros(1) for x in "xy"}),
+            r"2 weights of the Llama.* have no place in the model: model\.layers\.7\.x, model\.layers\.7\.y",
+        ),
+        (lambda state: state.update({f"{MLP[:-6]}bias": torch.zeros(48)}), r"1 weight of .* has no place in the model"),
     ],
 )
 def test_files_of_another_model_are_refused_and_not_filled_up(
@@ -198,11 +214,80 @@ def test_files_of_another_model_are_refused_and_not_filled_up(
 ) -> None:
     # transformers draws what is missing at random, and says so in a table
     with pytest.raises(InputError, match=said):
-        kind.load(rewritten(Path(tiny_folder(tmp_path)), change))
+        start(kind, rewritten(Path(tiny_folder(tmp_path)), change))
+
+
+def start(kind: type[Policy | RewardModel], folder: str) -> Policy | RewardModel:
+    return RewardModel.load(folder, reading=Reading()) if kind is RewardModel else Policy.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "leftovers"),
+    [
+        (GPT2Config(vocab_size=30, n_embd=8, n_layer=1, n_head=2), ("h.0.attn.bias", "h.0.attn.masked_bias")),
+        (
+            GPTJConfig(vocab_size=30, n_embd=8, n_layer=1, n_head=2, rotary_dim=2),
+            ("transformer.h.0.attn.bias", "transformer.h.0.attn.masked_bias"),
+        ),
+        (
+            GPTNeoConfig(vocab_size=30, hidden_size=8, num_layers=1, num_heads=2, attention_types=[[["global"], 1]]),
+            ("transformer.h.0.attn.attention.bias", "transformer.h.0.attn.attention.masked_bias"),
+        ),
+        (
+            CodeGenConfig(vocab_size=30, n_embd=8, n_layer=1, n_head=4, rotary_dim=2),
+            ("transformer.h.0.attn.causal_mask",),
+        ),
+    ],
+    ids=lambda x: getattr(x, "model_type", ""),
+)
+def test_masks_that_old_versions_saved_beside_the_weights_are_no_weights(
+    tmp_path: Path, config: PretrainedConfig, leftovers: tuple[str, ...]
+) -> None:
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+
+    def old(state: dict[str, torch.Tensor]) -> None:
+        if not leftovers[0].startswith("transformer."):  # GPT-2's own files name no prefix
+            for name in list(state):
+                state[name.removeprefix("transformer.")] = state.pop(name)
+        state.update({name: torch.ones(1) for name in leftovers})
+
+    folder = rewritten(tmp_path, old)
+    load_model(AutoModelForCausalLM, folder, "float32", "cpu")
+    rewritten(tmp_path, lambda state: state.update({leftovers[0].split("h.0")[0] + "h.1.mlp.x": torch.ones(1)}))
+    with pytest.raises(InputError, match=r"1 weight of .* has no place in the model: .*h\.1\."):
+        load_model(AutoModelForCausalLM, folder, "float32", "cpu")
+
+
+@pytest.mark.parametrize("name", ["LlamaForCausalLM", "LlamaForTokenClassification", "LlamaForRewardModel"])
+def test_nothing_but_a_classifier_judges_and_nothing_is_scored_by_a_fresh_head(tmp_path: Path, name: str) -> None:
+    folder = tiny_folder(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"architectures": [name]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for form in (folder, f"mean:{folder},{folder}"):
+        with pytest.raises(InputError, match=rf"no reward model but a {name}.*at random.*method: reward"):
+            load_scorer(ScorerSpec.parse(form))
+    RewardModel.load(folder, reading=Reading())
+
+
+def test_a_classifier_of_two_labels_is_sound_but_no_reward_model(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path)
+    AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2).save_pretrained(folder)
+    for reading in (None, Reading()):
+        with pytest.raises(InputError, match="a head of 2 outputs; a reward model has 1"):
+            RewardModel.load(folder, reading=reading)
+
+
+def test_an_adapter_beside_a_model_is_to_be_merged_first(tmp_path: Path) -> None:
+    folder = rewritten(Path(tiny_folder(tmp_path)), lambda state: state.pop(MLP))
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.add_adapter(LoraConfig(r=2, target_modules=["q_proj"]))
+    model.save_pretrained(folder)
+    with pytest.raises(InputError, match=r"an adapter .*Merge it first.*merge_and_unload"):
+        Policy.load(folder)
 
 
 def test_a_saved_reward_model_without_its_head_is_refused(tmp_path: Path) -> None:
-    RewardModel.load(tiny_folder(tmp_path / "a")).save(tmp_path / "b")
+    RewardModel.load(tiny_folder(tmp_path / "a"), reading=Reading()).save(tmp_path / "b")
     folder = rewritten(tmp_path / "b", lambda state: state.pop("score.weight"))
     with pytest.raises(InputError, match=r"missing or of another shape: score\.weight"):
         RewardModel.load(folder)
@@ -216,7 +301,7 @@ def test_heads_of_other_tasks_come_and_go_without_a_report(
 
     logging.getLogger("transformers").addHandler(caplog.handler)  # its loggers do not propagate
     try:
-        RewardModel.load(tiny_folder(tmp_path / "a", family)).save(tmp_path / "b")
+        RewardModel.load(tiny_folder(tmp_path / "a", family), reading=Reading()).save(tmp_path / "b")
         if family != "qwen2":  # its output weights are its own, and a reward model keeps none
             Policy.load(str(tmp_path / "b"))
     finally:

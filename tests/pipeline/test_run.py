@@ -108,7 +108,18 @@ def test_prompts_that_leave_no_room_for_an_answer_are_dropped_and_counted(start:
     ask |= {"guidance": [{"instruction": "Be brief. " * 10, "samples": 1}]}
     summary = train(recipe(start, tmp_path, stages=[ask], evaluation=None))["stages"]["ask"]
     assert (summary["prompts"], summary["too_long"]) == (5, {"prompts": 1, "guided prompts": 1})
+    ppo = {"name": "ppo", "method": "ppo", "prompts": ask["prompts"], "reward": [{"source": "verifier"}]}
+    ppo |= {"rollouts": {"iterations": 2, "prompts_per_iteration": 3, "max_tokens": 12}, "loop": {"sample_every": 1}}
+    measured, model = {"prompts": ask["prompts"], "sampling": {"max_tokens": 12}}, str(start / "model")
+    result = train(recipe(start, tmp_path, name="long", stages=[ppo], evaluation=measured))
+    assert result["stages"]["ppo"]["account"]["too_long"] == 1
+    suite = result["verdicts"][0]["suite"]
+    assert (suite["prompts"], suite["too_long"]) == (5, 1)
     write_jsonl(tmp_path / "prompts.jsonl", (to_json(p) for p in long[:1]))
+    with pytest.raises(InputError, match=r"evaluation, .*: none of 1 prompts leaves room"):
+        evaluate(model, model, suite=ask["prompts"]["path"], out=tmp_path / "e", max_tokens=12)
+    with pytest.raises(InputError, match="'ppo': none of 1 prompts leaves room"):
+        train(recipe(start, tmp_path, name="long", stages=[ppo], evaluation=None), redo=True)
     with pytest.raises(InputError, match="'ask': none of 1 prompts leaves room for 12 tokens"):
         train(recipe(start, tmp_path, stages=[ask], evaluation=None), redo=True)
 
@@ -208,6 +219,13 @@ def test_model_against_itself_is_unchanged_or_undecided_with_half_the_wins(start
         0, abs=1e-4
     )
     assert verdict["word"] in ("unchanged", "inconclusive")
+    (kept,) = (tmp_path / "answers").glob("answers-*.jsonl")
+    left = kept.with_name(kept.stem.replace("answers", "partial"))
+    left.mkdir()  # as a run leaves it that is killed between writing the one and removing the other
+    evaluate(
+        str(start / "model"), str(start / "model"), suite=str(start / "prompts.jsonl"), out=tmp_path, max_tokens=8
+    )
+    assert list(kept.parent.iterdir()) == [kept]
 
 
 def test_thumbs_with_matched_prompts_train(start: Path, tmp_path: Path) -> None:

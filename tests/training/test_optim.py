@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -228,6 +230,20 @@ def test_a_metric_that_is_not_finite_stops_the_run_by_name(tmp_path: Path) -> No
         trace.write({"step": 3, "loss": 0.1, "ratio": float("inf")})
     trace.close()
     assert (tmp_path / "trace.jsonl").read_text() == ""
+
+
+def test_a_trace_that_cannot_be_closed_hides_no_other_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(WorkError, match=r"trace\.jsonl: cannot be written: No space"), Trace(tmp_path / "trace.jsonl"):
+        pass
+    with pytest.raises(ZeroDivisionError), Trace(tmp_path / "trace.jsonl"):
+        1 / 0  # noqa: B018
+    (tmp_path / "file").touch()
+    with pytest.raises(WorkError, match="cannot be written"):
+        Trace(tmp_path / "file" / "trace.jsonl")
 
 
 def test_full_disk_keeps_the_earlier_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,9 @@ from tightrope.models.saving import first_not_finite
 
 log = logging.getLogger(__name__)
 
+# Masks and frequencies that older versions saved beside the weights.
+LEFTOVERS = re.compile(r"\.(masked_bias|causal_mask|inv_freq|attn\.bias|attention\.bias)$")
+
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -28,7 +32,8 @@ def resolve(spec: str) -> str:
     """Returns the local folder of a model: of `embedded`, of a folder, or of a hub id, which is downloaded once.
 
     Raises:
-        InputError: a folder without a config, with missing shards, or a spec that is neither and not on the hub.
+        InputError: a folder without a config, with missing shards, of an adapter; a spec that is no folder and not on
+            the hub.
         WorkError: a download broke off.
     """
     if spec == "embedded":
@@ -49,6 +54,13 @@ def resolve(spec: str) -> str:
 
 
 def _refuse_incomplete(folder: Path) -> None:
+    if (folder / "adapter_config.json").is_file():  # transformers then says nothing of weights the base lacks
+        raise InputError(
+            "an adapter (adapter_config.json) where a full model is needed",
+            where=str(folder),
+            remedy="Merge it first, PeftModel.from_pretrained(BASE, ADAPTER).merge_and_unload().save_pretrained(OUT), "
+            "and save the tokenizer there too.",
+        )
     if not (folder / "config.json").is_file():
         raise InputError(
             "not a model folder: config.json is missing",
@@ -112,21 +124,31 @@ def _refuse_mismatch(model: PreTrainedModel, found: Mapping[str, Any], spec: str
     """Refuses weights that the files do not hold, or hold in another shape, or that have no place in the model.
 
     transformers would draw the first two at random and leave the last out. Heads of other tasks (`lm_head` under a
-    reward model, `score` under a policy) may be left out.
+    reward model, `score` under a policy) may be left out, and so may what is no weight.
     """
     prefix = f"{model.base_model_prefix}."
-    absent = {*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}
+    shapes = {name: (there, here) for name, there, here in found["mismatched_keys"]}
+    absent = {*found["missing_keys"], *shapes}
     if fresh_head:
         absent = {name for name in absent if name.startswith(prefix)}
+    if absent == {"score.weight"} and absent <= shapes.keys():
+        there, here = shapes["score.weight"]
+        raise InputError(
+            f"a head of {there[0]} outputs; a reward model has {here[0]}",
+            where=spec,
+            remedy="Give a classifier with one label, or the language model it was made from.",
+        )
     parts = {name for name, _ in model.base_model.named_children()}
     buffers = {name for name, _ in model.base_model.named_buffers()}  # files of old versions hold them
-    bare = {name.removeprefix(prefix) for name in found["unexpected_keys"]}
-    stray = {name for name in bare - buffers if name.split(".")[0] in parts}
+    bare = {name: name.removeprefix(prefix) for name in found["unexpected_keys"] if not LEFTOVERS.search(name)}
+    stray = {name for name, inner in bare.items() if inner.split(".")[0] in parts and inner not in buffers}
     if absent or stray:
         names = sorted(absent or stray)
-        what = "are missing or of another shape" if absent else "have no place in the model"
+        one = len(names) == 1
+        is_, has = ("is", "has") if one else ("are", "have")
+        what = f"{is_} missing or of another shape" if absent else f"{has} no place in the model"
         raise InputError(
-            f"{len(names)} weights of the {type(model).__name__} {what}: {', '.join(names[:3])}",
+            f"{len(names)} weight{'' if one else 's'} of the {type(model).__name__} {what}: {', '.join(names[:3])}",
             where=spec,
             remedy="config.json and the weight files are not of one model: copy them again from where they came from.",
         )

@@ -70,26 +70,33 @@ class RewardModel(Trunk):
         gradient_checkpointing: bool = False,
         device: torch.device | str = "cpu",
     ) -> RewardModel:
-        """Loads a reward model, or starts one from a language model with a fresh score head.
+        """Loads a reward model or, given a reading, starts one: a head that the files do not hold is drawn afresh.
 
         Args:
             spec: `embedded`, a folder or a hub id; of a reward model or of a causal language model.
             dtype: type of the backbone; the score is computed in float32 either way.
-            reading: what it is trained to be; None: what its config says.
+            reading: what it is trained to be; None: what its config says, and its files must hold the head.
             seed: of the fresh head, drawn with standard deviation 1/sqrt(hidden + 1).
             gradient_checkpointing: recompute activations in the backward pass.
             device: where to put the model.
 
         Raises:
-            InputError: the architecture has no sequence-classification form.
+            InputError: the architecture has no sequence-classification form, or the head that is to score is not there.
         """
         tokenizer = loading.load_tokenizer(spec)
         config = loading.load_config(spec)
         said = Reading.of(config)
-        reading = reading or said
-        # Another number of outputs is another head: the classifier's own does not fit and is drawn afresh.
         was_classifier = any("ForSequenceClassification" in a for a in config.architectures or ())
-        fresh_head = not was_classifier or reading.outputs != said.kept
+        if reading is None and not was_classifier:
+            raise InputError(
+                f"no reward model but a {', '.join(config.architectures or ['model of no architecture'])}: "
+                "a head drawn afresh would score at random",
+                where=spec,
+                remedy="Train a reward model from it (`method: reward`), or give a ...ForSequenceClassification.",
+            )
+        # Another number of outputs is another head: the classifier's own does not fit and is drawn afresh.
+        fresh_head = reading is not None and (not was_classifier or reading.outputs != said.kept)
+        reading = reading or said
         model = loading.load_model(
             AutoModelForSequenceClassification,
             spec,

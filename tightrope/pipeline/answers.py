@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from tightrope.errors import InputError
-from tightrope.files import writing
+from tightrope.files import cut_jsonl, writing
 from tightrope.models.policy import Policy
 from tightrope.records import Response, Sampled, from_json, to_json
 from tightrope.rollouts.local import Progress, sample
@@ -29,43 +30,39 @@ def sample_resumably(
         policy: the live policy.
         requests: prompts with their number of responses and seed.
         params: how tokens are drawn.
-        partial: file of finished answers. Its name or place must stand for policy, requests and params: only the
-            prompts are compared. The caller removes it when it has no more use for it.
+        partial: folder of finished answers, a file for each kind of device. Its name or place must stand for policy,
+            requests and params: only the prompts are compared. The caller removes it (`forget`) when it has no more use
+            for it.
         progress: see `sample`.
 
     Raises:
         InputError: as `sample`.
-        WorkError: as `sample`, or the disk is full.
+        WorkError: as `sample`, a line of the file is damaged, or the disk is full.
     """
-    with _Partial(partial, requests) as kept:
+    with _Partial(partial / f"{policy.device.type}.jsonl", requests) as kept:
         return sample(policy, requests, params, known=kept.known, finished=kept.add, progress=progress)
 
 
+def forget(partial: Path) -> None:
+    """Removes what `sample_resumably` kept, if there is anything."""
+    shutil.rmtree(partial, ignore_errors=True)
+
+
 class _Partial:
-    """The file: one `Sampled` a line with its place among the requests; what is behind a broken line is cut off."""
+    """The file: one `Sampled` a line with its place among the requests; cut where another prompt is answered."""
 
     def __init__(self, path: Path, requests: Sequence[SampleRequest]) -> None:
         self._path, self._requests = path, requests
         self.known: dict[tuple[int, int], Response] = {}
-        whole = 0
-        for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else ():
-            if not self._take(line):
-                break
-            whole += len(line)
+        cut_jsonl(path, self._take)
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab")
-            self._file.truncate(whole)
 
-    def _take(self, line: bytes) -> bool:
-        try:
-            row = json.loads(line)
-            request, k = int(row.pop("request")), int(row.pop("k"))
-            record = from_json(row)
-            asked = self._requests[request]
-        except (ValueError, TypeError, AttributeError, LookupError, InputError):
-            return False
-        if not (line.endswith(b"\n") and isinstance(record, Sampled) and record.prompt == asked.prompt and k < asked.n):
+    def _take(self, row: dict[str, Any]) -> bool:
+        request, k = row.pop("request"), row.pop("k")
+        record, asked = from_json(row), self._requests[request]
+        if not (isinstance(record, Sampled) and record.prompt == asked.prompt and k < asked.n):
             return False
         self.known[request, k] = record.response
         return True

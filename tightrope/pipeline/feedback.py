@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from tightrope.data.convert import convert
-from tightrope.errors import InputError, WorkError
+from tightrope.errors import WorkError
 from tightrope.files import read_jsonl, write_jsonl
 from tightrope.judges.order import both_orders
 from tightrope.judges.spec import load_judge
 from tightrope.judges.types import Contest
 from tightrope.models.policy import Policy
-from tightrope.pipeline.answers import sample_resumably
+from tightrope.pipeline.answers import forget, sample_resumably
 from tightrope.pipeline.context import Run
+from tightrope.pipeline.fitting import fitting, tell_dropped
 from tightrope.pipeline.folders import StageFolder
 from tightrope.pipeline.selection import select
 from tightrope.recipes.schema import FeedbackStage, Guidance
@@ -41,7 +42,7 @@ from tightrope.rollouts.types import SampleRequest, SamplingParams
 def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int) -> dict[str, Any]:
     """Runs the stage and returns its summary."""
     prompts, account = run.prompts(stage.prompts, seed=seed)
-    partial = folder.data / "samples.partial.jsonl"
+    partial = folder.data / "samples.partial"
     too_long = {"prompts": 0, "guided prompts": 0}
     if stage.answers is not None:
         pools = _earlier(run.stages[stage.answers.removeprefix("@")].data / "samples.jsonl", prompts)
@@ -49,18 +50,12 @@ def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int)
         policy = Policy.load(run.model_spec(stage.model), dtype=run.dtype, device=run.device)
         policy.name = run.author(stage.model)
         params = SamplingParams(**stage.sampling.model_dump())
-        given, prompts = prompts, [p for p in prompts if fits(policy, p, params)]
-        if not prompts:
-            raise InputError(
-                f"none of {len(given)} prompts leaves room for {params.max_tokens} tokens in the model's context",
-                where=f"stage {stage.name!r}",
-                remedy="Shorten the prompts or lower sampling.max_tokens.",
-            )
+        given = len(prompts)
+        prompts = fitting(run, prompts, params, [(policy.chat, policy.config)], where=f"stage {stage.name!r}")
         pools, unguided = _sample_all(run, stage, policy, params, prompts, seed, partial)
-        too_long = {"prompts": len(given) - len(prompts), "guided prompts": unguided}
-        for what, count in too_long.items():
-            if count:
-                run.console.print(f"  [yellow]dropped {count}[/]: {what} that leave no room for the answer")
+        too_long = {"prompts": given - len(prompts), "guided prompts": unguided}
+        if unguided:
+            tell_dropped(run, unguided, "guided prompts")
     write_jsonl(
         folder.data / "samples.jsonl",
         (to_json(Sampled(p, r)) for p, pool in zip(prompts, pools, strict=True) for r in pool),
@@ -77,7 +72,7 @@ def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int)
     write_jsonl(folder.data / "demonstrations.jsonl", (to_json(d) for d in demonstrations))
     ratings, _ = convert(comparisons, "rating")
     write_jsonl(folder.data / "ratings.jsonl", (to_json(r) for r in ratings))
-    partial.unlink(missing_ok=True)
+    forget(partial)
     lengths = np.array([[len(c.chosen.text), len(c.rejected.text)] for c in comparisons])
     return {
         "prompts": len(prompts),
@@ -124,7 +119,7 @@ def _sample_all(
         for i, prompt in enumerate(prompts):
             if not guidance.tags or set(guidance.tags) & set(prompt.tags):
                 guided = _guided(prompt, guidance)
-                if not fits(policy, guided, params):
+                if not fits(policy.chat, policy.config, guided, params):
                     too_long += 1
                     continue
                 requests.append(SampleRequest(guided, n=guidance.samples, seed=seed + g + 1))

@@ -23,6 +23,7 @@ from tightrope.models.reading import Reading
 from tightrope.models.reward import RewardModel
 from tightrope.objectives.base import Card, Objective
 from tightrope.pipeline.context import Run
+from tightrope.pipeline.fitting import fitting
 from tightrope.pipeline.folders import StageFolder
 from tightrope.pipeline.holdout import measure_held_out, split_prompts
 from tightrope.pipeline.live_samples import answering
@@ -32,6 +33,7 @@ from tightrope.pipeline.tokens import tokenised
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import TrainStage
 from tightrope.records import Prompt, Record, kind_of
+from tightrope.rollouts.types import SamplingParams
 from tightrope.training.learner import Learner
 from tightrope.training.loop import Watchers, train
 from tightrope.training.prompt_matching import matched_prompts, prompt_features
@@ -56,7 +58,10 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     reference: Policy | None = None
     if card.data == "prompts":
         assert isinstance(model, Policy) and stage.prompts is not None
-        prompts, account = run.prompts(stage.prompts, seed=seed)
+        given, account = run.prompts(stage.prompts, seed=seed)
+        params = SamplingParams(max_tokens=stage.rollouts.max_tokens)
+        prompts = fitting(run, given, params, [(model.chat, model.config)], where=f"stage {stage.name!r}")
+        account["too_long"] = len(given) - len(prompts)
         value_head = ScalarHead(model.config.get_text_config().hidden_size, seed=seed, scale=0.1).to(
             model.device
         )

@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tightrope.data.batch import EncodedResponse, Example
+from tightrope.data.chat import ChatFormat
 from tightrope.evaluation.measure import ModelOutputs, measure
 from tightrope.evaluation.verdict import Rules, decide, decide_together
 from tightrope.files import read_jsonl, write_json, write_jsonl
 from tightrope.judges.spec import load_judge
+from tightrope.models.loading import load_config, load_tokenizer
 from tightrope.models.policy import Policy
-from tightrope.pipeline.answers import sample_resumably
+from tightrope.pipeline.answers import forget, sample_resumably
 from tightrope.pipeline.context import Run
+from tightrope.pipeline.fitting import fitting
 from tightrope.pipeline.folders import machine, model_fingerprint
 from tightrope.records import Prompt, Response, Sampled, content_hash, from_json, prompt_id, to_json
 from tightrope.rollouts.types import SampleRequest, SamplingParams
@@ -51,12 +54,11 @@ def answer(
     key = content_hash(
         model_fingerprint(spec), run.dtype, repr(params), seed, [to_json(p) for p in prompts]
     )
-    file = cache / f"answers-{key}.jsonl"
+    file, partial = cache / f"answers-{key}.jsonl", cache / f"partial-{key}"
     if file.is_file():
         rows = [from_json(row, where=f"{file}:{n}") for n, row in read_jsonl(file)]
         responses = [r.response for r in rows if isinstance(r, Sampled)]
     else:
-        partial = cache / f"partial-{key}.jsonl"
         with run.progress(f"{name}: answering", len(prompts)) as bar:
             groups = sample_resumably(
                 policy,
@@ -67,7 +69,7 @@ def answer(
             )
         responses = [g[0] for g in groups]
         write_jsonl(file, (to_json(Sampled(p, r)) for p, r in zip(prompts, responses, strict=True)))
-        partial.unlink()
+    forget(partial)
     if run.dtype == "float32" and params.temperature:
         # What the sampler wrote down is what the training forward gives, to 6e-5 (tests/rollouts).
         own = [np.array(r.logprobs, np.float32) for r in responses]
@@ -118,7 +120,8 @@ def measure_models(
         run: where models are loaded and progress is shown.
         models: (name, spec) of what is measured.
         reference: (name, spec) of what they are measured against.
-        prompts: held-out prompts, the same for all.
+        prompts: held-out prompts, the same for all; those that leave no room for an answer in one model's context are
+            dropped for all, and counted in the verdict's `suite.too_long`.
         judge_spec: judge of the win rates.
         params: how everybody answers.
         seed: of sampling and bootstrap.
@@ -132,6 +135,15 @@ def measure_models(
         The verdicts, in the order of `models`.
     """
     judge = load_judge(judge_spec)
+    specs = dict.fromkeys(spec for _, spec in (*models, reference))
+    asked = len(prompts)
+    prompts = fitting(
+        run,
+        prompts,
+        params,
+        [(ChatFormat(load_tokenizer(spec)), load_config(spec)) for spec in specs],
+        where=f"evaluation, {suite}",
+    )
     base, base_policy = answer(run, *reference, prompts, params, seed, out / "answers")
     order = np.random.default_rng([seed, 13]).permutation(len(prompts))
     scored = sorted(int(i) for i in order[:drift_prompts])
@@ -163,7 +175,12 @@ def measure_models(
                     "spec": reference[1],
                     "fingerprint": model_fingerprint(reference[1]),
                 },
-                "suite": {**measurement.get("suite", {}), "name": suite, "prompts": len(prompts)},
+                "suite": {
+                    **measurement.get("suite", {}),
+                    "name": suite,
+                    "prompts": len(prompts),
+                    "too_long": asked - len(prompts),
+                },
                 "sampling": {
                     "temperature": params.temperature,
                     "top_p": params.top_p,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +16,17 @@ from tightrope.pipeline.context import Run
 from tightrope.recipes.schema import RewardTerm, TrainStage
 from tightrope.records import Prompt, Response
 from tightrope.rewards.spec import ScorerSpec, load_scorer
-from tightrope.rewards.types import Fitted
+from tightrope.rewards.types import Fitted, Scoring
 from tightrope.rewards.verifiers import verify
 from tightrope.rollouts.local import sample
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 
-Scores = Callable[[Sequence[tuple[Prompt, Response]]], NDArray[np.float32]]
 NORMALISING_SAMPLES = 64
 
 
 def reward_function(
     run: Run, stage: TrainStage, policy: Policy, prompts: Sequence[Prompt], seed: int
-) -> Scores:
+) -> Scoring:
     """Returns the function that scores (prompt, response) pairs for a stage.
 
     A reward model's scores have no zero and no unit of their own; unless told otherwise they are shifted and scaled
@@ -46,7 +45,7 @@ def reward_function(
 
 def _term(
     run: Run, term: RewardTerm, stage: TrainStage, policy: Policy, prompts: Sequence[Prompt], seed: int
-) -> Scores:
+) -> Scoring:
     if term.source == "verifier":
         return verified
     spec = ScorerSpec.parse(term.source).resolved(run.model_spec)

@@ -12,6 +12,8 @@ from tightrope.records import Prompt, Response
 
 Answers = Sequence[tuple[Prompt, Response]]
 Scores = NDArray[np.float32]
+# What rewards answers: one score each, [len(answers)].
+Scoring = Callable[[Answers], Scores]
 # How much better the first response of each pair is than the second.
 Gaps = Callable[[Sequence[tuple[Prompt, Response, Response]]], NDArray[np.float64]]
 

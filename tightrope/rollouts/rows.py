@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from transformers import PretrainedConfig
 
+from tightrope.data.chat import ChatFormat
 from tightrope.errors import InputError
 from tightrope.models.policy import Policy
 from tightrope.records import Prompt, prompt_id
@@ -41,18 +43,18 @@ class Row:
     text: str | None = None
 
 
-def fits(policy: Policy, prompt: Prompt, params: SamplingParams) -> bool:
+def fits(chat: ChatFormat, config: PretrainedConfig, prompt: Prompt, params: SamplingParams) -> bool:
     """Whether the prompt and the longest answer `params` allow are within the model's context."""
-    return _fits(policy, policy.chat.prompt_ids(prompt.messages), params)
+    return _fits(config, chat.prompt_ids(prompt.messages), params)
 
 
-def _fits(policy: Policy, ids: Sequence[int], params: SamplingParams) -> bool:
-    context = _context(policy)
+def _fits(config: PretrainedConfig, ids: Sequence[int], params: SamplingParams) -> bool:
+    context = _context(config)
     return context is None or len(ids) + params.max_tokens <= context
 
 
-def _context(policy: Policy) -> int | None:
-    found: int | None = getattr(policy.config.get_text_config(), "max_position_embeddings", None)
+def _context(config: PretrainedConfig) -> int | None:
+    found: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
     return found
 
 
@@ -74,10 +76,10 @@ def waiting_rows(
         ids = tuple(policy.chat.prompt_ids(request.prompt.messages))
         if not ids:
             raise InputError("the prompt has no tokens", where=where, remedy="Give the prompt some text.")
-        if not _fits(policy, ids, params):
+        if not _fits(policy.config, ids, params):
             raise InputError(
                 f"the prompt has {len(ids)} tokens; with {params.max_tokens} new ones "
-                f"that exceeds the model's {_context(policy)}",
+                f"that exceeds the model's {_context(policy.config)}",
                 where=where,
                 remedy="Shorten the prompt or lower max_tokens.",
             )

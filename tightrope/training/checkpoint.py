@@ -76,7 +76,7 @@ class Checkpoints:
                 raise WorkError(
                     f"the checkpoint cannot be read: {error}",
                     where=str(path),
-                    remedy="Remove this file to resume from the one before it, or from the start.",
+                    remedy="Remove this file: the stage then starts again from its beginning.",
                 ) from error
             restore_random_state(state)
             return state

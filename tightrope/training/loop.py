@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,13 +95,9 @@ def train(
         optimiser.load_state_dict(state["optimiser"])
         source.restore(state["source"])
         learner.step_state = state["statistics"]
-    trace = Trace(
-        folder / "trace.jsonl",
-        resume_at=first,
-        tensorboard=folder / "tensorboard" if settings.tensorboard else None,
-    )
+    board = folder / "tensorboard" if settings.tensorboard else None
     saved_at, last_row = time.monotonic(), {}
-    try:
+    with closing(optimiser), Trace(folder / "trace.jsonl", resume_at=first, tensorboard=board) as trace:
         for step in range(first, source.steps):
             started = time.monotonic()
             examples = source.examples(step)
@@ -136,9 +133,6 @@ def train(
                     },
                 )
                 saved_at = time.monotonic()
-    finally:
-        trace.close()
-        optimiser.close()
     return {"steps": source.steps, "resumed_at": first, **last_row}
 
 

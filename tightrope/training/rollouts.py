@@ -25,11 +25,11 @@ from tightrope.models.heads import ScalarHead
 from tightrope.models.policy import Policy
 from tightrope.objectives.kl import KLController
 from tightrope.records import Prompt, Response, Sampled, prompt_id, to_json
+from tightrope.rewards.types import Scoring
 from tightrope.rollouts.local import sample
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 from tightrope.training.token_rewards import RolloutSettings, after_penalties, with_advantages
 
-Scores = Callable[[Sequence[tuple[Prompt, Response]]], NDArray[np.float32]]
 MISMATCH_LIMIT = 1.05
 
 
@@ -52,7 +52,7 @@ class RolloutSource:
         policy: Policy,
         value_head: ScalarHead,
         reference_logprobs: Callable[[Sequence[Example]], list[NDArray[np.float32]]],
-        score: Scores,
+        score: Scoring,
         prompts: Sequence[Prompt],
         settings: RolloutSettings,
         *,

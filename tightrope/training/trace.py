@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -24,9 +25,10 @@ class Trace:
 
     def __init__(self, path: Path, *, resume_at: int = 0, tensorboard: Path | None = None) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         cut_jsonl(path, lambda row: row["step"] < resume_at)
-        self._file = path.open("a", encoding="utf-8")
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a", encoding="utf-8")
         self._board: Any = None
         if tensorboard is not None:
             try:
@@ -62,11 +64,21 @@ class Trace:
 
     def close(self) -> None:
         """Makes sure everything is on disk."""
-        with writing(self.path), self._file:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        if self._board is not None:
-            self._board.close()
+        with writing(self.path):
+            try:
+                with self._file:
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
+            finally:
+                if self._board is not None:
+                    self._board.close()
+
+    def __enter__(self) -> Trace:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with contextlib.suppress(*(() if kind is None else (WorkError,))):  # the error on its way is the one to tell
+            self.close()
 
 
 def read_trace(path: Path) -> list[dict[str, Any]]:
