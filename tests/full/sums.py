@@ -57,7 +57,7 @@ def _ratings(i: int) -> list[Record]:
 
 def _ranking(i: int) -> list[Record]:
     prompt, good, vague = _answers(i)
-    return [Ranking(prompt, (Response("No."), good, vague), (2, 0, 1))]
+    return [Ranking(prompt, (Response("No."), good, vague), (2, 0, 1), scores=(0.0, 2.0, 1.0))]
 
 
 def _safety(i: int) -> list[Record]:
