@@ -16,10 +16,10 @@ from tightrope.report.build import build_report
 from tightrope.training.loop import peak_memory_bytes
 
 QUICK = (
-    "feedback.prompts.limit=36",
+    "feedback.prompts.limit=30",
     "ppo.rollouts.iterations=2",
     "ppo.rollouts.prompts_per_iteration=6",
-    "evaluation.prompts.limit=36",
+    "evaluation.prompts.limit=28",
     "evaluation.drift_prompts=12",
     "evaluation.shown=[]",
 )
