@@ -15,7 +15,8 @@ from tightrope.models.policy import Policy
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gemma2"])  # tied, untied, soft-capped
 def test_divergence_and_its_gradients_equal_plain_ones(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logprobs, "CHUNK_BYTES", 5 * 8 * 300)  # chunks of 5 tokens
+    monkeypatch.setattr(logprobs, "TILE_ROWS", 5)
+    monkeypatch.setattr(logprobs, "TILE_TOKENS", 128)  # of 300: the last tile is narrower
     policy = Policy(tiny_model(family), tiny_tokenizer(), "policy")
     reference = Policy(tiny_model(family, seed=1), tiny_tokenizer(), "reference")
     batch = TokenBatch.from_examples(examples())

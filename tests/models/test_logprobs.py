@@ -49,7 +49,8 @@ def naive(policy: Policy, rows: list[Example], temperature: float) -> tuple[torc
 def test_packed_logprobs_and_gradients_equal_naive_ones(
     family: str, shared: bool, temperature: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logprobs_module, "CHUNK_BYTES", 7 * 4 * 300)  # chunks of 7 tokens
+    monkeypatch.setattr(logprobs_module, "TILE_ROWS", 7)
+    monkeypatch.setattr(logprobs_module, "TILE_TOKENS", 128)  # of 300: the last tile is narrower
     weight = torch.linspace(-1, 1.5, 200)
 
     def gradients(policy: Policy, value: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -2,8 +2,8 @@
 
     D_t = sum_v q_v (log q_v - log p_v)        q the reference, p the policy: KL(ref || pi)
 
-Like `token_logprobs` it walks over the learnt tokens in chunks and recomputes the logits in the backward pass, so
-[N x V] is never in memory. What it costs beyond a log-probability: the reference's hidden states of the batch (a
+Like `token_logprobs` it walks over the logits in tiles and recomputes them in the backward pass, so [N x V] is never
+in memory. What it costs beyond a log-probability: the reference's hidden states of the batch (a
 forward pass of the reference every micro-batch, nothing can be kept from before training) and its logits beside the
 policy's, in both passes.
 """
@@ -15,8 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from tightrope.models import logprobs
-from tightrope.models.logprobs import HeadGradients, OutputHead
+from tightrope.models.logprobs import HeadGradients, OutputHead, RunningSoftmax, tiles
 
 
 def token_divergence(
@@ -36,7 +35,7 @@ def token_divergence(
 
 
 class _Divergence(torch.autograd.Function):
-    """Chunk by chunk; dD/dz = p - q."""
+    """Tile by tile; dD/dz = p - q."""
 
     @staticmethod
     def forward(
@@ -48,31 +47,23 @@ class _Divergence(torch.autograd.Function):
         head: OutputHead,
         reference_head: OutputHead,
     ) -> Tensor:
-        out = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        for part in _chunks(len(hidden), len(weight)):
-            q = reference_head.logits(theirs[part]).log_softmax(-1)
-            p = head.logits(hidden[part]).log_softmax(-1)
-            out[part] = (q.exp() * (q - p)).sum(-1)
-        ctx.save_for_backward(hidden, weight, bias, theirs)
+        p, q = (RunningSoftmax(len(hidden), hidden.device) for _ in range(2))
+        for part, tokens in tiles(len(hidden), len(weight)):
+            ours, reference = head.logits(hidden[part], tokens), reference_head.logits(theirs[part], tokens)
+            p.add(part, ours)
+            q.add(part, reference, of=reference - ours)
+        ctx.save_for_backward(hidden, weight, bias, theirs, p.log_normaliser, q.log_normaliser)
         ctx.heads = (head, reference_head)
-        return out
+        return q.mean - q.log_normaliser + p.log_normaliser
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, theirs = ctx.saved_tensors
+        hidden, weight, bias, theirs, p_log, q_log = ctx.saved_tensors
         head, reference_head = ctx.heads
         gradients = HeadGradients(hidden, weight, bias, ctx.needs_input_grad[:3])
-        for part in _chunks(len(hidden), len(weight)):
-            logits = head.logits(hidden[part])
-            d = (logits.softmax(-1) - reference_head.logits(theirs[part]).softmax(-1)) * grads[0][part, None]
-            if head.softcap is not None:
-                d *= 1.0 - (logits / head.softcap) ** 2
-            d *= head.scale
-            gradients.add(part, d)
+        for part, tokens in tiles(len(hidden), len(weight)):
+            logits = head.logits(hidden[part], tokens)
+            q = reference_head.logits(theirs[part], tokens).sub_(q_log[part, None]).exp_()
+            d = (logits - p_log[part, None]).exp_().sub_(q).mul_(grads[0][part, None])
+            gradients.add(part, tokens, head.slope_(d, logits))
         return (*gradients.result(), None, None, None)
-
-
-def _chunks(tokens: int, vocabulary: int) -> list[slice]:
-    """Slices small enough that the logits of both models together take `logprobs.CHUNK_BYTES`."""
-    size = max(1, logprobs.CHUNK_BYTES // (8 * vocabulary))
-    return [slice(at, at + size) for at in range(0, tokens, size)]

@@ -1,14 +1,16 @@
 """Log-probabilities of learnt tokens without ever holding [N x V] logits.
 
-One custom autograd function walks over the learnt tokens in chunks: forward keeps only the
-log-normaliser of each token, backward recomputes the chunk's logits and folds the softmax gradient into
-the hidden states and the head at once. Softmax and its normaliser are float32 whatever the
-model computes in (bfloat16 log-softmax is off by 4.5e-2 nats on five tokens, methods.md 0.2).
+One custom autograd function walks over the logits in tiles of the vocabulary: forward keeps only the log-normaliser
+of each token, added up tile by tile; backward recomputes a tile's logits and folds the softmax gradient into the
+hidden states and the head at once. A tile is small enough to stay in the processor's cache from the product that
+makes it to the one that uses it up, and the head's gradient is written once instead of once per chunk of tokens.
+Softmax and its normaliser are float32 whatever the model computes in (bfloat16 log-softmax is off by 4.5e-2 nats on
+five tokens, methods.md 0.2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-CHUNK_BYTES = 64 * 2**20
+TILE_ROWS = TILE_TOKENS = 2048  # float32 logits of a tile: 16 MiB
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,21 @@ class OutputHead:
             softcap=getattr(config, "final_logit_softcapping", None),
         )
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Returns float32 logits [.., V] of hidden states [.., D]."""
-        return _logits(hidden, self.weight, self.bias, self.scale, self.softcap, 1.0)
+    def logits(self, hidden: Tensor, tokens: slice = slice(None)) -> Tensor:
+        """Returns float32 logits [.., V] of hidden states [.., D], or those of a slice of the vocabulary."""
+        bias = None if self.bias is None else self.bias[tokens].to(hidden.dtype)
+        logits = torch.nn.functional.linear(hidden, self.weight[tokens].to(hidden.dtype), bias).float()
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        if self.softcap is not None:
+            logits = self.softcap * torch.tanh(logits / self.softcap)
+        return logits
+
+    def slope_(self, d: Tensor, logits: Tensor) -> Tensor:
+        """Turns a derivative with respect to `logits` into that of the plain product, in place."""
+        if self.softcap is not None:
+            d *= 1.0 - (logits / self.softcap) ** 2
+        return d.mul_(self.scale) if self.scale != 1.0 else d
 
 
 def token_logprobs(
@@ -79,34 +93,44 @@ def token_logprobs(
     """
     picked = hidden.index_select(0, source)
     logprobs, entropies, collisions = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
-        picked, head.weight, head.bias, target, head.scale, head.softcap, temperature, entropy, collision
+        picked, head.weight, head.bias, target, head, temperature, entropy, collision
     )
     return TokenLogprobs(logprobs, entropies if entropy else None, collisions if collision else None)
 
 
-def _logits(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    scale: float,
-    softcap: float | None,
-    temperature: float,
-) -> Tensor:
-    logits = torch.nn.functional.linear(
-        hidden, weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)
-    )
-    logits = logits.float()
-    if scale != 1.0:
-        logits = logits * scale
-    if softcap is not None:
-        logits = softcap * torch.tanh(logits / softcap)
-    return logits / temperature if temperature != 1.0 else logits
+def tiles(rows: int, vocabulary: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of [rows, vocabulary], one part of the vocabulary after the other: (rows, tokens)."""
+    for token in range(0, vocabulary, TILE_TOKENS):
+        for row in range(0, rows, TILE_ROWS):
+            yield slice(row, min(row + TILE_ROWS, rows)), slice(token, min(token + TILE_TOKENS, vocabulary))
+
+
+class RunningSoftmax:
+    """The log-normaliser of rows whose logits come tile by tile, and the mean of something under their softmax.
+
+    Attributes:
+        log_normaliser: [N] log sum_v exp z_v of what has been added.
+        mean: [N] sum_v p_v x_v of what has been added.
+    """
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self.log_normaliser = torch.full((rows,), -torch.inf, device=device)
+        self.mean = torch.zeros(rows, device=device)
+
+    def add(self, part: slice, logits: Tensor, of: Tensor | None = None) -> None:
+        """Adds a tile of logits [part, tile], and of what the mean is taken of."""
+        here = torch.logsumexp(logits, -1)
+        total = torch.logaddexp(self.log_normaliser[part], here)
+        if of is not None:
+            share = (logits - total[:, None]).exp_().mul_(of).sum(-1)
+            self.mean[part] = self.mean[part] * (self.log_normaliser[part] - total).exp() + share
+        self.log_normaliser[part] = total
 
 
 class HeadGradients:
-    """Collects what a loss on logits means for hidden states and head, chunk by chunk, in a backward pass.
+    """Collects what a loss on logits means for hidden states and head, tile by tile, in a backward pass.
 
-    Sums over many chunks are kept in float32: adding bfloat16 chunk by chunk loses small gradients.
+    Sums over many tiles are kept in float32: adding bfloat16 tile by tile loses small gradients.
 
     Args:
         hidden: [N, D] the states the logits are of.
@@ -117,34 +141,41 @@ class HeadGradients:
 
     def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: Sequence[bool]) -> None:
         want_hidden, want_weight, want_bias = wanted
-        self._hidden, self._weight, self._cast = hidden, weight, weight.to(hidden.dtype)
-        self._bias_type = None if bias is None else bias.dtype
-        self._of_hidden = torch.empty_like(hidden) if want_hidden else None
+        self._hidden, self._weight, self._bias = hidden, weight, bias
+        self._of_hidden = torch.zeros_like(hidden, dtype=torch.float32) if want_hidden else None
         self._of_weight = torch.zeros_like(weight, dtype=torch.float32) if want_weight else None
         self._of_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and want_bias else None
 
-    def add(self, part: slice, d: Tensor) -> None:
-        """Folds in the derivative [part, V] with respect to the head's output before scale and soft-cap."""
+    def add(self, part: slice, tokens: slice, d: Tensor) -> None:
+        """Folds in the derivative [part, tokens] with respect to the head's output before scale and soft-cap."""
         if self._of_bias is not None:
-            self._of_bias += d.sum(0)
+            self._of_bias[tokens] += d.sum(0)
         d = d.to(self._hidden.dtype)
         if self._of_hidden is not None:
-            self._of_hidden[part] = d @ self._cast
+            _add_product(self._of_hidden[part], d, self._weight[tokens].to(d.dtype))
         if self._of_weight is not None:
-            if d.dtype == torch.float32:
-                self._of_weight.addmm_(d.t(), self._hidden[part])
-            else:
-                self._of_weight += d.t() @ self._hidden[part]
+            _add_product(self._of_weight[tokens], d.t(), self._hidden[part])
 
     def result(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """The gradients of hidden states, weight and bias, in their types."""
-        weight = None if self._of_weight is None else self._of_weight.to(self._weight.dtype)
-        bias = None if self._of_bias is None or self._bias_type is None else self._of_bias.to(self._bias_type)
-        return self._of_hidden, weight, bias
+        sums = (self._of_hidden, self._of_weight, self._of_bias)
+        hidden, weight, bias = (
+            None if sum_ is None or of is None else sum_.to(of.dtype)
+            for sum_, of in zip(sums, (self._hidden, self._weight, self._bias), strict=True)
+        )
+        return hidden, weight, bias
+
+
+def _add_product(to: Tensor, a: Tensor, b: Tensor) -> None:
+    """Adds a @ b to a float32 tensor in place."""
+    if a.dtype == torch.float32:
+        to.addmm_(a, b)
+    else:
+        to += a @ b
 
 
 class _TokenLogprobs(torch.autograd.Function):
-    """Chunked log-softmax gather; backward recomputes each chunk's logits."""
+    """Log-softmax gather, tile by tile; backward recomputes each tile's logits."""
 
     @staticmethod
     def forward(
@@ -153,61 +184,52 @@ class _TokenLogprobs(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         target: Tensor,
-        scale: float,
-        softcap: float | None,
+        head: OutputHead,
         temperature: float,
         entropy: bool,
         collision: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        tokens = len(target)
-        logprobs = hidden.new_empty(tokens, dtype=torch.float32)
-        entropies = hidden.new_zeros(tokens if entropy else 0, dtype=torch.float32)
-        collisions = hidden.new_zeros(tokens if collision else 0, dtype=torch.float32)
-        normaliser = hidden.new_empty(tokens, dtype=torch.float32)
-        chunk = _chunk(len(weight))
-        for at in range(0, tokens, chunk):
-            part = slice(at, at + chunk)
-            logits = _logits(hidden[part], weight, bias, scale, softcap, temperature)
-            normaliser[part] = torch.logsumexp(logits, -1)
-            logprobs[part] = logits.gather(1, target[part, None])[:, 0] - normaliser[part]
+        softmax, squares = (RunningSoftmax(len(target), hidden.device) for _ in range(2))
+        picked = torch.zeros(len(target), device=hidden.device)
+        for part, tokens in tiles(len(target), len(weight)):
+            logits = head.logits(hidden[part], tokens).div_(temperature)
+            here, column = _column(target[part], tokens)
+            picked[part] += torch.where(here, logits.gather(1, column)[:, 0], 0.0)
+            softmax.add(part, logits, of=logits if entropy else None)
             if collision:
-                collisions[part] = torch.logsumexp(2 * logits, -1) - 2 * normaliser[part]
-            if entropy:
-                logits -= normaliser[part, None]
-                entropies[part] = -(logits.exp() * logits).sum(-1)
+                squares.add(part, logits.mul_(2))
+        log_normaliser = softmax.log_normaliser
+        entropies = log_normaliser - softmax.mean if entropy else picked.new_zeros(0)
+        collisions = squares.log_normaliser - 2 * log_normaliser if collision else picked.new_zeros(0)
         ctx.mark_non_differentiable(collisions)
-        ctx.save_for_backward(hidden, weight, bias, target, normaliser, entropies)
-        ctx.settings = (scale, softcap, temperature, entropy)
-        return logprobs, entropies, collisions
+        ctx.save_for_backward(hidden, weight, bias, target, log_normaliser, entropies)
+        ctx.settings = (head, temperature, entropy)
+        return picked - log_normaliser, entropies, collisions
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_logprobs, grad_entropy, _ = grads
-        hidden, weight, bias, target, normaliser, entropies = ctx.saved_tensors
-        scale, softcap, temperature, entropy = ctx.settings
+        hidden, weight, bias, target, log_normaliser, entropies = ctx.saved_tensors
+        head, temperature, entropy = ctx.settings
         gradients = HeadGradients(hidden, weight, bias, ctx.needs_input_grad[:3])
-        chunk = _chunk(len(weight))
-        for at in range(0, len(target), chunk):
-            part = slice(at, at + chunk)
-            logits = _logits(hidden[part], weight, bias, scale, softcap, temperature)
-            slope = 1.0 - (logits * temperature / softcap) ** 2 if softcap is not None else None
-            logits -= normaliser[part, None]
+        for part, tokens in tiles(len(target), len(weight)):
+            logits = head.logits(hidden[part], tokens)
+            log_p = (logits / temperature).sub_(log_normaliser[part, None])
             g = grad_logprobs[part, None]
             if entropy:
                 # dH/dz_v = -p_v (log p_v + H)
-                d = logits.exp()
-                d *= -(g + grad_entropy[part, None] * (logits + entropies[part, None]))
+                d = log_p.exp()
+                d *= -(g + grad_entropy[part, None] * (log_p + entropies[part, None]))
             else:
-                d = logits.exp_().mul_(-g)
-            d.scatter_add_(1, target[part, None], g)
-            if slope is not None:
-                d *= slope
-            if scale != 1.0 or temperature != 1.0:
-                d *= scale / temperature
-            gradients.add(part, d)
-        return (*gradients.result(), None, None, None, None, None, None)
+                d = log_p.exp_().mul_(-g)
+            here, column = _column(target[part], tokens)
+            d.scatter_add_(1, column, torch.where(here[:, None], g, 0.0))
+            gradients.add(part, tokens, head.slope_(d.div_(temperature), logits))
+        return (*gradients.result(), None, None, None, None, None)
 
 
-def _chunk(vocabulary: int) -> int:
-    """Tokens per chunk so that one float32 chunk of logits takes at most CHUNK_BYTES."""
-    return max(1, CHUNK_BYTES // (4 * vocabulary))
+def _column(target: Tensor, tokens: slice) -> tuple[Tensor, Tensor]:
+    """Which targets [N] lie in a slice of the vocabulary, and [N, 1] their column there (any, where they do not)."""
+    column = target - tokens.start
+    inside = (column >= 0) & (column < tokens.stop - tokens.start)
+    return inside, torch.where(inside, column, 0)[:, None]
