@@ -4,11 +4,10 @@
 under the name `tightrope`; the layout decides what each query sees. Without a layout the call
 is transformers' own `sdpa`, mask and all, so a model set to `tightrope` still generates and scores as usual.
 
-On CPU a tree is computed branch by branch: queries, keys and values are gathered into one row
-`[prompt, response k, padding]` per branch, where plain causal attention is exact (the padding stands at
-the end, nothing before it can see it) and the causal kernel skips the upper triangle; the results
-are gathered back, prompt positions from the first branch. On a GPU a FlexAttention block mask
-over the packed axis says the same thing without gathering.
+On CPU a tree is computed branch by branch, each as long as it is: over `[prompt, response k]` plain causal attention is
+exact, and its kernel skips the upper triangle. The prompt's own results come from the first branch; a later branch that
+is shorter than the prompt asks its own queries only, behind a mask. On a GPU a FlexAttention block mask over the packed
+axis says the same thing without taking it apart.
 """
 
 from __future__ import annotations
@@ -149,8 +148,6 @@ class TreeAttention:
         self._batch = batch
         self._kernel = kernel or ("rows" if batch.input_ids.device.type == "cpu" else "flex")
         self._block_mask: dict[int | None, Any] = {}
-        if self._kernel == "rows":
-            self._rows = BranchRows.of(batch.layout)
 
     def attend(
         self,
@@ -166,18 +163,37 @@ class TreeAttention:
         """Returns [1, T, heads, d]."""
         if self._kernel == "flex":
             return self._flex(query, key, value, scaling, softcap, sliding_window)
-        rows, width = self._rows.gather.shape
+        return self._branches(query, key, value, scaling, softcap, sliding_window)
 
-        def branches(x: Tensor) -> Tensor:  # [1, heads, T, d] -> [rows, heads, width, d]
-            flat = x[0].transpose(0, 1)  # [T, heads, d]
-            picked = flat.index_select(0, self._rows.gather.reshape(-1))
-            return picked.view(rows, width, *flat.shape[1:]).transpose(1, 2)
+    def _branches(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float,
+        softcap: float | None,
+        sliding_window: int | None,
+    ) -> Tensor:
+        def attend(*row: Tensor) -> Tensor:  # [tokens, heads, d]
+            q, k, v = (x.transpose(0, 1)[None] for x in row)
+            return causal_attention(q, k, v, scaling, softcap, sliding_window)[0].transpose(0, 1)
 
-        out = causal_attention(
-            branches(query), branches(key), branches(value), scaling, softcap, sliding_window
-        )
-        flat = out.transpose(1, 2).reshape(rows * width, out.shape[1], out.shape[3])
-        return flat.index_select(0, self._rows.scatter)[None]
+        tree = self._batch.layout
+        sizes = [n for prompt, own in zip(tree.prompt_lengths, tree.branch_lengths, strict=True) for n in (prompt, *own)]
+        # Of a split the gradient is one concatenation; of an index it would be a scatter into zeros.
+        pieces = zip(*(x[0].transpose(0, 1).split(sizes) for x in (query, key, value)), strict=True)
+        rows: list[Tensor] = []
+        for branches in tree.branch_lengths:
+            prompt = next(pieces)
+            if not branches:
+                rows.append(attend(*prompt))
+            for k, length in enumerate(branches):
+                own = next(pieces)
+                row = [torch.cat(both) for both in zip(prompt, own, strict=True)]
+                if 0 < k and length < len(prompt[0]):
+                    row[0] = own[0]
+                rows.append(attend(*row)[-length if k else 0 :])
+        return torch.cat(rows)[None]
 
     def _flex(
         self,
@@ -241,18 +257,20 @@ def causal_attention(
     softcap: float | None,
     sliding_window: int | None,
 ) -> Tensor:
-    """Causal attention [rows, heads, width, d] with grouped keys, soft-capping and sliding window."""
+    """Causal attention [rows, heads, queries, d] with grouped keys, soft-capping and sliding window.
+
+    Fewer queries than keys are the last of the row.
+    """
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    width = query.shape[2]
-    if softcap is None and (sliding_window is None or sliding_window >= width):
+    queries, keys = query.shape[2], key.shape[2]
+    everything = sliding_window is None or sliding_window >= keys
+    if queries == keys and everything and softcap is None:
         return functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
-    at = torch.arange(width, device=query.device)
-    distance = at[:, None] - at[None, :]
-    visible = distance >= 0
-    if sliding_window is not None:
-        visible = visible & (distance < sliding_window)
+    visible = torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril(keys - queries)
+    if not everything:
+        visible = visible.triu(keys - queries - cast(int, sliding_window) + 1)
     if softcap is None:
         return functional.scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scaling)
     return _softcapped(query, key, value, visible, scaling, softcap)

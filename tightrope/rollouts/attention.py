@@ -114,7 +114,6 @@ class PromptAttention:
 
         asked, keys, values = laid_out(query), laid_out(key), laid_out(value)
         self.memory[module] = (keys, values)
-        # The kernel of the training forward: a prompt's states are then those of training, bit for bit.
         out = causal_attention(asked, keys, values, scaling, softcap, sliding_window)
         flat = out.transpose(1, 2).reshape(rows * width, out.shape[1], out.shape[3])
         return flat.index_select(0, self._prompts.scatter)[None]
