@@ -179,7 +179,8 @@ class TreeAttention:
             return causal_attention(q, k, v, scaling, softcap, sliding_window)[0].transpose(0, 1)
 
         tree = self._batch.layout
-        sizes = [n for prompt, own in zip(tree.prompt_lengths, tree.branch_lengths, strict=True) for n in (prompt, *own)]
+        bundles = zip(tree.prompt_lengths, tree.branch_lengths, strict=True)
+        sizes = [length for prompt, branches in bundles for length in (prompt, *branches)]
         # Of a split the gradient is one concatenation; of an index it would be a scatter into zeros.
         pieces = zip(*(x[0].transpose(0, 1).split(sizes) for x in (query, key, value)), strict=True)
         rows: list[Tensor] = []
@@ -190,7 +191,7 @@ class TreeAttention:
             for k, length in enumerate(branches):
                 own = next(pieces)
                 row = [torch.cat(both) for both in zip(prompt, own, strict=True)]
-                if 0 < k and length < len(prompt[0]):
+                if k > 0 and length < len(prompt[0]):
                     row[0] = own[0]
                 rows.append(attend(*row)[-length if k else 0 :])
         return torch.cat(rows)[None]
