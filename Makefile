@@ -43,8 +43,9 @@ $(STAMP):
 demo: $(STAMP) ## the whole story on the embedded model; ends with the report (ARGS="--quick", SEED=1)
 	$(BIN)/tightrope demo --out $(OUT) --seed $(SEED) $(ARGS)
 
+# Two processes of one thread each: OpenMP threads that share a busy core wait for each other most of the time.
 test: lint ## lint and run the whole test suite (ARGS="tests/models -x")
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 test-full: lint ## the same and what takes long: every method on the real small model
 	$(BIN)/python -m pytest -m "" --timeout=1800 $(ARGS)
