@@ -22,16 +22,6 @@ VOLATILE = {"seconds", "tokens_per_second", "peak_memory_bytes"}
 def recipe(folder: Path, method: str) -> dict[str, Any]:
     data = folder / "data.jsonl"
     rows = [{"prompt": f"say {i}", "chosen": "yes " * (1 + i % 5), "rejected": "no " * (1 + i % 3)} for i in range(11)]
-    if method == "sft":
-        rows = [
-            {
-                "messages": [
-                    {"role": "user", "content": r["prompt"]},
-                    {"role": "assistant", "content": r["chosen"]},
-                ]
-            }
-            for r in rows
-        ]
     if method == "bco":
         rows = [{"prompt": r["prompt"], "completion": r["chosen"], "label": i % 3 > 0} for i, r in enumerate(rows)]
     data.write_text("".join(json.dumps(r) + "\n" for r in rows))
@@ -42,10 +32,14 @@ def recipe(folder: Path, method: str) -> dict[str, Any]:
         "loop": {"checkpoint_every": 2, "token_budget": 100},
     }
     if method == "ppo":
+        shown = folder / "shown.jsonl"
+        told = [[{"role": "user", "content": r["prompt"]}, {"role": "assistant", "content": r["chosen"]}] for r in rows]
+        shown.write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in told))
         stage |= {
             "prompts": {"path": str(data)},
             "reward": [{"source": "verifier"}],
             "rollouts": {"iterations": 3, "prompts_per_iteration": 3, "epochs": 2, "max_tokens": 8},
+            "ptx": {"data": [{"path": str(shown)}], "weight": 0.5, "batch_size": 2},
         }
     else:
         stage |= {"data": [{"path": str(data)}], "batch_size": 4, "epochs": 3}

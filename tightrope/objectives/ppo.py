@@ -164,8 +164,9 @@ OBJECTIVE = Objective(
         when="A reward that can be computed for new text: a reward model, a verifier, or both.",
         when_not="A reward that grows with length or can be gamed: PPO finds out.",
         goes_wrong="Score and length climb together while the win rate falls: the reward is being gamed; lower the "
-        "rate, raise kl_coefficient, or penalise length. Ratios far from 1 in the first pass are stopped: sampler and "
-        "trainer differ.",
+        "rate, raise kl_coefficient, or penalise length. What is not rewarded is unlearnt: let the stage go on "
+        "learning demonstrations beside it (`ptx`, PPO-ptx). Ratios far from 1 in the first pass are stopped: sampler "
+        "and trainer differ.",
     ),
     PpoSettings,
     ppo,

@@ -31,11 +31,11 @@ from tightrope.pipeline.reference import frozen_reference, live_reference, start
 from tightrope.pipeline.rewarding import reward_function
 from tightrope.pipeline.tokens import tokenised
 from tightrope.recipes.presets import resolve
-from tightrope.recipes.schema import TrainStage
+from tightrope.recipes.schema import DataSpec, PtxSpec, TrainStage
 from tightrope.records import Prompt, Record, kind_of
 from tightrope.rollouts.types import SamplingParams
 from tightrope.training.learner import Learner
-from tightrope.training.loop import Watchers, train
+from tightrope.training.loop import Beside, Watchers, train
 from tightrope.training.prompt_matching import matched_prompts, prompt_features
 from tightrope.training.rollouts import RolloutSource
 from tightrope.training.sources import DiskSource, Source
@@ -56,6 +56,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     prompts: list[Prompt] = []
     held_out: Iterable[Record] = ()
     reference: Policy | None = None
+    beside: Beside | None = None
     if card.data == "prompts":
         assert isinstance(model, Policy) and stage.prompts is not None
         given, account = run.prompts(stage.prompts, seed=seed)
@@ -76,6 +77,8 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
             folder=folder.path,
         )
         temperature = stage.rollouts.temperature
+        if stage.ptx is not None:
+            beside, account["ptx"] = _demonstrations_beside(run, stage, stage.ptx, model, seed)
     else:
         records, held_out, account = _records(run, stage, card, seed)
         examples, prompts, encoded = _examples(run, stage, card, objective.needs(settings), model, records, seed)
@@ -110,7 +113,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
                 sample=answering(model, asked, author=author, file=folder.path / "samples.jsonl", seed=seed),
                 snapshot=lambda step: model.save(folder.path / "snapshots" / f"step-{step:06d}"),
             )
-        summary = train(learner, source, stage.optimiser, stage.loop, folder.path, watchers)
+        summary = train(learner, source, stage.optimiser, stage.loop, folder.path, watchers, beside)
     model.save(folder.model)
     if value_head is not None:
         value_head.save(folder.model / "value_head.safetensors")
@@ -187,6 +190,26 @@ def _examples(
     return examples, prompts, account
 
 
+def _demonstrations_beside(
+    run: Run, stage: TrainStage, spec: PtxSpec, model: Policy, seed: int
+) -> tuple[Beside, dict[str, Any]]:
+    """The demonstrations of PPO-ptx, in a seeded order that begins again where it ends, and what became of the rows."""
+    objective, settings = resolve("nll", {}, where="ptx")
+    needed_by = f"stage {stage.name!r}, ptx"
+    records, account = _streamed(run, spec.data, objective.card, seed, needed_by)
+    examples, encoded = tokenised(
+        records,
+        model.chat,
+        cache=run.folder / "cache",
+        kind=RECORDS[objective.card.data],
+        max_tokens=stage.max_tokens,
+        needed_by=needed_by,
+    )
+    _tell(run, f"{stage.name} ptx", encoded)
+    source = DiskSource(examples, batch_size=spec.batch_size, seed=seed)
+    return Beside("ptx", Learner(model, objective, settings, seed=seed), source, spec.weight), account | encoded
+
+
 def _first_prompts(records: Iterable[Record]) -> list[Prompt]:
     """The first few different prompts."""
     found: dict[Any, Prompt] = {}
@@ -202,18 +225,23 @@ def _records(
     run: Run, stage: TrainStage, card: Card, seed: int
 ) -> tuple[RecordStream, Iterable[Record], dict[str, Any]]:
     """The stage's records, those a reward model is measured on and does not learn, and where they are from."""
-    parts: list[RecordStream] = []
-    account: dict[str, Any] = {}
-    for spec in stage.data:
-        needed_by = f"stage {stage.name!r}, {stage.method}"
-        some, one = run.stream(spec, kind=kind_of(RECORDS[card.data]), seed=seed, needed_by=needed_by)
-        parts.append(some)
-        account[spec.path] = one
-    records = RecordStream.chained(parts)
+    records, account = _streamed(run, stage.data, card, seed, f"stage {stage.name!r}, {stage.method}")
     if card.head != "reward":
         return records, (), account
     learn, held_out = split_prompts(records, stage.holdout, seed)
     return learn, held_out, account | {"held_out_records": len(held_out)}
+
+
+def _streamed(
+    run: Run, data: Sequence[DataSpec], card: Card, seed: int, needed_by: str
+) -> tuple[RecordStream, dict[str, Any]]:
+    """Records of several places, one behind the other, of the kind an objective learns from."""
+    parts: list[RecordStream] = []
+    account: dict[str, Any] = {}
+    for spec in data:
+        some, account[spec.path] = run.stream(spec, kind=kind_of(RECORDS[card.data]), seed=seed, needed_by=needed_by)
+        parts.append(some)
+    return RecordStream.chained(parts), account
 
 
 def _tell(run: Run, stage: str, account: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ they were is in docs/runs.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tightrope.objectives.base import Objective
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.workload import Made, Rows, Start, counted, matrix_speed, prompt_tokens
 from tightrope.recipes.presets import resolve
-from tightrope.recipes.schema import EvaluationSpec, FeedbackStage, TrainStage
+from tightrope.recipes.schema import DataSpec, EvaluationSpec, FeedbackStage, TrainStage
 from tightrope.records import kind_of
 
 # Shares of the matrix speed that the demo's stages reached on 2 cores (2026-11-23).
@@ -111,8 +112,11 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dic
         batch_tokens = tokens // steps
         # The policy and the frozen reference read what was sampled, and so does every reward model.
         reference = sampled * (2 + sum(term.source != "verifier" for term in stage.reward))
+        if stage.ptx is not None:
+            beside = _rows(run, stage.ptx.data, resolve("nll", {}, where="ptx")[0], stage, start, made)
+            tokens += round(steps * stage.ptx.batch_size * beside.tokens)
     else:
-        rows = _rows(run, stage, objective, start, made)
+        rows = _rows(run, stage.data, objective, stage, start, made)
         examples, learnt_share = rows.examples, rows.learnt / rows.tokens
         if objective.card.head == "reward":
             examples = round(examples * (1 - stage.holdout))
@@ -153,7 +157,9 @@ def _sampling_seconds(start: Start, tokens: int, speed: float) -> float:
     return 2 * start.parameters * tokens / (speed * REACHED_SAMPLING)
 
 
-def _rows(run: Run, stage: TrainStage, objective: Objective, start: Start, made: dict[str, Made]) -> Rows:
+def _rows(
+    run: Run, data: Sequence[DataSpec], objective: Objective, stage: TrainStage, start: Start, made: dict[str, Made]
+) -> Rows:
     """What a stage learns from; what earlier stages will make is estimated.
 
     Raises:
@@ -161,7 +167,7 @@ def _rows(run: Run, stage: TrainStage, objective: Objective, start: Start, made:
     """
     kind = RECORDS[objective.card.data]
     found: list[Rows] = []
-    for spec in stage.data:
+    for spec in data:
         name = spec.path[1:].split("/")[0] if spec.path.startswith("@") else ""
         if name in made:
             found.append(made[name].rows(kind_of(kind), spec.limit))

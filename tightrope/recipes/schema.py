@@ -106,6 +106,17 @@ class FeedbackStage(Section):
     )
 
 
+class PtxSpec(Section):
+    """Demonstrations whose log-likelihood is raised beside the reward, so that what they show is not unlearnt.
+
+    PPO-ptx of Ouyang et al. 2022, 2203.02155, equation 2; there they are pre-training text.
+    """
+
+    data: tuple[DataSpec, ...] = Field(min_length=1, description="Demonstrations.")
+    weight: float = Field(1.0, gt=0, allow_inf_nan=False, description="Of their mean NLL a token, beside PPO's loss.")
+    batch_size: int = Field(8, ge=1, description="Demonstrations per optimiser step.")
+
+
 class TrainStage(Section):
     """Learn from records, or from the policy's own judged samples."""
 
@@ -132,6 +143,7 @@ class TrainStage(Section):
     rollouts: RolloutSettings = Field(
         default_factory=lambda: RolloutSettings(), description="Sampling and rewards of PPO."
     )
+    ptx: PtxSpec | None = Field(None, description="Demonstrations that PPO goes on to learn from; default: none.")
     lora: LoraSpec | None = Field(None, description="Train adapters instead of all weights.")
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations: less memory, a third slower."
@@ -224,7 +236,7 @@ def references(stage: FeedbackStage | TrainStage) -> list[str]:
     if isinstance(stage, FeedbackStage):
         values += [stage.prompts.path, stage.answers, *_judge_models(stage.judge)]
     else:
-        values += [stage.reference, *(d.path for d in stage.data)]
+        values += [stage.reference, *(d.path for d in (*stage.data, *(stage.ptx.data if stage.ptx else ())))]
         values += [m for term in stage.reward for m in ScorerSpec.parse(term.source).models]
         values.append(stage.prompts.path if stage.prompts else None)
     return _stage_names(values)
@@ -289,6 +301,7 @@ def _fields_read(card: Card, needs: Set[str]) -> dict[str, bool]:
         "prompts": online,
         "reward": online,
         "rollouts": online,
+        "ptx": online,
         "reference": online or bool(needs & {"reference", "live_reference"}),
         "lora": policy,
         "holdout": not policy,

@@ -4,6 +4,9 @@ Every optimiser step asks the source for its examples, packs them into micro-bat
 summed loss by ONE count over the whole step (tokens, pairs or responses: the objective says which), clips,
 steps, and writes a row of the trace. What is asserted in the run itself: the step-0 loss has
 its known value, loss and gradients are finite, and exactly the planned number of steps was made.
+
+A step may learn from a second source beside its own, under another objective and with its own count: the
+demonstrations of PPO-ptx.
 """
 
 from __future__ import annotations
@@ -55,6 +58,23 @@ class LoopSettings(BaseModel):
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What every step learns beside its source's examples: L + weight x L_beside, each with its own denominator.
+
+    Attributes:
+        name: before its figures in the trace.
+        learner: the same model under another objective.
+        source: a pure function of the step; nothing of it is kept in a checkpoint.
+        weight: of its loss.
+    """
+
+    name: str
+    learner: Learner
+    source: Source
+    weight: float
+
+
+@dataclass(frozen=True)
 class Watchers:
     """What the caller wants to see while the loop runs; all optional."""
 
@@ -70,6 +90,7 @@ def train(
     settings: LoopSettings,
     folder: Path,
     watchers: Watchers | None = None,
+    beside: Beside | None = None,
 ) -> dict[str, Any]:
     """Runs or resumes training in `folder` and returns a summary of the last step.
 
@@ -80,6 +101,7 @@ def train(
         settings: micro-batches, checkpoints, traces.
         folder: holds `trace.jsonl` and `checkpoints/`.
         watchers: called after each step.
+        beside: further examples of every step.
 
     Raises:
         WorkError: a known answer does not come out, or loss or gradient is not finite; the last good
@@ -101,7 +123,7 @@ def train(
         for step in range(first, source.steps):
             started = time.monotonic()
             examples = source.examples(step)
-            row = _step(learner, optimiser, examples, step, settings.token_budget)
+            row = _step(learner, optimiser, examples, step, settings.token_budget, beside)
             seconds = time.monotonic() - started
             row |= source.metrics()
             row |= {
@@ -137,30 +159,21 @@ def train(
 
 
 def _step(
-    learner: Learner, optimiser: Optimiser, examples: Sequence[Example], step: int, token_budget: int
+    learner: Learner,
+    optimiser: Optimiser,
+    examples: Sequence[Example],
+    step: int,
+    token_budget: int,
+    beside: Beside | None = None,
 ) -> dict[str, Any]:
     """One optimiser step; returns its row of the trace."""
-    card = learner.objective.card
-    learnt = [e.learnt() for e in examples]
-    counts = {card.unit: _count(learnt, card.unit, step)}
-    known = step_statistics(learner, examples, token_budget)
-    examples = learnt
-    total, sums = 0.0, _Means()
-    for n, group in enumerate(pack([e.tokens for e in examples], token_budget)):
-        batch = TokenBatch.from_examples([examples[i] for i in group], learner.model.device)
-        loss = learner.loss(batch, known, draw=(step, n))
-        value = loss.values.sum() / counts[card.unit]
-        for unit, values in loss.others.items():
-            value = value + values.sum() / counts.setdefault(unit, _count(examples, unit, step))
-        if not bool(torch.isfinite(value)):
-            raise WorkError(
-                f"the loss is {float(value.detach())}",
-                where=f"step {step}, micro-batch with examples {', '.join(batch.keys[:3])}",
-                remedy="Lower the learning rate, or look at these rows; the last checkpoint is unharmed.",
-            )
-        value.backward()
-        total += float(value.detach())
-        sums.add(loss.metrics)
+    done = _backward(learner, examples, step, token_budget)
+    loss, seen, further = done.loss, list(done.examples), {}
+    if beside is not None:
+        also = _backward(beside.learner, beside.source.examples(step), step, token_budget, beside.weight)
+        loss += beside.weight * also.loss
+        seen += also.examples
+        further = {f"{beside.name}_{name}": value for name, value in (("loss", also.loss), *also.figures.items())}
     norm = optimiser.gradient_norm()
     if not math.isfinite(norm):
         raise WorkError(
@@ -168,21 +181,59 @@ def _step(
             where=f"step {step}",
             remedy="Lower the learning rate or clip earlier; the last checkpoint is unharmed.",
         )
-    means = sums.means()
     if step == 0:
-        _assert_known_answer(learner, total, means)
+        _assert_known_answer(learner, done.loss, done.means)
     rate = optimiser.step(step, norm)
     return {
         "step": step,
-        "loss": total,
-        **learner.objective.report(means),
-        **{name: float(value) for name, value in known.items() if value.ndim == 0},
+        "loss": loss,
+        **done.figures,
+        **further,
         "grad_norm": norm,
         "learning_rate": rate,
-        "examples": len(examples),
-        "tokens": sum(e.tokens for e in examples),
-        "learned_tokens": sum(e.learned for e in examples),
+        "examples": len(seen),
+        "tokens": sum(e.tokens for e in seen),
+        "learned_tokens": sum(e.learned for e in seen),
     }
+
+
+@dataclass(frozen=True)
+class _Backward:
+    """What one pass over some examples gave: their loss, the means of its figures, and what is reported of them."""
+
+    loss: float
+    means: dict[str, float]
+    figures: dict[str, float]
+    examples: Sequence[Example]
+
+
+def _backward(
+    learner: Learner, examples: Sequence[Example], step: int, token_budget: int, weight: float = 1.0
+) -> _Backward:
+    """Adds the gradient of weight x the examples' loss, micro-batch by micro-batch."""
+    card = learner.objective.card
+    learnt = [e.learnt() for e in examples]
+    counts = {card.unit: _count(learnt, card.unit, step)}
+    known = step_statistics(learner, examples, token_budget)
+    total, sums = 0.0, _Means()
+    for n, group in enumerate(pack([e.tokens for e in learnt], token_budget)):
+        batch = TokenBatch.from_examples([learnt[i] for i in group], learner.model.device)
+        loss = learner.loss(batch, known, draw=(step, n))
+        value = loss.values.sum() / counts[card.unit]
+        for unit, values in loss.others.items():
+            value = value + values.sum() / counts.setdefault(unit, _count(learnt, unit, step))
+        if not bool(torch.isfinite(value)):
+            raise WorkError(
+                f"the loss is {float(value.detach())}",
+                where=f"step {step}, micro-batch with examples {', '.join(batch.keys[:3])}",
+                remedy="Lower the learning rate, or look at these rows; the last checkpoint is unharmed.",
+            )
+        (weight * value).backward()
+        total += float(value.detach())
+        sums.add(loss.metrics)
+    means = sums.means()
+    figures = learner.objective.report(means) | {n: float(v) for n, v in known.items() if v.ndim == 0}
+    return _Backward(total, means, figures, learnt)
 
 
 def _count(examples: Sequence[Example], unit: Unit, step: int) -> int:
