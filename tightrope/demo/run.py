@@ -19,6 +19,7 @@ QUICK = (
     "feedback.prompts.limit=30",
     "ppo.rollouts.iterations=2",
     "ppo.rollouts.prompts_per_iteration=6",
+    "ppo.ptx.data=[{path: '@feedback'}]",  # of every kind: with so few prompts one kind may have none
     "evaluation.prompts.limit=28",
     "evaluation.drift_prompts=12",
     "evaluation.shown=[]",

@@ -239,7 +239,8 @@ def _streamed(
     parts: list[RecordStream] = []
     account: dict[str, Any] = {}
     for spec in data:
-        some, account[spec.path] = run.stream(spec, kind=kind_of(RECORDS[card.data]), seed=seed, needed_by=needed_by)
+        place = f"{spec.path} ({', '.join(spec.tags)})" if spec.tags else spec.path
+        some, account[place] = run.stream(spec, kind=kind_of(RECORDS[card.data]), seed=seed, needed_by=needed_by)
         parts.append(some)
     return RecordStream.chained(parts), account
 
