@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def tables(found: dict[str, Any]) -> str:
         "Percent; brackets are 95 % Wilson intervals of the simulation."
     )
     makers = (_targets, _false_useful, _forms, _gain, _capability, _checkpoints, _others)
-    return "\n\n".join([head, *(make(cells) for make in makers)])
+    return "\n\n".join([_wrapped(head), *(make(cells) for make in makers)])
 
 
 def _targets(cells: Sequence[Cell]) -> str:
@@ -286,4 +287,8 @@ def _bare(cells: Sequence[Cell], key: str) -> str:
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(row)} |" for row in rows)]
-    return f"{title}\n\n" + "\n".join(lines)
+    return f"{_wrapped(title)}\n\n" + "\n".join(lines)
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)

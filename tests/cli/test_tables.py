@@ -9,6 +9,7 @@ from rich.console import Console
 
 from tightrope.cli import main
 from tightrope.cli.leaderboard_tables import show_arena, show_xstest
+from tightrope.cli.printing import show_audit
 
 NAMES = ("gpt-4-1106-preview", "a-very-long-name-of-a-model-2026-dpo-v3")
 
@@ -41,6 +42,15 @@ def test_ratings_stand_under_their_headings(width: int) -> None:
     figures = next(line for line in lines if "1014.49" in line)
     assert heading.index("rating") + len("rating") == figures.index("1014.49") + len("1014.49")
     assert all(name in "\n".join(lines) for name in NAMES)
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_a_finding_of_an_audit_stays_in_its_column(width: int) -> None:
+    found = [{"level": "strong", "figure": "x", "text": "it takes whatever is shown to it first " * 4}]
+    audit = {"judge": "rule:first", "findings": found, "figures": {"y": {"label": "Other", "withheld": "no gold"}}}
+    lines = printed(show_audit, {"judges": [audit], "report": "audit.html"}, width)
+    assert max(map(len, lines)) <= width
+    assert {line[:12].strip() for line in lines[1:-1]} == {"strong", "", "withheld"}
 
 
 def test_the_list_of_commands_is_whole_in_eighty_columns(

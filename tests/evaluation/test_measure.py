@@ -38,6 +38,10 @@ def test_position_bias_cannot_move_the_win_rate_and_is_shown() -> None:
     judge = found["judge"]
     assert judge["order_flips"] == judge["contests"] == judge["ties"] == 240
     assert judge["first_shown_wins"] == 1 and judge["first_shown_wins_interval"][0] > 0.98
+    marked = [s["solved"] for s in found["samples"] if s["solved"] != [None, None]]
+    accuracy = found["figures"]["accuracy"]
+    assert 100 * sum(mine for mine, _ in marked) / len(marked) == pytest.approx(accuracy["model"])
+    assert 100 * sum(base for _, base in marked) / len(marked) == pytest.approx(accuracy["reference"])
 
 
 def test_unreadable_verdicts_are_counted_and_never_become_answers() -> None:

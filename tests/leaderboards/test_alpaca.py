@@ -118,6 +118,18 @@ def test_the_order_of_rows_does_not_matter() -> None:
     assert general(y[at], mine[at], base[at], None).rate == pytest.approx(general(y, mine, base, None).rate, abs=1e-8)
 
 
+def test_the_order_of_a_file_does_not_choose_the_penalty(tmp_path: Path) -> None:
+    y, mine, base = planted(60, 11, theta=0.4)
+    path = write_preferences(tmp_path / "x.csv", y, mine, base)
+    header, *lines = path.read_text().splitlines(keepends=True)
+    before = only(alpaca([path], c="cv"))
+    shuffled = set()
+    for seed in range(8):
+        path.write_text(header + "".join(np.random.default_rng(seed).permutation(lines)))
+        shuffled.add(only(alpaca([path], c="cv"))["lc_C"])
+    assert shuffled == {before["lc_C"]}
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

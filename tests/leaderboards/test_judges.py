@@ -65,6 +65,13 @@ def test_scores_below_zero_are_unreadable_and_counted(tmp_path: Path) -> None:
     assert (found["percent"], found["dropped"]) == (50, {"no score": 1})
 
 
+def test_a_judge_in_two_files_is_refused(tmp_path: Path) -> None:
+    header = "evaluator,row,gold,winner_original_order,winner_swapped_order"
+    files = [csv(tmp_path / f"{i}.csv", header, [f"e,{i},1,1,1"]) for i in range(2)]
+    with pytest.raises(InputError, match="in more than one file: e "):
+        judges(files)
+
+
 def test_what_a_judge_beside_people_did_not_say_is_counted_and_left_out(tmp_path: Path) -> None:
     rows = ["1,1,1,1,", "2,2,2,nan,", "3,1,1,2,", "4,1,2,,"]
     (found,) = judges([csv(tmp_path / "v.csv", "idx,a1,a2,judge_j,judge_silent", rows)])["annotators"]

@@ -115,6 +115,12 @@ def test_spearman_with_ties() -> None:
     assert spearman(a, np.ones(30)) is None
 
 
+def test_a_benchmark_given_twice_is_refused(tmp_path: Path) -> None:
+    files = [benchmark(tmp_path / "x.jsonl", [1, 2, 3, 4], 0.1), reference(tmp_path / "r.json", [1, 2, 3, 4])]
+    with pytest.raises(InputError, match="in more than one file: x "):
+        meta([files[0], *files])
+
+
 def test_bad_inputs_are_refused(tmp_path: Path) -> None:
     good, ref = benchmark(tmp_path / "x.jsonl", [1, 2, 3, 4], 0.1), reference(tmp_path / "r.json", [10, 20, 30, 40])
     with pytest.raises(InputError, match="0 reference rankings"):

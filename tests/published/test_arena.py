@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.published.conftest import Compare
-from tightrope.leaderboards.arena import arena
+from tightrope.leaderboards.arena import arena, online_elo_of
+from tightrope.leaderboards.arena_files import read_battles
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "arena"
 pytestmark = [
@@ -77,6 +78,10 @@ def test_online_elo_over_random_orders_is_the_published_one(compare: Compare) ->
     compare(QLORA, "online Elo, K = 4, mean of 1,000 orders", column(rows, "elo"), wanted["published_elo"], tolerance=2)
     for name, elo in wanted["online_elo_K4"]["drop_invalid"]["mean"].items():
         assert rows[name]["elo"] == pytest.approx(elo, abs=2)
+    # With the usual K the figures would be others: it is K = 4 that fits.
+    battles = read_battles([BATTLES])
+    usual = online_elo_of(battles, 32, seed=0).mean[battles.models.index("gpt4")]
+    compare(QLORA, "online Elo of GPT-4 with K = 32, computed for the public data", float(usual), 1375, tolerance=2)
 
 
 def test_position_bias(compare: Compare) -> None:

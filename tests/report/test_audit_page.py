@@ -33,6 +33,7 @@ def test_page_is_whole_and_hostile_text_stays_text(tmp_path: Path) -> None:
     for a in audits:
         assert a["judge"] in text and str(a["items"]["fingerprint"]) in text
     assert "strongly biased" in text and "withheld" in text
+    assert '<b class="lobotomised"' in text  # a figure that is a strong finding
     assert "Dashed lines are where a fair judge is" in text
     assert dict(FAMILIES[1][2])["position_kappa"] == 1
 

@@ -96,6 +96,7 @@ def test_withheld_figures_show_their_reason_and_missing_stages_are_said(tmp_path
     (folder / "recipe.yaml").write_text(yaml.safe_dump({"stages": [{"name": "dpo"}]}))
     text = build_report([folder], out=tmp_path / "r.html").read_text()
     assert "too &lt;few&gt; prompts" in text and "stage dpo is not finished" in text
+    assert "tokens · right" in text and "loses · wrong" in text and "-0.0 " not in text
 
 
 def test_run_without_verdicts_still_gives_a_page(tmp_path: Path) -> None:

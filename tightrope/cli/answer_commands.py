@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -198,12 +199,11 @@ def audit_command(
         audits.append({"spec": spec, **found})
     short = re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(specs)).strip("-.")[:60]
     folder = out or Path("runs") / f"audit-{short}-{content_hash(specs, [str(f) for f in files])[:6]}"
-    words = ["tightrope judge --audit", *specs, *(str(f) for f in files)]
-    words += [f"--gold {gold}"] if gold else []
-    words += [f"--own {name}" for name in own]
-    words += [f"--limit {limit}"] if limit else []
-    words += [f"--probed {probed}"] if probed else []
-    command = " ".join([*words, f"--repeats {repeats} --seed {seed}"])
+    words: list[object] = ["tightrope", "judge", "--audit", *specs, *files]
+    options = [("--gold", gold), *(("--own", name) for name in own), ("--limit", limit), ("--probed", probed)]
+    for option, value in [*options, ("--repeats", repeats), ("--seed", seed)]:
+        words += [] if value is None else [option, value]
+    command = shlex.join(map(str, words))  # specs hold `?`, `&` and `#`
     hashes = {str(f): file_hash(f) for f in files}
     result = {"command": command, "files": hashes, "judges": audits, "folder": str(folder)}
     write_json(folder / "audit.json", result)

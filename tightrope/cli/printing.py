@@ -126,12 +126,14 @@ def show_audit(value: Mapping[str, Any], console: Console) -> None:
     colours = {"strong": "bold red", "bias": "yellow", "unclear": "magenta", "fine": "green"}
     for audit in value["judges"]:
         console.print(Text(plain(audit["judge"]), "bold"))
+        table = Table(box=None, show_header=False, padding=(0, 0, 0, 2), pad_edge=True)
+        table.add_column(justify="right")
+        table.add_column(overflow="fold")
         for finding in audit["findings"]:
-            level = Text(f"  {finding['level']:>8}  ", colours[finding["level"]])
-            console.print(level + Text(plain(finding["text"])))
-        withheld = [f for f in audit["figures"].values() if f["withheld"]]
-        for figure in withheld:
-            console.print(Text(f"  withheld  {plain(figure['label'])}: {plain(figure['withheld'])}", "dim"))
+            table.add_row(Text(finding["level"], colours[finding["level"]]), Text(plain(finding["text"])))
+        for figure in (f for f in audit["figures"].values() if f["withheld"]):
+            table.add_row("withheld", Text(f"{plain(figure['label'])}: {plain(figure['withheld'])}"), style="dim")
+        console.print(table)
     show_report(value, console)
 
 

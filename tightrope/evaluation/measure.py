@@ -117,7 +117,7 @@ def measure(
             "model": sizes[0].astype(int).tolist(),
             "reference": sizes[1].astype(int).tolist(),
         },
-        "samples": _samples(mine, base, verdicts, sizes),
+        "samples": _samples(mine, base, verdicts, sizes, outcomes["accuracy"]),
         "account": {
             "prompts": len(prompts),
             "judged": int(np.isfinite(preference).sum()),
@@ -136,6 +136,7 @@ def _samples(
     base: Sequence[Sampled],
     verdicts: Sequence[TwoOrderVerdict],
     sizes: tuple[Floats, Floats],
+    right: tuple[Floats, Floats],
 ) -> list[dict[str, Any]]:
     return [
         {
@@ -148,6 +149,7 @@ def _samples(
             "reference_tokens": int(sizes[1][i]),
             "finish": [a.response.finish_reason, b.response.finish_reason],
             "preference": verdicts[i].preference,
+            "solved": [None if np.isnan(side[i]) else bool(side[i]) for side in right],
         }
         for i, (a, b) in enumerate(zip(mine, base, strict=True))
     ]

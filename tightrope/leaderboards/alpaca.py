@@ -192,7 +192,8 @@ def _covariates(difficulty: Path | None, gamed_baseline: Path | None) -> tuple[F
         difficulties[rows] = hard
     x = np.stack([np.tanh(found.numbers("std_delta_len")), hard, np.zeros(len(y))], 1)
     weight = alpaca_lc.GAMED_WEIGHT / len(set(names))
-    return difficulties, alpaca_lc.Gamed(x, y, np.full(len(y), weight))
+    order = np.lexsort((rows, np.array(names)))  # as published, whatever order the file has: folds go by place
+    return difficulties, alpaca_lc.Gamed(x[order], y[order], np.full(len(y), weight))
 
 
 def _positions(found: Table) -> NDArray[np.int64]:

@@ -80,7 +80,8 @@ def read_annotations(
     judges = list(dict.fromkeys(one.judge for one in found))
     if len(judges) > 1:
         raise InputError(
-            f"{len(judges)} judges are mixed ({listed(judges)}); their figures are different metrics",
+            f"{len(judges)} judges are mixed ({listed([name or '(unnamed)' for name in judges])}); their figures are "
+            "different metrics",
             where=listed(files),
             remedy="Choose one with --judge NAME, or give their rows one by one.",
         )
@@ -134,6 +135,7 @@ def _file(path: Path, judge: str | None, baseline: str | None) -> list[Annotatio
         if texts:
             out.append(_annotated(found, at, who, model, codes[at]))
             continue
+        at = at[np.argsort(rows[at])]  # folds of a cross-validation go by place: the file's order must not choose C
         of_model, of_baseline = (None, None) if sizes is None else (sizes[0][at], sizes[1][at])
         out.append(Annotations(model, "", who, codes[at], rows[at], of_model, of_baseline, None, None, str(path)))
     return out

@@ -27,7 +27,7 @@ def fit_flags(win_rate: float | None, standard_error: float | None, lc: LengthCo
         return []
     found = []
     low, high = win_rate - Z95 * standard_error, win_rate + Z95 * standard_error
-    if lc.lower > high or lc.upper < low:
+    if standard_error > 0 and (lc.lower > high or lc.upper < low):
         text = (
             f"Raw {win_rate:.1f} ({low:.1f} to {high:.1f}) and length-controlled {lc.rate:.1f} "
             f"({lc.lower:.1f} to {lc.upper:.1f}) differ by more than their intervals."

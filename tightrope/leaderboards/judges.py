@@ -20,7 +20,7 @@ import numpy as np
 from tightrope.evaluation.agreement import cohen_kappa_interval
 from tightrope.intervals import wilson
 from tightrope.leaderboards.files import Table, layout, refuse_repeats, table
-from tightrope.leaderboards.labels import labels, models
+from tightrope.leaderboards.labels import each_once, labels, models
 from tightrope.leaderboards.longer import longer_is_right, share
 from tightrope.leaderboards.review_scores import percent_of_reference, totals
 from tightrope.leaderboards.votes import NO_MAJORITY, against_labels, annotators, majority
@@ -35,6 +35,7 @@ LAYOUTS = {
     "relative": ("model", "file_order", "question", "score_0", "score_1"),
     "pairs": ("subset", "row", "output_1", "output_2", "label"),
 }
+NAMED_BY = {"judges": "judge", "reviews": "review", "relative": "model", "length_baseline": "subset"}
 
 
 def judges(files: Sequence[Path], *, draws: int = 2000, seed: int = 0) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def judges(files: Sequence[Path], *, draws: int = 2000, seed: int = 0) -> dict[s
         seed: of the resamples.
 
     Raises:
-        InputError: a file has none of the layouts, repeats an item, or holds labels nobody knows.
+        InputError: a file has none of the layouts, repeats an item, or holds labels nobody knows; a name in two files.
     """
     out: dict[str, list[dict[str, Any]]] = {}
     for path in files:
@@ -62,6 +63,8 @@ def judges(files: Sequence[Path], *, draws: int = 2000, seed: int = 0) -> dict[s
             out.setdefault("relative", []).extend(_relative(found))
         else:
             out.setdefault("length_baseline", []).extend(_pairs(found))
+    for kind, name in NAMED_BY.items():
+        each_once([row[name] for row in out.get(kind, [])], files)
     return {"kind": "judges", **out, "fit": {"interval": "bootstrap", "draws": draws, "level": 0.95, "seed": seed}}
 
 
@@ -128,6 +131,7 @@ def _verdicts(found: Table, draws: int, seed: int) -> list[dict[str, Any]]:
 def _votes(found: Table) -> dict[str, Any]:
     refuse_repeats(found, [(x,) for x in found.texts("idx")], what="item")
     people = [name for name in found.columns if name[:1] == "a" and name[1:].isdigit()]
+    people.sort(key=lambda name: int(name[1:]))
     votes = {name: labels(found, name, VOTES) for name in people}
     truth = majority(votes)
     clear = [i for i, label in enumerate(truth) if label != NO_MAJORITY]

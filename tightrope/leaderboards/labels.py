@@ -45,13 +45,13 @@ def models(names: Sequence[str]) -> dict[str, list[int]]:
 
 
 def each_once(names: Sequence[str], files: Sequence[object]) -> None:
-    """Raises InputError when a model's figures come from two files: which of them would be its own?"""
+    """Raises InputError when what bears one name comes from two files: which of its figures would be its own?"""
     twice = [name for name, mine in models(names).items() if len(mine) > 1]
     if twice:
         raise InputError(
-            f"{len(twice)} models are in more than one file: {listed(twice)}",
+            f"in more than one file: {listed(twice)}",
             where=listed(files),
-            remedy="Put a model's rows in one file, or rename one of them.",
+            remedy="Put the rows of one name in one file, or rename one of them.",
         )
 
 

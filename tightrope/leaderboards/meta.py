@@ -19,6 +19,7 @@ from scipy.special import ndtr
 from tightrope.errors import InputError
 from tightrope.leaderboards.correlation import spearman
 from tightrope.leaderboards.files import Floats, listed
+from tightrope.leaderboards.labels import each_once
 from tightrope.leaderboards.meta_files import Scores, read_inputs
 
 LEAST_PROBABILITY = float(np.finfo(np.float64).eps)  # of a forecast in the log-loss, as scikit-learn clips it
@@ -33,9 +34,10 @@ def meta(files: Sequence[Path], *, reference: Path | None = None, names: Path | 
         names: `{name in the benchmark: name in the reference}`.
 
     Raises:
-        InputError: wrong files, or fewer than three models in common.
+        InputError: wrong files, a benchmark twice, or fewer than three models in common.
     """
     inputs = read_inputs(files, reference, names)
+    each_once([one.name for one in inputs.benchmarks], files)
     known = set(inputs.reference.models)
     rows = []
     for one in inputs.benchmarks:

@@ -143,16 +143,22 @@ def _row(key: str, fair: float, audits: Sequence[Mapping[str, Any]]) -> dict[str
         "n": max(f["n"] for _, f in present),
         "svg": Markup(svg.intervals(drawn, low, high, fair)) if drawn else "",
         "numbers": [
-            {"judge": i, "value": "withheld", "detail": f["withheld"] or ""}
+            {"judge": i, "level": "", "value": "withheld", "detail": f["withheld"] or ""}
             if f["value"] is None
             else {
                 "judge": i,
+                "level": _level(audits[i], key),
                 "value": f"{f['value']:.{digits}f}",
                 "detail": f"{f['lower']:.{digits}f} to {f['upper']:.{digits}f}",
             }
             for i, f in present
         ],
     }
+
+
+def _level(audit: Mapping[str, Any], key: str) -> str:
+    """Class of a figure that is a finding; empty for others."""
+    return next((LEVELS[f["level"]] for f in audit["findings"] if f["figure"] == key), "")
 
 
 def _scale(unit: str, key: str, drawn: Sequence[svg.Interval]) -> tuple[float, float]:

@@ -50,11 +50,13 @@ def _row(key: str, verdicts: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[st
             numbers.append({"model": i, "value": "withheld", "detail": f["withheld"] or ""})
             continue
         digits = 1 if one["unit"] in ("percent", "points", "nats") else 2
-        levels = ""
+        detail = ""
         if f["model"] is not None and f["reference"] is not None:
-            levels = f"{f['reference']:.{digits}f} → {f['model']:.{digits}f}"
+            detail = f"{f['reference']:z.{digits}f} → {f['model']:z.{digits}f}"
+        elif f["lower"] is not None and f["upper"] is not None:
+            detail = f"{f['lower']:z.{digits}f} to {f['upper']:z.{digits}f}"
         sign = "+" if null == 0.0 and one["unit"] != "nats" else ""
-        numbers.append({"model": i, "value": f"{f['value']:{sign}.{digits}f}", "detail": levels})
+        numbers.append({"model": i, "value": f"{f['value']:{sign}z.{digits}f}", "detail": detail})
     return {
         "label": one["label"],
         "unit": one["unit"],

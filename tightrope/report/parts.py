@@ -61,9 +61,9 @@ def card(i: int, name: str, verdict: Mapping[str, Any]) -> dict[str, Any]:
         "lines": [
             line("win_rate", "win rate, raw", "{:.1f}", " %"),
             line("balanced_win_rate", "at equal length", "{:.1f}", " %"),
-            line("accuracy", "tasks solved", "{:+.1f}", " points"),
+            line("accuracy", "tasks solved", "{:+z.1f}", " points"),
             line("length_ratio", "length", "{:.2f}", " times"),
-            line("kl", "drift", "{:.1f}", " nats"),
+            line("kl", "drift", "{:z.1f}", " nats"),
         ],
     }
 
@@ -84,6 +84,7 @@ def samples(verdicts: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str,
                     "reference": sample["reference"],
                     "reference_tokens": sample["reference_tokens"],
                     "reference_cut": sample["finish"][1] == "length",
+                    "solved": sample.get("solved"),
                     "answers": [t.get(sample["id"]) for t in tables],
                 }
             )
