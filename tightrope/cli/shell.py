@@ -69,7 +69,7 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
         _forget_stdout(out)
         return 1
     except (KeyboardInterrupt, typer.Abort):
-        stopped = WorkError("interrupted", remedy="What was finished is kept: run again to resume.")
+        stopped = WorkError("interrupted", remedy="A run goes on from its last checkpoint with the same command.")
         return _complain(stopped, INTERRUPTED, out, as_json, debug)
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # typer's: the message is the help text
