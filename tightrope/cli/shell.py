@@ -172,5 +172,13 @@ def _one_line(text: str) -> str:
 def _log_to_stderr(debug: bool) -> None:
     """Shows what the package logs, as plain lines on stderr."""
     log = logging.getLogger("tightrope")
-    log.handlers = [logging.StreamHandler()]
+    log.handlers = [_Stderr()]
     log.setLevel(logging.DEBUG if debug else logging.INFO)
+
+
+class _Stderr(logging.Handler):
+    """Writes to what stderr is at the moment: while a bar is on the screen, to the place above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads stderr any more
+            print(self.format(record), file=sys.stderr, flush=True)

@@ -114,10 +114,11 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dic
     if online:
         assert stage.prompts is not None
         r = stage.rollouts
-        prompts, _ = run.prompts(stage.prompts, seed=run.recipe.seed)
-        readers = [Reader.named(run, stage.model or start.spec)]
-        readers += [reader for term in stage.reward for reader in scorers(run, term.source)]
-        fitting(run, prompts, SamplingParams(max_tokens=r.max_tokens), readers, where=f"stage {stage.name!r}")
+        if not stage.prompts.path.startswith("@"):  # how many there are does not matter, but that one can be asked
+            prompts, _ = run.prompts(stage.prompts, seed=run.recipe.seed)
+            readers = [Reader.named(run, stage.model or start.spec)]
+            readers += [reader for term in stage.reward for reader in scorers(run, term.source)]
+            fitting(run, prompts, SamplingParams(max_tokens=r.max_tokens), readers, where=f"stage {stage.name!r}")
         responses = r.prompts_per_iteration * r.samples_per_prompt
         sampled = r.iterations * responses * r.max_tokens
         tokens, learnt_share = sampled * r.epochs, 1.0
