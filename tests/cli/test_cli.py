@@ -120,7 +120,7 @@ def test_interrupt_says_how_to_go_on(
 ) -> None:
     stand_in(monkeypatch, "tightrope.pipeline", train=failing(KeyboardInterrupt()))
     assert main(["train", "r.yaml"]) == 130
-    assert "run again to resume" in capsys.readouterr().err
+    assert "goes on from its last checkpoint with the same command" in capsys.readouterr().err
 
 
 def test_defect_is_called_one_without_a_traceback(

@@ -9,7 +9,8 @@ import pytest
 
 from tests.tiny import tiny_tokenizer
 from tightrope.data.chat import ChatFormat
-from tightrope.data.encode import Encoding, encode
+from tightrope.data.encode import encode
+from tightrope.data.encoders import Encoding
 from tightrope.errors import InputError
 from tightrope.records import Comparison, Demonstration, Message, Ranking, Rating, Record, Response, user_prompt
 

@@ -83,6 +83,7 @@ def test_layouts_are_recognised_by_their_columns(tmp_path: Path, row: Any, name:
         ({**PAIR, "chosen": "no"}, "chosen equals rejected"),
         ({**PAIR, "prompt": " "}, "empty prompt"),
         ({**PAIR, "rejected": ""}, "empty response"),
+        ({**PAIR, "prompt": None}, "empty prompt"),
         ({**PAIR, "prompt": [USER, USER]}, "two user turns in a row"),
         ({**PAIR, "prompt": [BOT, USER]}, "begins with the assistant"),
         ({**PAIR, "prompt": [{"role": "robot", "content": "x"}]}, "unknown role 'robot'"),
@@ -200,7 +201,7 @@ def test_what_preference_files_say_beside_the_answers_is_kept(tmp_path: Path) ->
     assert isinstance(record, Comparison)
     assert (record.chosen.author, record.rejected.author, record.judge) == ("A", "B", "j")
     assert record.prompt.id == "p" and record.provenance == {"score_chosen": 4} and record.margin is None
-    assert result.account.left_out == {"column 'score_chosen'": 1}
+    assert not result.account.left_out
 
 
 def test_bare_prompts_keep_id_tags_and_reference(tmp_path: Path) -> None:
@@ -211,7 +212,7 @@ def test_bare_prompts_keep_id_tags_and_reference(tmp_path: Path) -> None:
     result = read(write(tmp_path / "a.jsonl", rows))
     assert result.records[0] == user_prompt("2 + 2?", id="7", tags=("arithmetic",), reference={"number": 4})
     assert result.records[1] == user_prompt("2 + 3?")
-    assert result.account.left_out == {"column 'id'": 1, "column 'tags'": 1, "column 'reference'": 1}
+    assert result.account.left_out == {"column 'tags'": 1, "column 'reference'": 1}
 
 
 def test_only_the_completion_of_a_prompt_is_learnt(tmp_path: Path) -> None:
@@ -253,6 +254,33 @@ def test_half_of_the_rows_may_be_unusable(tmp_path: Path) -> None:
     assert read(write(tmp_path / "a.jsonl", [PAIR, {**PAIR, "chosen": "no"}])).account.kept == 1
 
 
+@pytest.mark.parametrize(
+    ("table", "blank"),
+    [
+        ("prompt,response,helpfulness,correctness,coherence,complexity,verbosity\nq,,1,2,3,2,1\n", "response"),
+        ('kind,prompt,response,score\nrating,"{""messages"": []}",,3\n', "response"),
+        ("prompt,chosen,rejected\nq,a,\n", "response"),
+        ("prompt,completion,label\nq,a,\n", "label"),
+        ("prompt,completions,rank\nq,,\n", "completions"),
+        ("messages\n \n", "messages"),
+    ],
+)
+def test_a_blank_column_of_a_table_makes_empty_rows_and_no_other_layout(tmp_path: Path, table: str, blank: str) -> None:
+    (tmp_path / "a.csv").write_text(table)
+    with pytest.raises(InputError, match=rf"1 of 1 rows cannot be used: 1 empty {blank} \(first: .*a\.csv:2\)"):
+        read(tmp_path / "a.csv")
+
+
+def test_a_null_in_parquet_costs_its_row(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.table({"prompt": ["p", "q"], "chosen": ["a", "b"], "rejected": ["c", None], "judge": [None, "x"]})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    account = read(tmp_path / "a.parquet").account
+    assert (account.kept, {why: len(n) for why, n in account.dropped.items()}) == (1, {"empty rejected": 1})
+
+
 def test_another_kind_than_asked_for_is_refused_with_the_command_that_converts(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [PAIR])
     with pytest.raises(InputError, match=r"a\.jsonl:1: found a comparison where a rating.*convert .* --to rating"):
@@ -274,7 +302,7 @@ def test_the_account_shows_the_most_frequent_reason_first_and_few_places(tmp_pat
         ([PAIR, "{broken"], r"a\.jsonl:2: invalid JSON"),
         ([PAIR, "[1]"], r"a\.jsonl:2: expected an object, found list"),
         ([{**PAIR, "chosen": 3}], r"a\.jsonl:1, field 'chosen': expected a text"),
-        ([PAIR, {**PAIR, "prompt": None}], r"a\.jsonl:2, field 'prompt': expected a list of messages, found None"),
+        ([PAIR, {**PAIR, "prompt": 3}], r"a\.jsonl:2, field 'prompt': expected a list of messages, found int"),
         ([{**PAIR, "margin": "big"}], "`margin` is str, not a number"),
         ([{**PAIR, "prompt": [{"role": "user"}]}], r"field 'prompt'\[0\]: `content` is NoneType, not text"),
         ([{**PAIR, "prompt": ["hi"]}], r"field 'prompt'\[0\]: a message needs `role` and `content`"),

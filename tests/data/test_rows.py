@@ -77,19 +77,19 @@ def test_folder_of_data_files_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [PAIR, {**PAIR, "margin": 1.5}]))
-    assert of(folder) == [PAIR, {**PAIR, "margin": 1.5}]
+    assert of(folder) == [{**PAIR, "margin": None}, {**PAIR, "margin": 1.5}]
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InputError, match=r"nothing: the data set cannot be loaded: .*Check the folder"):
         of(tmp_path / "nothing")
 
 
-def test_columns_that_a_row_lacks_stay_away(tmp_path: Path) -> None:
+def test_what_messages_lack_stays_away_and_a_blank_column_is_null(tmp_path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
     given = [{"messages": [{"role": "user", "content": "a", "train": None}], "tags": None}]
     pyarrow.parquet.write_table(pyarrow.table({k: [r[k] for r in given] for k in given[0]}), tmp_path / "a.parquet")
-    assert of(tmp_path / "a.parquet") == [{"messages": [{"role": "user", "content": "a"}]}]
+    assert of(tmp_path / "a.parquet") == [{"messages": [{"role": "user", "content": "a"}], "tags": None}]
 
 
 @pytest.mark.parametrize(

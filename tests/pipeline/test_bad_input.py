@@ -121,6 +121,29 @@ def test_settings_out_of_range_name_field_and_range(
     assert f"stage 'learn', objective: {said}" in paragraph(capsys)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"method": "feedback", "judge": "reward:MODEL"}, "stage 'learn', judge .*: no reward model but a Llama"),
+        ({"method": "feedback", "judge": "rule:usefull"}, "stage 'learn', judge rule:usefull: .* mean rule:useful"),
+        ({"method": "feedback", "judge": "llm:MODEL?promt=x"}, "stage 'learn', judge llm:.*: unknown option 'promt'"),
+        ({"method": "ppo", "reward": [{"source": "MODEL"}]}, "stage 'learn', reward .*: no reward model but a Llama"),
+    ],
+)
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+def test_a_judge_or_reward_that_cannot_score_is_refused_before_anything_runs(
+    tmp_path: Path, model: str, change: Any, said: str, plan: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = recipe(tmp_path, model, "dpo", "demonstration")
+    tree = yaml.safe_load(Path(file).read_text())
+    tree["stages"] = [{"name": "learn", "prompts": {"path": str(tmp_path / "data.jsonl")}, **change}]
+    Path(file).write_text(yaml.safe_dump(tree).replace("MODEL", model))
+    assert main(["train", file, *plan]) == 2
+    error = paragraph(capsys)
+    assert re.search(said, error), error
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, model: str) -> bytes:
     folder = tmp_path_factory.mktemp("whole")

@@ -12,14 +12,17 @@ import yaml
 from rich.console import Console
 
 from tests.tiny import tiny_folder
+from tightrope.cli import main
 from tightrope.errors import InputError, WorkError
 from tightrope.files import write_jsonl
 from tightrope.pipeline.context import Run
+from tightrope.pipeline.fitting import Reader, fitting, judges, scorers
 from tightrope.pipeline.folders import StageFolder, locked
 from tightrope.pipeline.run import evaluate, plan, train
 from tightrope.recipes.loading import load_recipe
 from tightrope.recipes.schema import DataSpec
 from tightrope.records import Demonstration, Message, Prompt, Rating, Response, to_json, user_prompt
+from tightrope.rollouts.types import SamplingParams
 
 
 @pytest.fixture(scope="module")
@@ -92,36 +95,59 @@ def test_road_runs_is_measured_and_is_not_repeated(start: Path, tmp_path: Path) 
     rows = [json.loads(x) for x in (run / "ppo" / "data" / "rollouts.jsonl").read_text().splitlines()]
     assert len(rows) == 8 and all("score" in r and "kl" in r for r in rows)
     assert list((run / "sft" / "snapshots").glob("step-*")) and (run / "sft" / "samples.jsonl").is_file()
-    stamps = {p: p.stat().st_mtime_ns for p in run.rglob("done")}
+    files = [p for name in ("done", "verdict.json") for p in run.rglob(name)]
+    stamps = {p: p.stat().st_mtime_ns for p in files}
     again = train(path)
-    assert {p: p.stat().st_mtime_ns for p in run.rglob("done")} == stamps
-    assert again["stages"] == result["stages"]
-    assert [v["figures"] for v in again["verdicts"]] == [v["figures"] for v in result["verdicts"]]
+    assert {p: p.stat().st_mtime_ns for p in files} == stamps
+    assert again["stages"] == result["stages"] and again["verdicts"] == json.loads(json.dumps(result["verdicts"]))
+    tighter = train(path, ["evaluation.judge=rule:shorter"])
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("done")} == {p: t for p, t in stamps.items() if p.name == "done"}
+    assert tighter["verdicts"][2]["figures"]["win_rate"] != again["verdicts"][2]["figures"]["win_rate"]
 
 
-def test_prompts_that_leave_no_room_for_an_answer_are_dropped_and_counted(start: Path, tmp_path: Path) -> None:
+def test_prompts_that_leave_no_room_for_an_answer_are_dropped_and_counted(
+    start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     long = [user_prompt("word " * 300, id="long"), user_prompt("word " * 43, id="too long behind an instruction")]
     short = [user_prompt(f"say {i}", id=f"p{i}") for i in range(4)]
     write_jsonl(tmp_path / "prompts.jsonl", (to_json(p) for p in (*long, *short)))
     ask = {"name": "ask", "method": "feedback", "prompts": {"path": str(tmp_path / "prompts.jsonl")}}
     ask |= {"samples": 2, "sampling": {"max_tokens": 12}, "judge": "rule:longer"}
     ask |= {"guidance": [{"instruction": "Be brief. " * 10, "samples": 1}]}
+    measured, model = {"prompts": ask["prompts"], "sampling": {"max_tokens": 12}}, str(start / "model")
+    planned = plan(recipe(start, tmp_path, stages=[ask], evaluation=measured))["stages"]
     summary = train(recipe(start, tmp_path, stages=[ask], evaluation=None))["stages"]["ask"]
     assert (summary["prompts"], summary["too_long"]) == (5, {"prompts": 1, "guided prompts": 1})
+    assert [row["prompts"] for row in planned] == [5, 5] and planned[0]["responses"] == 5 * 2 + 4 * 1
     ppo = {"name": "ppo", "method": "ppo", "prompts": ask["prompts"], "reward": [{"source": "verifier"}]}
     ppo |= {"rollouts": {"iterations": 2, "prompts_per_iteration": 3, "max_tokens": 12}, "loop": {"sample_every": 1}}
-    measured, model = {"prompts": ask["prompts"], "sampling": {"max_tokens": 12}}, str(start / "model")
     result = train(recipe(start, tmp_path, name="long", stages=[ppo], evaluation=measured))
     assert result["stages"]["ppo"]["account"]["too_long"] == 1
     suite = result["verdicts"][0]["suite"]
     assert (suite["prompts"], suite["too_long"]) == (5, 1)
+    assert main(["sample", model, ask["prompts"]["path"], "--max-tokens", "12", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["prompts"], answer["too_long"]) == (5, 1)
     write_jsonl(tmp_path / "prompts.jsonl", (to_json(p) for p in long[:1]))
-    with pytest.raises(InputError, match=r"evaluation, .*: none of 1 prompts leaves room"):
+    with pytest.raises(InputError, match=r"evaluation, .*: the prompt leaves no room"):
         evaluate(model, model, suite=ask["prompts"]["path"], out=tmp_path / "e", max_tokens=12)
-    with pytest.raises(InputError, match="'ppo': none of 1 prompts leaves room"):
+    with pytest.raises(InputError, match="'ppo': the prompt leaves no room"):
         train(recipe(start, tmp_path, name="long", stages=[ppo], evaluation=None), redo=True)
-    with pytest.raises(InputError, match="'ask': none of 1 prompts leaves room for 12 tokens"):
+    with pytest.raises(InputError, match="'ask': the prompt leaves no room for 12 tokens"):
         train(recipe(start, tmp_path, stages=[ask], evaluation=None), redo=True)
+
+
+def test_a_reward_model_reads_no_more_than_it_learnt_from(start: Path, tmp_path: Path) -> None:
+    stages = [{"name": "reward", "method": "reward", "data": [{"path": "demo:comparisons"}], "max_tokens": 64}]
+    run = Run(load_recipe(recipe(start, tmp_path, stages=stages, evaluation=None)), tmp_path / "road")
+    prompts, params = [user_prompt("word " * n) for n in (1, 7)], SamplingParams(max_tokens=12)
+    (reader,), model = scorers(run, "@reward"), str(start / "model")
+    assert (reader.name, reader.context, Reader.named(run, model).context) == ("@reward", 64, 256)
+    assert fitting(run, prompts, params, [Reader.named(run, "@reward"), reader], where="ppo") == prompts[:1]
+    assert scorers(run, "verifier") == judges(run, "rule:longer") == []
+    assert [judge.context for judge in judges(run, f"reward:worst:@reward,{model}")] == [64, 256]
+    with pytest.raises(InputError, match="ppo: the prompt leaves no room for 12 tokens: @reward reads 64"):
+        fitting(run, prompts[1:], params, [reader], where="ppo")
 
 
 def test_folder_of_another_recipe_is_refused_unless_it_is_redone(start: Path, tmp_path: Path) -> None:
@@ -222,6 +248,7 @@ def test_model_against_itself_is_unchanged_or_undecided_with_half_the_wins(start
     (kept,) = (tmp_path / "answers").glob("answers-*.jsonl")
     left = kept.with_name(kept.stem.replace("answers", "partial"))
     left.mkdir()  # as a run leaves it that is killed between writing the one and removing the other
+    (tmp_path / "measured.json").unlink()
     evaluate(
         str(start / "model"), str(start / "model"), suite=str(start / "prompts.jsonl"), out=tmp_path, max_tokens=8
     )

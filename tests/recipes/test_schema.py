@@ -22,6 +22,9 @@ GOOD: dict[str, Any] = {
     ],
 }
 TWO_HEADS = [{"method": "reward"}, {"method": "odin"}]
+TEST: dict[str, Any] = {"prompts": {"path": "demo:test"}}
+PPO: dict[str, Any] = {"name": "ppo", "method": "ppo", "prompts": TEST["prompts"], "reward": [{"source": "@rank"}]}
+RANKER = {"name": "rank", "method": "pairwise", "data": [{"path": "@ask"}]}
 REWARD: dict[str, Any] = {"name": "rm", "method": "reward", "data": [{"path": "@ask"}]}
 
 
@@ -58,6 +61,10 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("stages.1.rollouts", {"iterations": 3}, r"dpo has no use for `rollouts`"),
         ("stages.1.reward", [{"source": "verifier"}], r"dpo has no use for `reward`"),
         ("stages.1", REWARD | {"method": "sum", "objective": {"sum": TWO_HEADS}}, r"and odin read .* differently"),
+        ("stages.1", PPO | {"reward": [{"source": "@ask"}]}, r"'ppo', reward @ask: .* records where a reward model is"),
+        ("stages", [GOOD["stages"][0], RANKER, PPO], r"reward @rank: .* a pairwise ranker where .* use it as a judge"),
+        ("stages.1", PPO | {"reward": [{"source": "verifier"}], "epochs": 3}, r"ppo has no use for `epochs`"),
+        ("evaluation", TEST | {"judge": "reward:@dpo"}, r"evaluation, judge @dpo: .* a policy where a reward model is"),
         ("stages.1.method", "dpoo", r"stage 'dpo'.*no method is called 'dpoo'.*Did you mean 'dpo'"),
         ("stages.1.method", "zzz", r"no method is called 'zzz'.*tightrope methods"),
         ("stages.1.objective", {"betta": 1}, r"stage 'dpo', objective.*'betta'.*Did you mean 'beta'"),

@@ -38,7 +38,7 @@ def sample_command(
     top_k: int,
     max_tokens: int,
 ) -> dict[str, Any]:
-    """Asks a model prompts and returns, or writes, its responses.
+    """Asks a model prompts and returns, or writes, its responses; those that leave no room for one are counted.
 
     Args:
         model: spec of who answers.
@@ -65,6 +65,7 @@ def sample_command(
         )
     if n < 1:
         raise InputError(f"n is {n}", where="tightrope sample", remedy="Give at least 1.")
+    from tightrope.pipeline.fitting import Reader, fitting
     from tightrope.recipes.schema import DataSpec
     from tightrope.rollouts.local import sample
     from tightrope.rollouts.types import SampleRequest
@@ -76,7 +77,8 @@ def sample_command(
         asked = [user_prompt(text)]
     else:
         asked, account = run.prompts(DataSpec.model_validate({"path": prompts, "limit": limit}), seed=seed)
-    policy = loaded_policy(model, run)
+    policy, given = loaded_policy(model, run), len(asked)
+    asked = fitting(run, asked, params, [Reader.of(policy)], where="tightrope sample")
     requests = [SampleRequest(prompt, n=n, seed=seed) for prompt in asked]
     with run.progress("sampling", n * len(asked)) as bar:
         groups = sample(
@@ -88,6 +90,7 @@ def sample_command(
     return {
         "model": model,
         "prompts": len(asked),
+        "too_long": given - len(asked),
         "responses": len(rows),
         "cut_by_length": sum(r.finish_reason == "length" for group in groups for r in group),
         "data": account,
@@ -214,7 +217,7 @@ def audit_command(
 def _asking(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on a terminal's stderr that appears with the first answer: rules need none."""
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(plain(title), total=None, visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)

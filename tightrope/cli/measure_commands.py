@@ -170,7 +170,7 @@ def harness_command(
     from tightrope.evaluation.harness import compare
     from tightrope.pipeline.harness import run_tasks
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False)
     folder = out or Path("runs") / f"harness-{folder_name(model, against)}"
     before = run_tasks(against, tasks, out=folder / "reference", limit=limit, console=console)
     after = run_tasks(model, tasks, out=folder / "model", limit=limit, console=console)

@@ -69,7 +69,7 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
         _forget_stdout(out)
         return 1
     except (KeyboardInterrupt, typer.Abort):
-        stopped = WorkError("interrupted", remedy="What was finished is kept: run again to resume.")
+        stopped = WorkError("interrupted", remedy="A run goes on from its last checkpoint with the same command.")
         return _complain(stopped, INTERRUPTED, out, as_json, debug)
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # typer's: the message is the help text
@@ -172,5 +172,13 @@ def _one_line(text: str) -> str:
 def _log_to_stderr(debug: bool) -> None:
     """Shows what the package logs, as plain lines on stderr."""
     log = logging.getLogger("tightrope")
-    log.handlers = [logging.StreamHandler()]
+    log.handlers = [_Stderr()]
     log.setLevel(logging.DEBUG if debug else logging.INFO)
+
+
+class _Stderr(logging.Handler):
+    """Writes to what stderr is at the moment: while a bar is on the screen, to the place above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads stderr any more
+            print(self.format(record), file=sys.stderr, flush=True)

@@ -70,6 +70,7 @@ def _hh_texts(row: Row) -> bool:
 
 
 _ID = ("prompt_id",)
+_XSTEST = ("focus", "note")
 _SIDES = tuple(f"response_{i}_{what}" for i in (0, 1) for what in ("source", "harm_category", "severity_level"))
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -182,7 +183,7 @@ LAYOUTS: tuple[Layout, ...] = (
     ),
     Layout("outcome", ("prompt", "completion", "correct"), lambda row: True, outcome, _ID),
     Layout("scored", ("prompt", "completion", "score"), lambda row: True, scored),
-    Layout("XSTest", ("id", "prompt", "type", "label", "focus", "note"), lambda row: True, xstest),
+    Layout("XSTest", ("id", "prompt", "type", "label"), lambda row: {"focus", "note"} <= set(row), xstest, _XSTEST),
     Layout("messages", ("messages",), lambda row: not set(_ANSWERS) & set(row), demonstration),
     Layout("prompt-completion", ("prompt", "completion"), lambda row: True, prompt_completion, _ID),
     Layout(

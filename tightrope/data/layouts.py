@@ -13,7 +13,7 @@ from typing import Any
 
 from tightrope.data.foreign_rows import usable
 from tightrope.data.own_rows import Several
-from tightrope.data.turns import MESSAGE_FIELDS
+from tightrope.data.turns import MESSAGE_FIELDS, Drop
 from tightrope.errors import InputError
 from tightrope.records import Record
 
@@ -68,6 +68,17 @@ def recognise(row: Row, where: str, layouts: Sequence[Layout]) -> Layout:
 
 def _described(layout: Layout) -> str:
     return f"{layout.name}: {' + '.join(layout.columns)}"
+
+
+def refuse_blank(columns: Sequence[str], row: Row) -> None:
+    """Drops a row in which one of these columns is blank: null, or a cell of a table that no value can be read from.
+
+    Raises:
+        Drop: one is.
+    """
+    for column in columns:
+        if column in row and row[column] is None:
+            raise Drop(f"empty {column}")
 
 
 def left_out(layout: Layout, row: Row) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import Any
 from tightrope.data.turns import Drop, check_order, check_text
 from tightrope.errors import InputError
 from tightrope.records import (
+    KINDS,
     Comparison,
     Demonstration,
     Prompt,
@@ -35,6 +37,13 @@ class Several:
     records: tuple[Record, ...]
     repaired: tuple[str, ...] = ()
     noted: tuple[str, ...] = ()
+
+
+def own_columns(row: Mapping[str, Any]) -> list[str]:
+    """Names of the columns that a row of our own layout needs, by its kind."""
+    kind = KINDS.get(row["kind"]) if isinstance(row["kind"], str) else None
+    fields = dataclasses.fields(kind) if kind else ()
+    return [f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
 
 
 def own(row: Mapping[str, Any], where: str) -> Record:

@@ -15,9 +15,9 @@ from typing import Any
 
 from tightrope.data.account import Account
 from tightrope.data.layout_table import LAYOUTS
-from tightrope.data.layouts import Layout, left_out, recognise
+from tightrope.data.layouts import Layout, left_out, recognise, refuse_blank
 from tightrope.data.makers import wrong_kind
-from tightrope.data.own_rows import Several, settled
+from tightrope.data.own_rows import Several, own_columns, settled
 from tightrope.data.rows import rows
 from tightrope.data.turns import Drop
 from tightrope.errors import InputError
@@ -101,18 +101,20 @@ def stream(
         InputError: missing, empty, unreadable, oversized, broken, of unknown layout, or mostly unusable.
     """
     layout: Layout | None = None
-    for where, row in rows(source, split=split):
+    for where, found in rows(source, split=split):
         account.rows_read += 1
         if layout is None:
-            layout = recognise(row, where, LAYOUTS)
+            layout = recognise(found, where, LAYOUTS)
             account.layout = layout.name
-        missing = [column for column in layout.columns if column not in row]
+        missing = [column for column in layout.columns if column not in found]
         if missing:
             raise InputError(
                 f"column {missing[0]!r} is missing", where=where, remedy="Every row needs the same columns."
             )
+        row = {name: value for name, value in found.items() if value is not None}
         account.left_out.update(left_out(layout, row))
         try:
+            refuse_blank(own_columns(found) if layout.name == "tightrope" else layout.columns, found)
             made = layout.record(row, where)
             given = made if isinstance(made, Several) else Several((made,))
             parts = [settled(record) for record in given.records]

@@ -233,8 +233,7 @@ def _csv(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, Any]]]:
                     where=where,
                     remedy="Quote fields that contain separators or line breaks.",
                 )
-            values = {column: cell(column, text, own=own) for column, text in row.items()}
-            yield where, {column: value for column, value in values.items() if value is not None}
+            yield where, {column: cell(column, text, own=own) for column, text in row.items()}
     except csv.Error as error:
         raise InputError(
             f"invalid CSV: {error}",

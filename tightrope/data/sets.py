@@ -117,7 +117,7 @@ def _cause(error: Exception) -> str:
 
 
 def without_missing(row: dict[str, Any]) -> dict[str, Any]:
-    """Columnar files fill what a row lacks with null: take it out again, also inside messages."""
+    """Columnar files fill what messages lack with null: take it out again; a column of the row stays, as null."""
 
     def clean(value: Any) -> Any:
         if isinstance(value, dict):
@@ -126,4 +126,4 @@ def without_missing(row: dict[str, Any]) -> dict[str, Any]:
             return [clean(v) for v in value]
         return value
 
-    return {k: clean(v) for k, v in row.items() if v is not None}
+    return {k: clean(v) for k, v in row.items()}

@@ -47,7 +47,7 @@ def run_demo(
         `{"report", "run", "verdicts": {name: word}, "seconds", "peak_memory_bytes"}`.
     """
     started = time.monotonic()
-    console = console or Console(stderr=True)
+    console = console or Console(stderr=True, highlight=False)
     name = f"demo-quick-{seed}" if quick else f"demo-{seed}"
     overrides = [f"name={name}", f"seed={seed}", f"output={out}", *(QUICK if quick else ())]
     result = train("demo", overrides, redo=redo, console=console)

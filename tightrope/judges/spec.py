@@ -93,6 +93,27 @@ def load_judge(spec: str, *, cache: Path | None = None, progress: Progress | Non
     )
 
 
+def check_judge(spec: str) -> None:
+    """Refuses what `load_judge` would, as far as no model must be loaded; `@stage` stands for one that is to be made.
+
+    Raises:
+        InputError: as `load_judge`.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind == "reward" and rest:
+        from tightrope.rewards.spec import ScorerSpec, check_scorer
+
+        check_scorer(ScorerSpec.parse(rest), of_pairs=True)
+    elif kind == "llm" and rest:
+        from tightrope.models.loading import load_config
+
+        name, options = _options(rest, LLM_OPTIONS, spec)
+        _llm(LocalModel(lambda prompts, tokens: [], name, ""), options, spec)  # for what it says of the options
+        load_config(name)
+    else:
+        load_judge(spec)
+
+
 def _rule(name: str, spec: str) -> Judge:
     if name == "first":
         return FirstJudge()

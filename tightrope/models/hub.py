@@ -21,7 +21,8 @@ TEXTS = ("*.json", "*.jinja", "*.model", "*.txt")
 def hub_model_folder(name: str) -> Path:
     """Returns the folder of a hub model in the hub's own cache, downloading what is missing there.
 
-    A download that broke off goes on where it was; without a network a model downloaded once is taken as it is.
+    Where a download broke off, the files that are not whole are fetched again; without a network a model downloaded
+    once is taken as it is.
 
     Args:
         name: `owner/name`.
@@ -39,6 +40,7 @@ def hub_model_folder(name: str) -> Path:
     )
 
     log.info("looking for %s on the hub", name)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # every retry; the one error is enough
     try:
         folder = snapshot_download(name, allow_patterns=[*TEXTS, "*.safetensors"], ignore_patterns="*/*")
         if not any(Path(folder).glob("*.safetensors")):
@@ -66,6 +68,6 @@ def hub_model_folder(name: str) -> Path:
         raise WorkError(
             f"the download broke off: {said}",
             where=name,
-            remedy="Run the same command again: what is here already is kept, the rest is fetched.",
+            remedy="Run the same command again: files that came whole are kept, the rest is fetched.",
         ) from error
     return Path(folder)

@@ -82,6 +82,27 @@ class Reading:
         return asdict(self) | {"outputs": self.kept}
 
 
+def saved_reading(config: Any, spec: str) -> Reading:
+    """How the model of a config scores as it is; no weight is read.
+
+    Raises:
+        InputError: it is no reward model.
+    """
+    if not is_classifier(config):
+        raise InputError(
+            f"no reward model but a {', '.join(config.architectures or ['model of no architecture'])}: "
+            "a head drawn afresh would score at random",
+            where=spec,
+            remedy="Train a reward model from it (`method: reward`), or give a ...ForSequenceClassification.",
+        )
+    return Reading.of(config)
+
+
+def is_classifier(config: Any) -> bool:
+    """Whether a config is that of a ...ForSequenceClassification: its files hold a head that scores."""
+    return any("ForSequenceClassification" in name for name in config.architectures or ())
+
+
 def correct(outputs: Tensor) -> Tensor:
     """P(correct) [S] of a process model's outputs [S, 1] or [S, 3] (bad, neutral, good; neutral is correct)."""
     return outputs[:, 0].sigmoid() if outputs.shape[1] == 1 else 1 - outputs.softmax(1)[:, 0]

@@ -31,7 +31,7 @@ from tightrope.data.steps import encode_steps, split_steps
 from tightrope.errors import InputError
 from tightrope.models import loading
 from tightrope.models.precision import Dtype
-from tightrope.models.reading import KEY, Reading, aggregated, correct
+from tightrope.models.reading import KEY, Reading, aggregated, correct, is_classifier, saved_reading
 from tightrope.models.saving import save_folder
 from tightrope.models.trunk import Trunk
 from tightrope.records import Prompt, Response
@@ -85,17 +85,9 @@ class RewardModel(Trunk):
         """
         tokenizer = loading.load_tokenizer(spec)
         config = loading.load_config(spec)
-        said = Reading.of(config)
-        was_classifier = any("ForSequenceClassification" in a for a in config.architectures or ())
-        if reading is None and not was_classifier:
-            raise InputError(
-                f"no reward model but a {', '.join(config.architectures or ['model of no architecture'])}: "
-                "a head drawn afresh would score at random",
-                where=spec,
-                remedy="Train a reward model from it (`method: reward`), or give a ...ForSequenceClassification.",
-            )
+        said = saved_reading(config, spec) if reading is None else Reading.of(config)
         # Another number of outputs is another head: the classifier's own does not fit and is drawn afresh.
-        fresh_head = reading is not None and (not was_classifier or reading.outputs != said.kept)
+        fresh_head = reading is not None and (not is_classifier(config) or reading.outputs != said.kept)
         reading = reading or said
         model = loading.load_model(
             AutoModelForSequenceClassification,

@@ -35,20 +35,15 @@ def gae(rewards: Tensor, values: Tensor, gamma: float, gae_lambda: float) -> tup
     return advantages, advantages + values
 
 
-def whiten(values: Tensor, *, shift_mean: bool = True, ddof: int = 0) -> Tensor:
-    """Returns values with deviation 1, and mean 0 unless the mean is to be kept.
+def whiten(values: Tensor) -> Tensor:
+    """Returns values with mean 0 and population deviation 1.
 
     All-equal values have no deviation to divide by; they stay 0 from their mean: a batch that says nothing
     moves nothing.
 
     Args:
         values: [tokens], all valid tokens of the batch and no padding.
-        shift_mean: False keeps the mean (reward whitening as in Ziegler et al. 2019).
-        ddof: 0 divides by the population deviation, 1 by the sample deviation (what torch's `std` computes).
     """
-    mean = values.mean()
-    centred = values - mean
-    count = values.numel() - ddof
-    deviation = (centred.pow(2).sum() / count).sqrt() if count > 0 else values.new_zeros(())
-    scaled = centred / deviation if float(deviation) > SMALLEST_DEVIATION else torch.zeros_like(centred)
-    return scaled if shift_mean else scaled + mean
+    centred = values - values.mean()
+    deviation = centred.pow(2).mean().sqrt()
+    return centred / deviation if float(deviation) > SMALLEST_DEVIATION else torch.zeros_like(centred)

@@ -40,6 +40,7 @@ from tightrope.recipes.schema import DataSpec, Recipe
 from tightrope.records import KINDS, Prompt, Record, content_hash
 from tightrope.rewards.spec import ScorerSpec
 
+SPEED_SECONDS = 600  # that the time left is estimated from: a step may take a minute
 WIDE = 110  # columns; a narrower terminal has no room for the bar beside the numbers
 
 
@@ -68,7 +69,7 @@ class Run:
     folder: Path
     stages: dict[str, StageFolder] = field(default_factory=dict)
     policies: list[str] = field(default_factory=list)
-    console: Console = field(default_factory=lambda: Console(stderr=True))
+    console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
 
     @property
     def device(self) -> str:
@@ -117,6 +118,17 @@ class Run:
         """What to load for a judge: the `@stage`s of a reward judge become the models they made."""
         kind, _, models = spec.partition(":")
         return f"reward:{ScorerSpec.parse(models).resolved(self.model_spec)}" if kind == "reward" else spec
+
+    def judge_input(self, spec: str) -> dict[str, str]:
+        """Fingerprints of what a judge is made of, by name; of nothing where its spec says all."""
+        kind, _, rest = spec.partition(":")
+        if kind == "votes":
+            return {f"judge {rest}": file_hash(Path(rest))}
+        if kind == "llm":
+            model = rest.partition("?")[0]
+            return {f"judge {model}": self.model_input(model)}
+        models = ScorerSpec.parse(rest).models if kind == "reward" else ()
+        return {f"judge {model}": self.model_input(model) for model in models}
 
     def data_input(self, spec: DataSpec) -> str:
         """Fingerprint of the records a data spec names."""
@@ -192,7 +204,7 @@ class Run:
             TimeRemainingColumn(table_column=whole),
             _Note("{task.fields[note]}", table_column=Column()),
         )
-        with Progress(*columns, console=self.console, transient=False) as bar:
+        with Progress(*columns, console=self.console, speed_estimate_period=SPEED_SECONDS) as bar:
             task = bar.add_task(title, total=total, note="")
 
             def update(done: int, note: str) -> None:

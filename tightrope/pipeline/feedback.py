@@ -7,7 +7,8 @@ Writes `data/samples.jsonl` (everything that was said), `data/comparisons.jsonl`
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tightrope.judges.types import Contest
 from tightrope.models.policy import Policy
 from tightrope.pipeline.answers import forget, sample_resumably
 from tightrope.pipeline.context import Run
-from tightrope.pipeline.fitting import fitting, tell_dropped
+from tightrope.pipeline.fitting import Reader, fitting, judges, tell_dropped
 from tightrope.pipeline.folders import StageFolder
 from tightrope.pipeline.selection import select
 from tightrope.recipes.schema import FeedbackStage, Guidance
@@ -35,7 +36,7 @@ from tightrope.records import (
     prompt_id,
     to_json,
 )
-from tightrope.rollouts.rows import fits
+from tightrope.rollouts.rows import context_of, fits
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 
 
@@ -51,7 +52,8 @@ def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int)
         policy.name = run.author(stage.model)
         params = SamplingParams(**stage.sampling.model_dump())
         given = len(prompts)
-        prompts = fitting(run, prompts, params, [(policy.chat, policy.config)], where=f"stage {stage.name!r}")
+        readers = [Reader.of(policy), *judges(run, stage.judge)]
+        prompts = fitting(run, prompts, params, readers, where=f"stage {stage.name!r}")
         pools, unguided = _sample_all(run, stage, policy, params, prompts, seed, partial)
         too_long = {"prompts": given - len(prompts), "guided prompts": unguided}
         if unguided:
@@ -111,20 +113,16 @@ def _sample_all(
 
     A killed stage finds its own answers in `partial`.
     """
-    too_long = 0
     requests = [SampleRequest(p, n=stage.samples, seed=seed) for p in prompts]
     owner = list(range(len(prompts)))
     prefixes = [""] * len(prompts)
-    for g, guidance in enumerate(stage.guidance):
-        for i, prompt in enumerate(prompts):
-            if not guidance.tags or set(guidance.tags) & set(prompt.tags):
-                guided = _guided(prompt, guidance)
-                if not fits(policy.chat, policy.config, guided, params):
-                    too_long += 1
-                    continue
-                requests.append(SampleRequest(guided, n=guidance.samples, seed=seed + g + 1))
-                owner.append(i)
-                prefixes.append(guidance.prefix)
+    wanted = list(guided_prompts(stage, prompts))
+    asked = [one for one in wanted if fits(policy.chat, context_of(policy.config), one.prompt, params)]
+    for one in asked:
+        guidance = stage.guidance[one.guidance]
+        requests.append(SampleRequest(one.prompt, n=guidance.samples, seed=seed + one.guidance + 1))
+        owner.append(one.owner)
+        prefixes.append(guidance.prefix)
     with run.progress(f"{stage.name}: sampling", sum(r.n for r in requests)) as bar:
         answers = sample_resumably(
             policy,
@@ -143,7 +141,24 @@ def _sample_all(
                 # A guided text is tokenised afresh behind the plain prompt: its sampled ids belong to another one.
                 ids = () if prefix else response.token_ids
                 pools[i].append(Response(text, policy.name, ids, (), response.finish_reason))
-    return pools, too_long
+    return pools, len(wanted) - len(asked)
+
+
+@dataclass(frozen=True)
+class Guided:
+    """A prompt as it is asked under a guidance; `owner` and `guidance` are indices of both."""
+
+    prompt: Prompt
+    owner: int
+    guidance: int
+
+
+def guided_prompts(stage: FeedbackStage, prompts: Sequence[Prompt]) -> Iterator[Guided]:
+    """Every prompt under every guidance that is meant for it."""
+    for g, guidance in enumerate(stage.guidance):
+        for i, prompt in enumerate(prompts):
+            if not guidance.tags or set(guidance.tags) & set(prompt.tags):
+                yield Guided(_guided(prompt, guidance), i, g)
 
 
 def _guided(prompt: Prompt, guidance: Guidance) -> Prompt:

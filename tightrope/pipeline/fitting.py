@@ -3,40 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from transformers import PretrainedConfig
+from dataclasses import dataclass, replace
 
 from tightrope.data.chat import ChatFormat
 from tightrope.errors import InputError
+from tightrope.models.loading import load_config, load_tokenizer, resolve
+from tightrope.models.policy import Policy
 from tightrope.pipeline.context import Run
+from tightrope.recipes.schema import FeedbackStage, TrainStage
 from tightrope.records import Prompt
-from tightrope.rollouts.rows import fits
+from tightrope.rewards.spec import ScorerSpec
+from tightrope.rollouts.rows import context_of, fits
 from tightrope.rollouts.types import SamplingParams
 
 
+@dataclass(frozen=True)
+class Reader:
+    """A model that reads prompts with their answers.
+
+    Attributes:
+        name: for errors.
+        chat: template and tokenizer it reads them with.
+        context: tokens it can read at once; None: no limit is known.
+    """
+
+    name: str
+    chat: ChatFormat
+    context: int | None
+
+    @classmethod
+    def of(cls, policy: Policy) -> Reader:
+        """A policy that is loaded."""
+        return cls(policy.name, policy.chat, context_of(policy.config))
+
+    @classmethod
+    def named(cls, run: Run, spec: str) -> Reader:
+        """A model that is not loaded; what a stage has yet to make reads as the model which that stage starts from."""
+        folder = spec
+        while folder.startswith("@"):
+            stage = _stage(run, folder)
+            folder = run.model_spec(folder) if stage.name in run.stages else stage.model or run.recipe.model
+        folder = resolve(folder)
+        return cls(spec, ChatFormat(load_tokenizer(folder)), context_of(load_config(folder)))
+
+
+def scorers(run: Run, spec: str) -> list[Reader]:
+    """The models of a scorer spec, none for `verifier`; those that a stage makes read no more than they learnt from."""
+    found = []
+    for model in () if spec == "verifier" else ScorerSpec.parse(spec).models:
+        reader = Reader.named(run, model)
+        if model.startswith("@") and isinstance(stage := _stage(run, model), TrainStage) and stage.data:
+            reader = replace(reader, context=min(stage.max_tokens, reader.context or stage.max_tokens))
+        found.append(reader)
+    return found
+
+
+def judges(run: Run, spec: str) -> list[Reader]:
+    """The models of a judge spec, where it is reward models that judge."""
+    kind, _, models = spec.partition(":")
+    return scorers(run, models) if kind == "reward" else []
+
+
 def fitting(
-    run: Run,
-    prompts: Sequence[Prompt],
-    params: SamplingParams,
-    models: Sequence[tuple[ChatFormat, PretrainedConfig]],
-    *,
-    where: str,
+    run: Run, prompts: Sequence[Prompt], params: SamplingParams, readers: Sequence[Reader], *, where: str
 ) -> list[Prompt]:
-    """The prompts that leave room for the longest answer in the context of every model.
+    """The prompts that leave room for the longest answer in what every reader can read.
 
     Raises:
         InputError: there is none.
     """
-    kept = [p for p in prompts if all(fits(chat, config, p, params) for chat, config in models)]
-    if not kept:
-        raise InputError(
-            f"none of {len(prompts)} prompts leaves room for {params.max_tokens} tokens in the model's context",
-            where=where,
-            remedy="Shorten the prompts or lower max_tokens.",
-        )
+    kept = list(prompts)
+    for reader in readers:
+        room = [p for p in kept if fits(reader.chat, reader.context, p, params)]
+        if not room:
+            none = f"none of {len(prompts)} prompts leaves" if len(prompts) > 1 else "the prompt leaves no"
+            raise InputError(
+                f"{none} room for {params.max_tokens} tokens: {reader.name} reads {reader.context}",
+                where=where,
+                remedy="Shorten the prompts or lower max_tokens.",
+            )
+        kept = room
     if len(kept) < len(prompts):
         tell_dropped(run, len(prompts) - len(kept), "prompts")
     return kept
+
+
+def _stage(run: Run, spec: str) -> FeedbackStage | TrainStage:
+    name = spec[1:].partition("/")[0]
+    return next(stage for stage in run.recipe.stages if stage.name == name)
 
 
 def tell_dropped(run: Run, count: int, what: str) -> None:

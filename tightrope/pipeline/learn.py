@@ -6,6 +6,7 @@ and the saved model is read back before the stage counts as done.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
@@ -23,7 +24,7 @@ from tightrope.models.reading import Reading
 from tightrope.models.reward import RewardModel
 from tightrope.objectives.base import Card, Objective
 from tightrope.pipeline.context import Run
-from tightrope.pipeline.fitting import fitting
+from tightrope.pipeline.fitting import Reader, fitting, scorers
 from tightrope.pipeline.folders import StageFolder
 from tightrope.pipeline.holdout import measure_held_out, split_prompts
 from tightrope.pipeline.live_samples import answering
@@ -61,7 +62,8 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         assert isinstance(model, Policy) and stage.prompts is not None
         given, account = run.prompts(stage.prompts, seed=seed)
         params = SamplingParams(max_tokens=stage.rollouts.max_tokens)
-        prompts = fitting(run, given, params, [(model.chat, model.config)], where=f"stage {stage.name!r}")
+        readers = [Reader.of(model), *(r for term in stage.reward for r in scorers(run, term.source))]
+        prompts = fitting(run, given, params, readers, where=f"stage {stage.name!r}")
         account["too_long"] = len(given) - len(prompts)
         value_head = ScalarHead(model.config.get_text_config().hidden_size, seed=seed, scale=0.1).to(
             model.device
@@ -105,11 +107,11 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
             numbers = "  ".join(f"{n} {row[n]:.3f}" for n in card.headline if n in row)
             bar(row["step"] + 1, f"{numbers}  {row['tokens_per_second']:.0f} tokens/s")
 
-        watchers = Watchers(progress=progress)
+        watchers = Watchers(begin=lambda step: bar(step, ""), progress=progress)
         if isinstance(model, Policy):
             asked, author = prompts[:SAMPLE_PROMPTS], run.author(f"@{stage.name}")
-            watchers = Watchers(
-                progress=progress,
+            watchers = dataclasses.replace(
+                watchers,
                 sample=answering(model, asked, author=author, file=folder.path / "samples.jsonl", seed=seed),
                 snapshot=lambda step: model.save(folder.path / "snapshots" / f"step-{step:06d}"),
             )

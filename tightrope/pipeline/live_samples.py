@@ -10,7 +10,7 @@ from tightrope.files import append_jsonl, cut_jsonl
 from tightrope.models.policy import Policy
 from tightrope.records import Prompt, Sampled, to_json
 from tightrope.rollouts.local import sample
-from tightrope.rollouts.rows import fits
+from tightrope.rollouts.rows import context_of, fits
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 
 
@@ -25,7 +25,7 @@ def answering(
     params = SamplingParams(max_tokens=64)
 
     def write(step: int) -> None:
-        asked = [prompt for prompt in prompts if fits(policy.chat, policy.config, prompt, params)]
+        asked = [prompt for prompt in prompts if fits(policy.chat, context_of(policy.config), prompt, params)]
         if not asked:
             return
         answers = [group[0] for group in sample(policy, [SampleRequest(p, seed=seed) for p in asked], params)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tightrope import __version__
 from tightrope.data.batch import EncodedResponse, Example
-from tightrope.data.chat import ChatFormat
+from tightrope.errors import InputError
 from tightrope.evaluation.measure import ModelOutputs, measure
 from tightrope.evaluation.verdict import Rules, decide, decide_together
-from tightrope.files import read_jsonl, write_json, write_jsonl
+from tightrope.files import read_json, read_jsonl, write_json, write_jsonl
 from tightrope.judges.spec import load_judge
-from tightrope.models.loading import load_config, load_tokenizer
 from tightrope.models.policy import Policy
 from tightrope.pipeline.answers import forget, sample_resumably
 from tightrope.pipeline.context import Run
-from tightrope.pipeline.fitting import fitting
+from tightrope.pipeline.fitting import Reader, fitting, judges
 from tightrope.pipeline.folders import machine, model_fingerprint
 from tightrope.records import Prompt, Response, Sampled, content_hash, from_json, prompt_id, to_json
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 
 DRAWS_PER_MODEL = 240
+MEASURED = "measured.json"  # written last; what the verdicts beside it were made of
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ def measure_models(
 ) -> list[dict[str, Any]]:
     """Measures each model against the reference and writes `<out>/<name>/verdict.json`.
 
+    What was measured with exactly these models, prompts and settings is not measured again: its verdicts are read.
+
     The models are decided together: whoever picks the best of several checkpoints finds its claim corrected for the
     others (`decide_together`). Those that are only shown are decided each alone.
 
@@ -134,6 +138,16 @@ def measure_models(
     Returns:
         The verdicts, in the order of `models`.
     """
+    rules = Rules()
+    settings = [judge_spec, run.judge_input(judge_spec), repr(params), seed, suite, drift_prompts, sorted(shown), draws]
+    named = [(name, spec, model_fingerprint(spec)) for name, spec in (*models, reference)]
+    asked_for = content_hash(
+        __version__, run.dtype, named, [to_json(p) for p in prompts], settings, dataclasses.asdict(rules)
+    )
+    if (kept := _kept(out, [name for name, _ in models], asked_for)) is not None:
+        run.console.print("evaluation: unchanged, not repeated")
+        return kept
+    (out / MEASURED).unlink(missing_ok=True)  # verdicts of other settings are about to go
     judge = load_judge(judge_spec)
     specs = dict.fromkeys(spec for _, spec in (*models, reference))
     asked = len(prompts)
@@ -141,7 +155,7 @@ def measure_models(
         run,
         prompts,
         params,
-        [(ChatFormat(load_tokenizer(spec)), load_config(spec)) for spec in specs],
+        [*(Reader.named(run, spec) for spec in specs), *judges(run, judge_spec)],
         where=f"evaluation, {suite}",
     )
     base, base_policy = answer(run, *reference, prompts, params, seed, out / "answers")
@@ -191,7 +205,6 @@ def measure_models(
                 "versions": machine(),
             }
         )
-    rules = Rules()
     claimed = [m for m in measurements if m["model"]["name"] not in shown]
     decided = {m["model"]["name"]: d for m, d in zip(claimed, decide_together(claimed, rules), strict=True)}
     verdicts = []
@@ -209,7 +222,18 @@ def measure_models(
         }
         write_json(out / name / "verdict.json", verdict)
         verdicts.append(verdict)
+    write_json(out / MEASURED, {"fingerprint": asked_for})
     return verdicts
+
+
+def _kept(out: Path, names: Sequence[str], fingerprint: str) -> list[dict[str, Any]] | None:
+    """The verdicts in `out` where they are all there and of this fingerprint."""
+    try:
+        if read_json(out / MEASURED).get("fingerprint") != fingerprint:
+            return None
+        return [read_json(out / name / "verdict.json") for name in names]
+    except InputError:
+        return None
 
 
 def _outputs(

@@ -19,10 +19,14 @@ from tightrope.data.encode import RECORDS
 from tightrope.errors import InputError
 from tightrope.objectives.base import Objective
 from tightrope.pipeline.context import Run
+from tightrope.pipeline.feedback import guided_prompts
+from tightrope.pipeline.fitting import Reader, fitting, judges, scorers
 from tightrope.pipeline.workload import Made, Rows, Start, counted, matrix_speed, prompt_tokens
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import DataSpec, EvaluationSpec, FeedbackStage, TrainStage
 from tightrope.records import kind_of
+from tightrope.rollouts.rows import fits
+from tightrope.rollouts.types import SamplingParams
 
 # Shares of the matrix speed that the demo's stages reached on 2 cores (2026-11-23).
 REACHED_TRAINING = 0.6
@@ -61,10 +65,12 @@ def estimate(run: Run) -> dict[str, Any]:
 
 def _feedback(run: Run, stage: FeedbackStage, start: Start, speed: float, made: dict[str, Made]) -> dict[str, Any]:
     prompts, _ = run.prompts(stage.prompts, seed=run.recipe.seed)
-    responses = 0 if stage.answers else stage.samples * len(prompts)
-    for guidance in stage.guidance:
-        wanted = [p for p in prompts if not guidance.tags or set(guidance.tags) & set(p.tags)]
-        responses += guidance.samples * len(wanted)
+    responses = 0
+    if stage.answers is None:
+        params, asked = SamplingParams(**stage.sampling.model_dump()), Reader.named(run, stage.model or start.spec)
+        prompts = fitting(run, prompts, params, [asked, *judges(run, stage.judge)], where=f"stage {stage.name!r}")
+        guided = [g for g in guided_prompts(stage, prompts) if fits(asked.chat, asked.context, g.prompt, params)]
+        responses = stage.samples * len(prompts) + sum(stage.guidance[g.guidance].samples for g in guided)
     each = SAMPLED_SHARE * stage.sampling.max_tokens
     tokens = int(each * responses)
     made[stage.name] = Made(
@@ -83,10 +89,14 @@ def _feedback(run: Run, stage: FeedbackStage, start: Start, speed: float, made: 
 def _evaluation(run: Run, spec: EvaluationSpec, start: Start, speed: float) -> dict[str, Any]:
     """Every model and the reference answer the suite; each then reads the other's answers."""
     prompts, _ = run.prompts(spec.prompts, seed=run.recipe.seed)
-    models = len({*spec.models, *spec.shown}) or 1
+    models = {*spec.models, *spec.shown}
+    readers = [Reader.named(run, model) for model in sorted({start.spec, spec.against or start.spec, *models})]
+    params = SamplingParams(max_tokens=spec.sampling.max_tokens)
+    readers += judges(run, spec.judge)
+    prompts = fitting(run, prompts, params, readers, where=f"evaluation, {spec.prompts.path}")
     each = SAMPLED_SHARE * spec.sampling.max_tokens
-    tokens = int(each * len(prompts) * (models + 1))
-    read = 2 * models * min(len(prompts), spec.drift_prompts or len(prompts))
+    tokens = int(each * len(prompts) * (max(1, len(models)) + 1))
+    read = 2 * max(1, len(models)) * min(len(prompts), spec.drift_prompts or len(prompts))
     read_tokens = read * (each + prompt_tokens(start.chat, prompts))
     return {
         "prompts": len(prompts),
@@ -103,7 +113,13 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dic
     needs, online = objective.needs(settings), objective.card.data == "prompts"
     sampled, measuring, reference = 0, 0, 0
     if online:
+        assert stage.prompts is not None
         r = stage.rollouts
+        if not stage.prompts.path.startswith("@"):  # how many there are does not matter, but that one can be asked
+            prompts, _ = run.prompts(stage.prompts, seed=run.recipe.seed)
+            readers = [Reader.named(run, stage.model or start.spec)]
+            readers += [reader for term in stage.reward for reader in scorers(run, term.source)]
+            fitting(run, prompts, SamplingParams(max_tokens=r.max_tokens), readers, where=f"stage {stage.name!r}")
         responses = r.prompts_per_iteration * r.samples_per_prompt
         sampled = r.iterations * responses * r.max_tokens
         tokens, learnt_share = sampled * r.epochs, 1.0

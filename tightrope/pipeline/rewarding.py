@@ -11,11 +11,10 @@ from tightrope.data.chat import ChatFormat
 from tightrope.errors import InputError
 from tightrope.models.loading import load_tokenizer
 from tightrope.models.policy import Policy
-from tightrope.models.reward import RewardModel
 from tightrope.pipeline.context import Run
 from tightrope.recipes.schema import RewardTerm, TrainStage
 from tightrope.records import Prompt, Response
-from tightrope.rewards.spec import ScorerSpec, load_scorer
+from tightrope.rewards.spec import ScorerSpec, check_scorer, load_scorer
 from tightrope.rewards.types import Fitted, Scoring
 from tightrope.rewards.verifiers import verify
 from tightrope.rollouts.local import sample
@@ -58,13 +57,8 @@ def _term(
                 where=where,
                 remedy="Train the reward model from a model with the policy's tokenizer and template.",
             )
+    check_scorer(spec)
     scorer = load_scorer(spec, dtype=run.dtype, device=run.device)
-    if isinstance(scorer, RewardModel) and scorer.reading.kind == "pairwise":
-        raise InputError(
-            "a pairwise ranker compares two responses and has no score for one",
-            where=where,
-            remedy="Use it as the judge of a feedback stage, or train a reward model with `bradley_terry`.",
-        )
     if not term.normalise and not isinstance(scorer, Fitted):
         return scorer.score_texts
     rng = np.random.default_rng([seed, 11])

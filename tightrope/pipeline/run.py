@@ -11,6 +11,7 @@ from rich.console import Console
 
 from tightrope.errors import InputError, WorkError
 from tightrope.files import write_text
+from tightrope.pipeline.checking import check_scorers
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.feedback import run_feedback
 from tightrope.pipeline.folders import StageFolder, clear_of_others, locked
@@ -54,7 +55,8 @@ def train(
         WorkError: training or writing failed; run the same command again to resume.
     """
     checked = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    run = Run(checked, Path(checked.output) / checked.name, console=console or Console(stderr=True))
+    check_scorers(checked)
+    run = Run(checked, Path(checked.output) / checked.name, console=console or Console(stderr=True, highlight=False))
     with locked(run.folder):
         clear_of_others(run.folder, [stage.name for stage in checked.stages], redo=redo)
         write_text(
@@ -70,6 +72,7 @@ def train(
 def plan(recipe: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Says what a recipe would do: stages, shapes, tokens, memory and time, without training."""
     checked = load_recipe(recipe, overrides)
+    check_scorers(checked)
     run = Run(checked, Path(checked.output) / checked.name)
     return estimate(run)
 
@@ -112,7 +115,7 @@ def evaluate(
         where="evaluate",
     )
     folder = Path(out) if out else Path("runs") / f"evaluation-{Path(model).name}"
-    run = Run(recipe, folder, console=console or Console(stderr=True))
+    run = Run(recipe, folder, console=console or Console(stderr=True, highlight=False))
     prompts, account = run.prompts(DataSpec(path=suite, limit=limit), seed=seed)
     _refuse_duplicates([prompt_id(p) for p in prompts], suite)
     specs = (run.model_spec(model), run.model_spec(against))
@@ -148,11 +151,9 @@ def _stage(run: Run, stage: FeedbackStage | TrainStage, *, redo: bool) -> dict[s
         inputs["prompts"] = run.data_input(stage.prompts)
         if stage.answers is not None:
             inputs["answers"] = run.stages[stage.answers.removeprefix("@")].fingerprint
-        if stage.judge.startswith("reward:"):
-            scorer = ScorerSpec.parse(stage.judge.removeprefix("reward:"))
-            inputs |= {f"judge {model}": run.model_input(model) for model in scorer.models}
+        inputs |= run.judge_input(stage.judge)
     else:
-        inputs |= {f"data {d.path}": run.data_input(d) for d in stage.data}
+        inputs |= {f"data {d.path}": run.data_input(d) for d in stage.all_data}
         if stage.prompts is not None:
             inputs["prompts"] = run.data_input(stage.prompts)
         if stage.reference is not None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from tightrope.data.chat import ChatFormat
-from tightrope.data.encode import RECORDS, Encoding, encoded
+from tightrope.data.encode import RECORDS, encoded
+from tightrope.data.encoders import Encoding
 from tightrope.data.readers import RecordStream
 from tightrope.models import loading
 from tightrope.objectives.base import Objective

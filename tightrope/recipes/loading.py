@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from tightrope.errors import InputError
 from tightrope.files import read_text
-from tightrope.recipes.schema import FeedbackStage, Recipe, TrainStage, check
+from tightrope.recipes.checking import check
+from tightrope.recipes.schema import FeedbackStage, Recipe, TrainStage
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -8,17 +8,12 @@ anything runs, the settings of objectives included.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from tightrope.errors import InputError
 from tightrope.models.precision import AnyDtype
-from tightrope.objectives.base import Card
-from tightrope.recipes.presets import resolve
-from tightrope.rewards.spec import ScorerSpec
 from tightrope.training.loop import LoopSettings
 from tightrope.training.optim import OptimiserSettings
 from tightrope.training.token_rewards import RolloutSettings
@@ -153,6 +148,11 @@ class TrainStage(Section):
     max_steps: int | None = Field(None, ge=1, description="Stop after this many optimiser steps.")
     max_tokens: int = Field(1024, ge=8, description="Longest bundle; longer ones are dropped and counted.")
 
+    @property
+    def all_data(self) -> tuple[DataSpec, ...]:
+        """Records of every kind that the stage reads."""
+        return (*self.data, *(self.ptx.data if self.ptx else ()))
+
 
 class RewardTerm(Section):
     """One part of a reward; parts are added."""
@@ -211,99 +211,3 @@ class Recipe(Section):
     output: str = Field("runs", description="Where runs are kept.")
     stages: tuple[Stage, ...] = Field(min_length=1, description="Run in order.")
     evaluation: EvaluationSpec | None = Field(None, description="Measured at the end.")
-
-
-def check(recipe: Recipe, *, where: str) -> None:
-    """Refuses what no single field can know: names that repeat or come too early, fields a method has no use for.
-
-    Raises:
-        InputError: the stage and the field are named.
-    """
-    names = [stage.name for stage in recipe.stages]
-    repeated = next((n for n in names if names.count(n) > 1), None)
-    if repeated:
-        raise InputError(f"two stages are called {repeated!r}", where=where, remedy="Give each its own name.")
-    for i, stage in enumerate(recipe.stages):
-        _check_stage(stage, names[:i], f"{where}, stage {stage.name!r}")
-    if (spec := recipe.evaluation) is not None:
-        values = [spec.prompts.path, *spec.models, *spec.shown, spec.against, *_judge_models(spec.judge)]
-        _check_names(_stage_names(values), names, f"{where}, evaluation")
-
-
-def references(stage: FeedbackStage | TrainStage) -> list[str]:
-    """Names of the earlier stages a stage reads, as written with `@`."""
-    values: list[str | None] = [stage.model]
-    if isinstance(stage, FeedbackStage):
-        values += [stage.prompts.path, stage.answers, *_judge_models(stage.judge)]
-    else:
-        values += [stage.reference, *(d.path for d in (*stage.data, *(stage.ptx.data if stage.ptx else ())))]
-        values += [m for term in stage.reward for m in ScorerSpec.parse(term.source).models]
-        values.append(stage.prompts.path if stage.prompts else None)
-    return _stage_names(values)
-
-
-def _judge_models(judge: str) -> Sequence[str]:
-    """The models a judge spec names, when it is a reward judge."""
-    return ScorerSpec.parse(judge.removeprefix("reward:")).models if judge.startswith("reward:") else ()
-
-
-def _stage_names(values: Iterable[str | None]) -> list[str]:
-    return [v[1:].split("/")[0] for v in values if v and v.startswith("@")]
-
-
-def _check_names(names: Iterable[str], earlier: Sequence[str], where: str) -> None:
-    for name in names:
-        if name not in earlier:
-            close = difflib.get_close_matches(name, earlier, 1)
-            raise InputError(
-                f"@{name} is not an earlier stage",
-                where=where,
-                remedy=f"Did you mean @{close[0]}?"
-                if close
-                else f"Earlier stages: {', '.join(earlier) or 'none'}.",
-            )
-
-
-def _check_stage(stage: FeedbackStage | TrainStage, earlier: Sequence[str], where: str) -> None:
-    _check_names(references(stage), earlier, where)
-    if isinstance(stage, FeedbackStage):
-        return
-    objective, settings = resolve(stage.method, stage.objective, where=f"{where}, objective")
-    card = objective.card
-    if card.data == "prompts":
-        if stage.prompts is None or not stage.reward:
-            raise InputError(
-                f"{stage.method} needs `prompts` and `reward`",
-                where=where,
-                remedy="It answers prompts and learns from what its answers are worth: write `prompts: {path: FILE}` "
-                "and `reward: [{source: verifier}]`, or a reward model as the source.",
-            )
-    elif not stage.data:
-        raise InputError(
-            f"{stage.method} needs `data`: {card.data}",
-            where=where,
-            remedy="Name a file or an earlier stage.",
-        )
-    for name, read in _fields_read(card, objective.needs(settings)).items():
-        if not read and getattr(stage, name) != TrainStage.model_fields[name].get_default(call_default_factory=True):
-            raise InputError(
-                f"{stage.method} has no use for `{name}`",
-                where=where,
-                remedy=f"Remove it, or see what the method needs: tightrope methods {stage.method}.",
-            )
-
-
-def _fields_read(card: Card, needs: Set[str]) -> dict[str, bool]:
-    """Whether a stage of this method reads the fields that only some methods read."""
-    online, policy = card.data == "prompts", card.head != "reward"
-    return {
-        "data": not online,
-        "prompts": online,
-        "reward": online,
-        "rollouts": online,
-        "ptx": online,
-        "reference": online or bool(needs & {"reference", "live_reference"}),
-        "lora": policy,
-        "holdout": not policy,
-        "desirable_above": card.data == "ratings",
-    }

@@ -6,8 +6,7 @@
 
 R_s and R_h are probabilities: the scores of two reward models after the sigmoid. Touvron et al. 2023, 2307.09288,
 section 3.2.3; a safety score below 0.15 had precision 0.89 and recall 0.55 on their test set. Whitening (mean 0,
-deviation 1, ddof 0) keeps the reward in proportion to the KL penalty. R_c = (0.10, 0.90, 0.50, 0.70) becomes
-(-1.509047, 1.243670, -0.132688, 0.398065).
+deviation 1) keeps the reward in proportion to the KL penalty.
 
 The threshold is on the probability: 0.15 as a logit would be a probability of 0.537. "Unsafe" is a tag of the prompt
 set, not a model's opinion.
@@ -18,47 +17,12 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit
 
-from tightrope.errors import InputError
 from tightrope.rewards.types import Answers, Scorer, Scores
 
 SAFETY_THRESHOLD = 0.15
 UNSAFE_TAGS = frozenset({"unsafe"})
-Floats = NDArray[np.float64]
-
-
-def piecewise(safety: Floats, helpfulness: Floats, unsafe: NDArray[np.bool_], threshold: float = 0.15) -> Floats:
-    """Returns R_c, [n] in (0, 1).
-
-    Args:
-        safety: [n] probabilities R_s.
-        helpfulness: [n] probabilities R_h.
-        unsafe: [n] whether the prompt is tagged unsafe.
-        threshold: below it the safety score counts on any prompt.
-
-    Raises:
-        InputError: a score is no probability; logits must go through the sigmoid first.
-    """
-    for name, scores in (("safety", safety), ("helpfulness", helpfulness)):
-        if not bool(np.all((scores >= 0) & (scores <= 1))):
-            raise InputError(
-                f"{name} scores are not probabilities",
-                where=f"{float(np.min(scores)):.3g} to {float(np.max(scores)):.3g}",
-                remedy="Take the sigmoid of the reward models' scores: the threshold is on probabilities.",
-            )
-    return np.where(unsafe | (safety < threshold), safety, helpfulness)
-
-
-def whitened_logit(probabilities: Floats) -> Floats:
-    """Returns whiten(logit(p)), [n]: mean 0, deviation 1 (ddof 0); equal values give 0."""
-    # float32 sigmoids saturate: without a floor one certain answer would be infinite and the rest 0.
-    tiny = float(np.finfo(np.float32).eps)
-    logits = logit(np.clip(np.asarray(probabilities, np.float64), tiny, 1 - tiny))
-    centred = logits - logits.mean()
-    deviation = float(centred.std())
-    return np.asarray(centred / deviation if deviation > 1e-12 else np.zeros_like(centred))
 
 
 class SafetyFirst:

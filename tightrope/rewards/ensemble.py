@@ -28,31 +28,21 @@ How = Literal["mean", "worst", "uncertainty"]
 Floats = NDArray[np.float64]
 
 
-def combine(scores: Floats, how: How = "mean", *, variance_weight: float = 0.1, ddof: int = 0) -> Floats:
+def combine(scores: Floats, how: How = "mean", *, variance_weight: float = 0.1) -> Floats:
     """Combines the scores of M members for n responses.
 
     Args:
         scores: [M, n], normalised.
         how: see the module.
         variance_weight: lambda of `uncertainty`.
-        ddof: 0 divides the variance by M, 1 by M - 1.
 
     Returns:
         [n].
-
-    Raises:
-        InputError: no member, or `ddof` 1 with a single one.
     """
-    members = len(scores)
-    if members < 1 + ddof:
-        raise InputError(
-            f"an ensemble of {members} with ddof {ddof} has no {'variance' if members else 'score'}",
-            remedy="Name at least two reward models.",
-        )
     if how == "worst":
         return np.asarray(scores.min(axis=0), np.float64)
     mean = np.asarray(scores.mean(axis=0), np.float64)
-    return mean if how == "mean" else mean - variance_weight * scores.var(axis=0, ddof=ddof)
+    return mean if how == "mean" else mean - variance_weight * scores.var(axis=0)
 
 
 class Ensemble:

@@ -70,6 +70,33 @@ class ScorerSpec:
         return ScorerSpec(self.form, tuple(where(model) for model in self.models))
 
 
+def check_scorer(spec: ScorerSpec, *, of_pairs: bool = False) -> None:
+    """Refuses what `load_scorer` would, by the configs of the models; those that a stage is to make are not there yet.
+
+    Args:
+        spec: its models may be `@stage`.
+        of_pairs: a pairwise ranker will do.
+
+    Raises:
+        InputError: a model cannot be found, or does not score.
+    """
+    from tightrope.models.loading import load_config
+    from tightrope.models.reading import saved_reading
+
+    for model in spec.models:
+        if model.startswith("@"):
+            continue
+        config = load_config(model)
+        if spec.form == "implicit":
+            continue
+        if saved_reading(config, model).kind == "pairwise" and not (of_pairs and spec.form == "model"):
+            raise InputError(
+                "a pairwise ranker compares two responses and has no score for one",
+                where=model if spec.form == "model" else f"{spec}, {model}",
+                remedy="Use it as the judge of a feedback stage, or train a reward model with `bradley_terry`.",
+            )
+
+
 def load_scorer(spec: ScorerSpec, *, dtype: Dtype = "float32", device: str = "cpu") -> Scorer:
     """Loads what a spec names; ensembles and length corrections want `fit` before they score.
 
@@ -83,18 +110,13 @@ def load_scorer(spec: ScorerSpec, *, dtype: Dtype = "float32", device: str = "cp
     from tightrope.rewards.implicit import ImplicitReward
     from tightrope.rewards.length import LengthCorrected
 
+    check_scorer(spec, of_pairs=True)
     if spec.form == "implicit":
         policy, reference = (Policy.load(m, dtype=dtype, device=device) for m in spec.models)
         return ImplicitReward(policy, reference)
     members = [RewardModel.load(m, dtype=dtype, device=device) for m in spec.models]
     for member in members:
         member.model.requires_grad_(False)
-        if spec.form != "model" and member.reading.kind == "pairwise":
-            raise InputError(
-                "a pairwise ranker compares two responses and has no score for one",
-                where=f"{spec}, {member.name}",
-                remedy="Give reward models that score single responses.",
-            )
     if spec.form == "model":
         return members[0]
     if spec.form == "safety-first":

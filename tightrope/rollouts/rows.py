@@ -43,19 +43,15 @@ class Row:
     text: str | None = None
 
 
-def fits(chat: ChatFormat, config: PretrainedConfig, prompt: Prompt, params: SamplingParams) -> bool:
-    """Whether the prompt and the longest answer `params` allow are within the model's context."""
-    return _fits(config, chat.prompt_ids(prompt.messages), params)
-
-
-def _fits(config: PretrainedConfig, ids: Sequence[int], params: SamplingParams) -> bool:
-    context = _context(config)
-    return context is None or len(ids) + params.max_tokens <= context
-
-
-def _context(config: PretrainedConfig) -> int | None:
+def context_of(config: PretrainedConfig) -> int | None:
+    """Tokens a model can read at once; None where its config names no limit."""
     found: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
     return found
+
+
+def fits(chat: ChatFormat, context: int | None, prompt: Prompt, params: SamplingParams) -> bool:
+    """Whether the prompt and the longest answer `params` allow are within `context` tokens."""
+    return context is None or len(chat.prompt_ids(prompt.messages)) + params.max_tokens <= context
 
 
 Waiting = deque[tuple[tuple[int, ...], deque[Row]]]
@@ -69,17 +65,17 @@ def waiting_rows(
     Raises:
         InputError: a prompt has no tokens, does not fit the model's context, or is not of its vocabulary.
     """
-    config = policy.config.get_text_config()
+    config, context = policy.config.get_text_config(), context_of(policy.config)
     rows: dict[tuple[int, ...], deque[Row]] = {}
     for r, request in enumerate(requests):
         where = f"prompt {prompt_id(request.prompt)}"
         ids = tuple(policy.chat.prompt_ids(request.prompt.messages))
         if not ids:
             raise InputError("the prompt has no tokens", where=where, remedy="Give the prompt some text.")
-        if not _fits(policy.config, ids, params):
+        if context is not None and len(ids) + params.max_tokens > context:
             raise InputError(
                 f"the prompt has {len(ids)} tokens; with {params.max_tokens} new ones "
-                f"that exceeds the model's {_context(policy.config)}",
+                f"that exceeds the model's {context}",
                 where=where,
                 remedy="Shorten the prompt or lower max_tokens.",
             )

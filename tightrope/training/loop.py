@@ -76,8 +76,16 @@ class Beside:
 
 @dataclass(frozen=True)
 class Watchers:
-    """What the caller wants to see while the loop runs; all optional."""
+    """What the caller wants to see while the loop runs; all optional.
 
+    Attributes:
+        begin: called once with the first step, which is not 0 where a run goes on.
+        progress: called with every row of the trace.
+        sample: called with the number of steps done.
+        snapshot: called with the number of steps done.
+    """
+
+    begin: Callable[[int], None] | None = None
     progress: Callable[[dict[str, Any]], None] | None = None
     sample: Callable[[int], None] | None = None
     snapshot: Callable[[int], None] | None = None
@@ -100,7 +108,7 @@ def train(
         optimiser_settings: how the weights move.
         settings: micro-batches, checkpoints, traces.
         folder: holds `trace.jsonl` and `checkpoints/`.
-        watchers: called after each step.
+        watchers: who is told.
         beside: further examples of every step.
 
     Raises:
@@ -117,6 +125,8 @@ def train(
         optimiser.load_state_dict(state["optimiser"])
         source.restore(state["source"])
         learner.step_state = state["statistics"]
+    if watchers.begin:
+        watchers.begin(first)
     board = folder / "tensorboard" if settings.tensorboard else None
     saved_at, last_row = time.monotonic(), {}
     with closing(optimiser), Trace(folder / "trace.jsonl", resume_at=first, tensorboard=board) as trace:
