@@ -106,8 +106,11 @@ def test_prompts_that_leave_no_room_for_an_answer_are_dropped_and_counted(start:
     ask = {"name": "ask", "method": "feedback", "prompts": {"path": str(tmp_path / "prompts.jsonl")}}
     ask |= {"samples": 2, "sampling": {"max_tokens": 12}, "judge": "rule:longer"}
     ask |= {"guidance": [{"instruction": "Be brief. " * 10, "samples": 1}]}
-    summary = train(recipe(start, tmp_path, stages=[ask], evaluation=None))["stages"]["ask"]
-    assert (summary["prompts"], summary["too_long"]) == (5, {"prompts": 1, "guided prompts": 1})
+    again = ask | {"name": "again", "answers": "@ask"}
+    told = train(recipe(start, tmp_path, stages=[ask, again], evaluation=None))["stages"]
+    assert (told["ask"]["prompts"], told["ask"]["too_long"]) == (5, {"prompts": 1, "guided prompts": 1})
+    assert (told["again"]["prompts"], told["again"]["unanswered"]) == (5, 1)
+    assert told["again"]["responses"] == told["ask"]["responses"]
     ppo = {"name": "ppo", "method": "ppo", "prompts": ask["prompts"], "reward": [{"source": "verifier"}]}
     ppo |= {"rollouts": {"iterations": 2, "prompts_per_iteration": 3, "max_tokens": 12}, "loop": {"sample_every": 1}}
     measured, model = {"prompts": ask["prompts"], "sampling": {"max_tokens": 12}}, str(start / "model")
@@ -121,7 +124,7 @@ def test_prompts_that_leave_no_room_for_an_answer_are_dropped_and_counted(start:
     with pytest.raises(InputError, match="'ppo': none of 1 prompts leaves room"):
         train(recipe(start, tmp_path, name="long", stages=[ppo], evaluation=None), redo=True)
     with pytest.raises(InputError, match="'ask': none of 1 prompts leaves room for 12 tokens"):
-        train(recipe(start, tmp_path, stages=[ask], evaluation=None), redo=True)
+        train(recipe(start, tmp_path, stages=[ask, again], evaluation=None), redo=True)
 
 
 def test_folder_of_another_recipe_is_refused_unless_it_is_redone(start: Path, tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ from tightrope.data.encode import RECORDS
 from tightrope.errors import InputError
 from tightrope.objectives.base import Objective
 from tightrope.pipeline.context import Run
+from tightrope.pipeline.feedback import answered
 from tightrope.pipeline.workload import Made, Rows, Start, counted, matrix_speed, prompt_tokens
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import EvaluationSpec, FeedbackStage, TrainStage
-from tightrope.records import kind_of
+from tightrope.records import kind_of, prompt_id
 
 # Shares of the matrix speed that the demo's stages reached on 2 cores (2026-11-23).
 REACHED_TRAINING = 0.6
@@ -60,15 +61,18 @@ def estimate(run: Run) -> dict[str, Any]:
 
 def _feedback(run: Run, stage: FeedbackStage, start: Start, speed: float, made: dict[str, Made]) -> dict[str, Any]:
     prompts, _ = run.prompts(stage.prompts, seed=run.recipe.seed)
-    responses = 0 if stage.answers else stage.samples * len(prompts)
-    for guidance in stage.guidance:
-        wanted = [p for p in prompts if not guidance.tags or set(guidance.tags) & set(p.tags)]
-        responses += guidance.samples * len(wanted)
-    each = SAMPLED_SHARE * stage.sampling.max_tokens
+    responses, each = 0, SAMPLED_SHARE * stage.sampling.max_tokens
+    if stage.answers is not None:
+        earlier = made[stage.answers.removeprefix("@")]
+        prompts, each = answered(prompts, earlier.asked, stage), earlier.answer_tokens
+    else:
+        responses = stage.samples * len(prompts)
+        for guidance in stage.guidance:
+            wanted = [p for p in prompts if not guidance.tags or set(guidance.tags) & set(p.tags)]
+            responses += guidance.samples * len(wanted)
     tokens = int(each * responses)
-    made[stage.name] = Made(
-        len(prompts), len(prompts) * stage.pairs_per_prompt, prompt_tokens(start.chat, prompts), each
-    )
+    asked = frozenset(prompt_id(p) for p in prompts)
+    made[stage.name] = Made(asked, len(prompts) * stage.pairs_per_prompt, prompt_tokens(start.chat, prompts), each)
     return {
         "prompts": len(prompts),
         "responses": responses,

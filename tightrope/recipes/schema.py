@@ -212,7 +212,11 @@ def check(recipe: Recipe, *, where: str) -> None:
     if repeated:
         raise InputError(f"two stages are called {repeated!r}", where=where, remedy="Give each its own name.")
     for i, stage in enumerate(recipe.stages):
-        _check_stage(stage, names[:i], f"{where}, stage {stage.name!r}")
+        place = f"{where}, stage {stage.name!r}"
+        if isinstance(stage, FeedbackStage) and stage.answers is not None:
+            sampled = [s.name for s in recipe.stages[:i] if isinstance(s, FeedbackStage)]
+            _check_names([stage.answers.removeprefix("@")], sampled, f"{place}, answers", "feedback stage")
+        _check_stage(stage, names[:i], place)
     if (spec := recipe.evaluation) is not None:
         values = [spec.prompts.path, *spec.models, *spec.shown, spec.against, *_judge_models(spec.judge)]
         _check_names(_stage_names(values), names, f"{where}, evaluation")
@@ -239,16 +243,16 @@ def _stage_names(values: Iterable[str | None]) -> list[str]:
     return [v[1:].split("/")[0] for v in values if v and v.startswith("@")]
 
 
-def _check_names(names: Iterable[str], earlier: Sequence[str], where: str) -> None:
+def _check_names(names: Iterable[str], earlier: Sequence[str], where: str, what: str = "stage") -> None:
     for name in names:
         if name not in earlier:
             close = difflib.get_close_matches(name, earlier, 1)
             raise InputError(
-                f"@{name} is not an earlier stage",
+                f"@{name} is not an earlier {what}",
                 where=where,
                 remedy=f"Did you mean @{close[0]}?"
                 if close
-                else f"Earlier stages: {', '.join(earlier) or 'none'}.",
+                else f"Earlier {what}s: {', '.join(earlier) or 'none'}.",
             )
 
 
