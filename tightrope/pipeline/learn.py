@@ -115,6 +115,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     if value_head is not None:
         value_head.save(folder.model / "value_head.safetensors")
     if isinstance(model, RewardModel):
+        model.name = run.author(f"@{stage.name}")  # no longer the one it was loaded as
         summary |= measure_held_out(model, held_out, desirable_above=stage.desirable_above, seed=seed)
     return {**summary, "account": account}
 
@@ -224,7 +225,7 @@ def _tell(run: Run, stage: str, account: Mapping[str, Any]) -> None:
     for why, n in account["dropped"].items():
         run.console.print(f"  [yellow]dropped {n}[/]: {why}")
     if account["responses_without_end"]:
-        run.console.print(f"  {account['responses_without_end']} responses were cut when sampled: no end is learnt")
+        run.console.print(f"  {account['responses_without_end']} responses were cut when sampled and have no end")
 
 
 def _show(run: Run, model: Policy | RewardModel, examples: Sequence[Example], kind: type) -> None:
