@@ -17,9 +17,10 @@ from tests.tiny import TEMPLATE, tiny_tokenizer
 from tightrope.data.audit import example_of, inspect, inspect_command, render
 from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.chat import ChatFormat
+from tightrope.data.encode import Encoding, encoded
 from tightrope.data.lengths import contrast, summary
 from tightrope.data.readers import read
-from tightrope.data.rendering import NO_END, print_rendered, step_marks, visible
+from tightrope.data.rendering import NO_END, learnt_marks, learnt_titles, print_rendered, step_marks, visible
 from tightrope.data.showing import print_inspection
 from tightrope.records import (
     Comparison,
@@ -264,6 +265,23 @@ def test_step_marks_stand_behind_whole_characters() -> None:
     record = StepLabels(user_prompt("q"), ("日\n", "本"), (0, 1))
     example = example_of(record, ChatFormat(tokenizer))
     assert sorted(step_marks(record, example, tokenizer)) == [2, 6]
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (Rating(user_prompt("q"), Response("a"), score=3), ["undesirable: a<"]),
+        (Ranking(user_prompt("q"), (Response("a"), Response("b")), (1, 0)), ["rank 1: a<", "rank 0, best: b<"]),
+        (DUAL, ["unsafe, more harmful: like this<", "safe, less harmful: no<"]),
+        (STEPS, ["2 + 2 = 4⏎\n⟨good⟩4 + 1 = 6⏎\n⟨bad⟩6⟨no label⟩<"]),  # where the head is read
+    ],
+)
+def test_what_is_learnt_is_shown_with_the_label_that_is_learnt(record: Record, said: list[str]) -> None:
+    chat = ChatFormat(tiny_tokenizer())
+    (example,) = encoded([record], chat, Encoding(desirable_above=3.0), kind=type(record), max_tokens=200)
+    assert example is not None
+    text = render(example, chat.tokenizer, learnt_titles(example, type(record)), learnt_marks(example)).plain
+    assert all(words in text for words in said)
 
 
 def test_rankings_show_lengths_by_rank_and_ties(tmp_path: Path) -> None:

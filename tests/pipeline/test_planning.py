@@ -11,6 +11,7 @@ import yaml
 from tests.tiny import tiny_folder
 from tightrope.data.encode import RECORDS, encode
 from tightrope.data.readers import read
+from tightrope.errors import InputError
 from tightrope.files import write_jsonl
 from tightrope.pipeline.run import plan
 from tightrope.pipeline.workload import Start
@@ -65,6 +66,20 @@ def test_stages_that_learn_from_feedback_and_the_evaluation_are_estimated(tmp_pa
     assert (rows["k"]["examples"], rows["k"]["steps"]) == (40, 5)  # two thumbs a pair
     assert rows["k"]["tokens"] > 40 * 13
     assert rows["evaluation"]["tokens"] == 26 * 5 * 2  # the model's answers and the reference's
+
+
+def test_a_stage_that_judges_earlier_answers_has_no_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = {"name": "ask", "method": "feedback", "prompts": {"path": "demo:train", "limit": 12}}
+    again = {"name": "again", "method": "feedback", "prompts": {"path": "demo:train"}, "answers": "@ask"}
+    dpo = {"name": "dpo", "method": "dpo", "data": [{"path": "@again"}]}
+    rows = {row["stage"]: row for row in planned(tmp_path, ask, again, dpo)["stages"]}
+    assert (rows["again"]["prompts"], rows["again"]["responses"], rows["dpo"]["examples"]) == (12, 0, 12)
+    assert "demo:train: rows read" in capsys.readouterr().err  # and no train as an emoji
+    again["prompts"] = {"path": "demo:test"}
+    with pytest.raises(InputError, match=r"'again', prompts: @ask answered none of \d+ prompts"):
+        planned(tmp_path, ask, again)
 
 
 def test_the_head_is_no_part_of_the_body_whether_tied_or_not(tmp_path: Path) -> None:

@@ -105,6 +105,7 @@ def test_a_reward_stage_learns_is_measured_and_loads_as_a_classifier(
     rows = [json.loads(line) for line in (folder.parent / "trace.jsonl").read_text().splitlines()]
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert summary["account"]["held_out_records"] == (4 if data == "rated" else 2)
+    assert summary["held_out"]["model"] == "/".join(folder.parts[-3:-1])  # and not the model it started from
     held = summary["held_out"][measured]
     assert held["accuracy"]["lower"] <= held["accuracy"]["value"] <= held["accuracy"]["upper"]
     if measured == "pairs":

@@ -115,10 +115,14 @@ def test_prompts_that_leave_no_room_for_an_answer_are_dropped_and_counted(
     ask |= {"samples": 2, "sampling": {"max_tokens": 12}, "judge": "rule:longer"}
     ask |= {"guidance": [{"instruction": "Be brief. " * 10, "samples": 1}]}
     measured, model = {"prompts": ask["prompts"], "sampling": {"max_tokens": 12}}, str(start / "model")
-    planned = plan(recipe(start, tmp_path, stages=[ask], evaluation=measured))["stages"]
-    summary = train(recipe(start, tmp_path, stages=[ask], evaluation=None))["stages"]["ask"]
+    again = ask | {"name": "again", "answers": "@ask"}
+    planned = plan(recipe(start, tmp_path, stages=[ask, again], evaluation=measured))["stages"]
+    told = train(recipe(start, tmp_path, stages=[ask, again], evaluation=None))["stages"]
+    summary = told["ask"]
     assert (summary["prompts"], summary["too_long"]) == (5, {"prompts": 1, "guided prompts": 1})
-    assert [row["prompts"] for row in planned] == [5, 5] and planned[0]["responses"] == 5 * 2 + 4 * 1
+    assert (told["again"]["prompts"], told["again"]["unanswered"]) == (5, 1)
+    assert told["again"]["responses"] == summary["responses"]
+    assert [row["prompts"] for row in planned] == [5, 5, 5] and planned[0]["responses"] == 5 * 2 + 4 * 1
     ppo = {"name": "ppo", "method": "ppo", "prompts": ask["prompts"], "reward": [{"source": "verifier"}]}
     ppo |= {"rollouts": {"iterations": 2, "prompts_per_iteration": 3, "max_tokens": 12}, "loop": {"sample_every": 1}}
     result = train(recipe(start, tmp_path, name="long", stages=[ppo], evaluation=measured))
@@ -134,7 +138,7 @@ def test_prompts_that_leave_no_room_for_an_answer_are_dropped_and_counted(
     with pytest.raises(InputError, match="'ppo': the prompt leaves no room"):
         train(recipe(start, tmp_path, name="long", stages=[ppo], evaluation=None), redo=True)
     with pytest.raises(InputError, match="'ask': the prompt leaves no room for 12 tokens"):
-        train(recipe(start, tmp_path, stages=[ask], evaluation=None), redo=True)
+        train(recipe(start, tmp_path, stages=[ask, again], evaluation=None), redo=True)
 
 
 def test_a_reward_model_reads_no_more_than_it_learnt_from(start: Path, tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("evaluation", {"prompts": {"path": "demo:test"}, "shown": ["@x/step-1"]}, r"@x is not an earlier stage"),
         ("evaluation", {"prompts": {"path": "demo:test"}, "against": "@x"}, r"@x is not an earlier stage"),
         ("evaluation", {"prompts": {"path": "demo:test"}, "judge": "reward:worst:@x,@dpo"}, r"@x is not an earlier"),
+        ("stages.0.answers", "@dpo", r"stage 'ask', answers.*@dpo is not an earlier feedback stage"),
         ("stages.1.data", [], r"dpo needs `data`"),
         ("stages.1.method", "ppo", r"ppo needs `prompts` and `reward`"),
         ("stages.1", REWARD | {"lora": {"rank": 8}}, r"reward has no use for `lora`.*tightrope methods reward"),

@@ -108,7 +108,7 @@ def chat_command(
 
     params = _params(temperature, top_p, top_k, max_tokens)
     policy = loaded_policy(model, bare_run(dtype))
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     console.print("[dim]An empty line or /quit ends, /new starts a new conversation.[/]")
     turns: tuple[Message, ...] = ()
     try:

@@ -131,8 +131,9 @@ def _print_answer(answer: Answer, out: TextIO, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    # highlight off: colours say something here or are not there; a file has room for wider tables
-    answer.show(answer.value, Console(file=out, highlight=False, width=None if out.isatty() else 110))
+    # Colours say something here or are not there, `demo:train:` is no emoji, and a file has room for wider tables.
+    console = Console(file=out, highlight=False, emoji=False, width=None if out.isatty() else 110)
+    answer.show(answer.value, console)
 
 
 def _complain(error: TightropeError, code: int, out: TextIO, as_json: bool, debug: bool) -> int:

@@ -16,8 +16,8 @@ from tightrope.data.kinds import figures
 from tightrope.data.lengths import contrast, summary
 from tightrope.data.makers import responses as responses
 from tightrope.data.readers import ReadResult, read
+from tightrope.data.rendering import rank_titles, step_marks, visible
 from tightrope.data.rendering import render as render
-from tightrope.data.rendering import step_marks, visible
 from tightrope.errors import InputError
 from tightrope.records import (
     Comparison,
@@ -92,7 +92,7 @@ def titles(record: Record) -> list[str]:
         thumb = "desirable" if record.desirable else "undesirable"
         return [thumb if record.score is None else f"score {record.score:g}"]
     if isinstance(record, Ranking):
-        return [f"rank {rank}" + (", best" if rank == min(record.ranks) else "") for rank in record.ranks]
+        return rank_titles(record.ranks)
     if isinstance(record, SafetyComparison):
         said = (
             ["safe" if record.safe[i] else "unsafe"]

@@ -9,7 +9,7 @@ from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
 from tightrope.data.batch import Example
-from tightrope.records import StepLabels
+from tightrope.records import Ranking, Rating, SafetyComparison, StepLabels
 
 SHOWN_CONTEXT = 300  # tokens at the beginning and at the end of a prompt; learnt tokens are all shown
 LEARNT = "green"
@@ -95,15 +95,44 @@ def step_marks(
     ids = example.responses[0].ids
     marks: dict[int, tuple[str, str]] = {}
     through, index = "", -1
-    labels = [STEP_STYLES[label] for label in record.labels]
-    labels += [("⟨no label⟩", "dim")] * (len(record.steps) - len(labels))
-    for step, mark in zip(record.steps, labels, strict=True):
+    for number, step in enumerate(record.steps):
         through += step
         wanted = through.strip()
         while index + 1 < len(ids) and not str(tokenizer.decode(list(ids[: index + 1]))).lstrip().startswith(wanted):
             index += 1
-        marks[index] = mark
+        marks[index] = _step_style(record.labels, number)
     return marks
+
+
+def learnt_titles(example: Example, kind: type) -> list[str]:
+    """Returns what to write before each response of an encoded record: the labels that an objective will see."""
+    if kind is Rating:
+        return ["desirable" if label > 0 else "undesirable" for label in example.labels]
+    if kind is Ranking:
+        return rank_titles(example.labels)
+    if kind is SafetyComparison:
+        ((harmful, _),) = example.pairs
+        return [
+            f"{'unsafe' if label > 0 else 'safe'}, {'more' if r == harmful else 'less'} harmful"
+            for r, label in enumerate(example.labels)
+        ]
+    return []
+
+
+def rank_titles(ranks: Sequence[float]) -> list[str]:
+    """Returns the ranks in words; 0 is the best rank there can be, and one of them is the best that there is."""
+    return [f"rank {rank:g}" + (", best" if rank == min(ranks) else "") for rank in ranks]
+
+
+def learnt_marks(example: Example) -> dict[int, tuple[str, str]]:
+    """Returns the mark of every step of an encoded record by the index of its last token."""
+    first = example.responses[0]
+    return {end: _step_style(first.step_labels, step) for step, end in enumerate(first.step_ends)}
+
+
+def _step_style(labels: Sequence[int], step: int) -> tuple[str, str]:
+    """Annotation may end before the steps do."""
+    return STEP_STYLES[labels[step]] if step < len(labels) else ("⟨no label⟩", "dim")
 
 
 def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:

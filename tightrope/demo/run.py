@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from tightrope.pipeline.context import stderr_console
 from tightrope.pipeline.run import train
 from tightrope.report.build import build_report
 from tightrope.training.loop import peak_memory_bytes
@@ -47,7 +48,7 @@ def run_demo(
         `{"report", "run", "verdicts": {name: word}, "seconds", "peak_memory_bytes"}`.
     """
     started = time.monotonic()
-    console = console or Console(stderr=True, highlight=False)
+    console = console or stderr_console()
     name = f"demo-quick-{seed}" if quick else f"demo-{seed}"
     overrides = [f"name={name}", f"seed={seed}", f"output={out}", *(QUICK if quick else ())]
     result = train("demo", overrides, redo=redo, console=console)

@@ -53,6 +53,11 @@ class _Note(TextColumn):
         return text
 
 
+def stderr_console() -> Console:
+    """Where people read while something runs; `demo:train:` is a name and no emoji."""
+    return Console(stderr=True, emoji=False, highlight=False)
+
+
 @dataclass
 class Run:
     """One run of a recipe.
@@ -69,7 +74,7 @@ class Run:
     folder: Path
     stages: dict[str, StageFolder] = field(default_factory=dict)
     policies: list[str] = field(default_factory=list)
-    console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    console: Console = field(default_factory=stderr_console)
 
     @property
     def device(self) -> str:

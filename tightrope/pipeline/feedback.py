@@ -7,7 +7,7 @@ Writes `data/samples.jsonl` (everything that was said), `data/comparisons.jsonl`
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tightrope.data.convert import convert
-from tightrope.errors import WorkError
+from tightrope.errors import InputError, WorkError
 from tightrope.files import read_jsonl, write_jsonl
 from tightrope.judges.order import both_orders
 from tightrope.judges.spec import load_judge
@@ -44,9 +44,11 @@ def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int)
     """Runs the stage and returns its summary."""
     prompts, account = run.prompts(stage.prompts, seed=seed)
     partial = folder.data / "samples.partial"
-    too_long = {"prompts": 0, "guided prompts": 0}
+    too_long, unanswered = {"prompts": 0, "guided prompts": 0}, 0
     if stage.answers is not None:
-        pools = _earlier(run.stages[stage.answers.removeprefix("@")].data / "samples.jsonl", prompts)
+        said = _earlier(run.stages[stage.answers.removeprefix("@")].data / "samples.jsonl")
+        given, prompts = len(prompts), answered(prompts, said, stage)
+        unanswered, pools = given - len(prompts), [said[prompt_id(p)] for p in prompts]
     else:
         policy = Policy.load(run.model_spec(stage.model), dtype=run.dtype, device=run.device)
         policy.name = run.author(stage.model)
@@ -79,6 +81,7 @@ def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int)
     return {
         "prompts": len(prompts),
         "too_long": too_long,
+        "unanswered": unanswered,
         "responses": sum(len(pool) for pool in pools),
         "comparisons": len(comparisons),
         "demonstrations": len(demonstrations),
@@ -90,14 +93,30 @@ def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int)
     }
 
 
-def _earlier(file: Path, prompts: Sequence[Prompt]) -> list[list[Response]]:
-    """The responses an earlier stage sampled for these prompts."""
+def answered(prompts: Sequence[Prompt], asked: Collection[str], stage: FeedbackStage) -> list[Prompt]:
+    """The prompts of a stage that the one whose answers it judges has asked.
+
+    Raises:
+        InputError: there is none.
+    """
+    kept = [p for p in prompts if prompt_id(p) in asked]
+    if not kept:
+        raise InputError(
+            f"{stage.answers} answered none of {len(prompts)} prompts",
+            where=f"stage {stage.name!r}, prompts",
+            remedy="Take prompts that the earlier stage took; `limit` draws others.",
+        )
+    return kept
+
+
+def _earlier(file: Path) -> dict[str, list[Response]]:
+    """What an earlier stage sampled, by prompt."""
     said: dict[str, list[Response]] = {}
     for number, row in read_jsonl(file):
         record = from_json(row, where=f"{file}:{number}")
         if isinstance(record, Sampled):
             said.setdefault(prompt_id(record.prompt), []).append(record.response)
-    return [said.get(prompt_id(p), []) for p in prompts]
+    return said
 
 
 def _sample_all(

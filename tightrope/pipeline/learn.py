@@ -17,7 +17,7 @@ from tightrope.data.encode import RECORDS
 from tightrope.data.makers import prompts_of
 from tightrope.data.mismatch import with_mismatched
 from tightrope.data.readers import RecordStream
-from tightrope.data.rendering import print_rendered, render
+from tightrope.data.rendering import learnt_marks, learnt_titles, print_rendered, render
 from tightrope.models.heads import ScalarHead
 from tightrope.models.policy import LoraSettings, Policy
 from tightrope.models.reading import Reading
@@ -120,6 +120,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     if value_head is not None:
         value_head.save(folder.model / "value_head.safetensors")
     if isinstance(model, RewardModel):
+        model.name = run.author(f"@{stage.name}")  # no longer the one it was loaded as
         summary |= measure_held_out(model, held_out, desirable_above=stage.desirable_above, seed=seed)
     return {**summary, "account": account}
 
@@ -185,7 +186,7 @@ def _examples(
         if left_out:
             account["dropped"]["no response of another prompt fits behind this one"] = left_out
     _tell(run, stage.name, account)
-    _show(run, model, examples)
+    _show(run, model, examples, RECORDS[card.data])
     if "reference" in needs:
         assert isinstance(model, Policy)
         examples = with_scores(run, stage, model, examples)
@@ -255,10 +256,11 @@ def _tell(run: Run, stage: str, account: Mapping[str, Any]) -> None:
     for why, n in account["dropped"].items():
         run.console.print(f"  [yellow]dropped {n}[/]: {why}")
     if account["responses_without_end"]:
-        run.console.print(f"  {account['responses_without_end']} responses were cut when sampled: no end is learnt")
+        run.console.print(f"  {account['responses_without_end']} responses were cut when sampled and have no end")
 
 
-def _show(run: Run, model: Policy | RewardModel, examples: Sequence[Example]) -> None:
-    """The exact tokens of a few rows, trained ones coloured, before step 1."""
-    for example in examples[:SHOWN_ROWS]:
-        print_rendered(render(example.learnt(), model.tokenizer), run.console)
+def _show(run: Run, model: Policy | RewardModel, examples: Sequence[Example], kind: type) -> None:
+    """The exact tokens of a few rows with their labels, trained ones coloured, before step 1."""
+    for example in (e.learnt() for e in examples[:SHOWN_ROWS]):
+        text = render(example, model.tokenizer, learnt_titles(example, kind), learnt_marks(example))
+        print_rendered(text, run.console)

@@ -19,12 +19,12 @@ from tightrope.data.encode import RECORDS
 from tightrope.errors import InputError
 from tightrope.objectives.base import Objective
 from tightrope.pipeline.context import Run
-from tightrope.pipeline.feedback import guided_prompts
+from tightrope.pipeline.feedback import answered, guided_prompts
 from tightrope.pipeline.fitting import Reader, fitting, judges, scorers
 from tightrope.pipeline.workload import Made, Rows, Start, counted, matrix_speed, prompt_tokens
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import DataSpec, EvaluationSpec, FeedbackStage, TrainStage
-from tightrope.records import kind_of
+from tightrope.records import kind_of, prompt_id
 from tightrope.rollouts.rows import fits
 from tightrope.rollouts.types import SamplingParams
 
@@ -65,17 +65,18 @@ def estimate(run: Run) -> dict[str, Any]:
 
 def _feedback(run: Run, stage: FeedbackStage, start: Start, speed: float, made: dict[str, Made]) -> dict[str, Any]:
     prompts, _ = run.prompts(stage.prompts, seed=run.recipe.seed)
-    responses = 0
-    if stage.answers is None:
+    responses, each = 0, SAMPLED_SHARE * stage.sampling.max_tokens
+    if stage.answers is not None:
+        earlier = made[stage.answers.removeprefix("@")]
+        prompts, each = answered(prompts, earlier.asked, stage), earlier.answer_tokens
+    else:
         params, asked = SamplingParams(**stage.sampling.model_dump()), Reader.named(run, stage.model or start.spec)
         prompts = fitting(run, prompts, params, [asked, *judges(run, stage.judge)], where=f"stage {stage.name!r}")
         guided = [g for g in guided_prompts(stage, prompts) if fits(asked.chat, asked.context, g.prompt, params)]
         responses = stage.samples * len(prompts) + sum(stage.guidance[g.guidance].samples for g in guided)
-    each = SAMPLED_SHARE * stage.sampling.max_tokens
     tokens = int(each * responses)
-    made[stage.name] = Made(
-        len(prompts), len(prompts) * stage.pairs_per_prompt, prompt_tokens(start.chat, prompts), each
-    )
+    asked = frozenset(prompt_id(p) for p in prompts)
+    made[stage.name] = Made(asked, len(prompts) * stage.pairs_per_prompt, prompt_tokens(start.chat, prompts), each)
     return {
         "prompts": len(prompts),
         "responses": responses,

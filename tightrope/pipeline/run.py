@@ -12,7 +12,7 @@ from rich.console import Console
 from tightrope.errors import InputError, WorkError
 from tightrope.files import write_text
 from tightrope.pipeline.checking import check_scorers
-from tightrope.pipeline.context import Run
+from tightrope.pipeline.context import Run, stderr_console
 from tightrope.pipeline.feedback import run_feedback
 from tightrope.pipeline.folders import StageFolder, clear_of_others, locked
 from tightrope.pipeline.learn import run_training
@@ -56,7 +56,7 @@ def train(
     """
     checked = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     check_scorers(checked)
-    run = Run(checked, Path(checked.output) / checked.name, console=console or Console(stderr=True, highlight=False))
+    run = Run(checked, Path(checked.output) / checked.name, console=console or stderr_console())
     with locked(run.folder):
         clear_of_others(run.folder, [stage.name for stage in checked.stages], redo=redo)
         write_text(
@@ -115,7 +115,7 @@ def evaluate(
         where="evaluate",
     )
     folder = Path(out) if out else Path("runs") / f"evaluation-{Path(model).name}"
-    run = Run(recipe, folder, console=console or Console(stderr=True, highlight=False))
+    run = Run(recipe, folder, console=console or stderr_console())
     prompts, account = run.prompts(DataSpec(path=suite, limit=limit), seed=seed)
     _refuse_duplicates([prompt_id(p) for p in prompts], suite)
     specs = (run.model_spec(model), run.model_spec(against))

@@ -72,14 +72,14 @@ class Rows:
 class Made:
     """What a feedback stage will have made."""
 
-    prompts: int
+    asked: frozenset[str]  # the prompts, by id
     pairs: int
     prompt_tokens: float  # mean
     answer_tokens: float  # mean
 
     def rows(self, kind: str, limit: int | None) -> Rows:
         """Its rows of a kind, `limit` of them at most."""
-        count, answers = {"comparison": (self.pairs, 2), "rating": (2 * self.pairs, 1)}.get(kind, (self.prompts, 1))
+        count, answers = {"comparison": (self.pairs, 2), "rating": (2 * self.pairs, 1)}.get(kind, (len(self.asked), 1))
         learnt = answers * self.answer_tokens
         return Rows(min(count, limit or count), self.prompt_tokens + learnt, learnt, self.answer_tokens)
 

@@ -57,16 +57,16 @@ def _stage_names(values: Iterable[str | None]) -> list[str]:
     return [v[1:].split("/")[0] for v in values if v and v.startswith("@")]
 
 
-def _check_names(names: Iterable[str], earlier: Sequence[str], where: str) -> None:
+def _check_names(names: Iterable[str], earlier: Sequence[str], where: str, what: str = "stage") -> None:
     for name in names:
         if name not in earlier:
             close = difflib.get_close_matches(name, earlier, 1)
             raise InputError(
-                f"@{name} is not an earlier stage",
+                f"@{name} is not an earlier {what}",
                 where=where,
                 remedy=f"Did you mean @{close[0]}?"
                 if close
-                else f"Earlier stages: {', '.join(earlier) or 'none'}.",
+                else f"Earlier {what}s: {', '.join(earlier) or 'none'}.",
             )
 
 
@@ -102,6 +102,9 @@ def _check_stage(
 ) -> None:
     _check_names(_references(stage), [one.name for one in earlier], where)
     if isinstance(stage, FeedbackStage):
+        if stage.answers is not None:
+            sampled = [one.name for one in earlier if isinstance(one, FeedbackStage)]
+            _check_names([stage.answers.removeprefix("@")], sampled, f"{where}, answers", "feedback stage")
         _check_scorers(_judging(stage.judge), earlier, f"{where}, judge", of_pairs=True)
         return
     _check_scorers((ScorerSpec.parse(term.source) for term in stage.reward), earlier, f"{where}, reward")
