@@ -43,7 +43,8 @@ def test_divergence_and_its_gradients_equal_plain_ones(family: str, monkeypatch:
     assert same.abs().max().item() < 1e-6
 
 
-def test_collision_is_the_log_of_the_summed_squares() -> None:
+def test_collision_is_the_log_of_the_summed_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logprobs, "TILE_TOKENS", 128)
     policy = Policy(tiny_model(), tiny_tokenizer(), "policy")
     batch = TokenBatch.from_examples(examples())
     hidden = policy.hidden(batch)

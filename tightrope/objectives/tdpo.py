@@ -6,7 +6,7 @@
 
 Zeng et al. 2024, 2404.11999. D needs the reference's whole distributions, so its log-probs cannot be computed before
 training: the reference stays in memory and runs forward with every micro-batch (about a third more time, one more
-model), and both heads' logits are taken chunk by chunk.
+model), and both heads' logits are taken tile by tile.
 """
 
 from __future__ import annotations

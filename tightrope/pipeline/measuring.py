@@ -21,7 +21,7 @@ from tightrope.judges.spec import load_judge
 from tightrope.models.policy import Policy
 from tightrope.pipeline.answers import forget, sample_resumably
 from tightrope.pipeline.context import Run
-from tightrope.pipeline.fitting import Reader, fitting, judges
+from tightrope.pipeline.fitting import Reader, fitting
 from tightrope.pipeline.folders import machine, model_fingerprint
 from tightrope.records import Prompt, Response, Sampled, content_hash, from_json, prompt_id, to_json
 from tightrope.rollouts.types import SampleRequest, SamplingParams
@@ -105,6 +105,7 @@ def measure_models(
     prompts: Sequence[Prompt],
     *,
     judge_spec: str,
+    judge_readers: Sequence[Reader],
     params: SamplingParams,
     seed: int,
     suite: str,
@@ -127,6 +128,7 @@ def measure_models(
         prompts: held-out prompts, the same for all; those that leave no room for an answer in one model's context are
             dropped for all, and counted in the verdict's `suite.too_long`.
         judge_spec: judge of the win rates.
+        judge_readers: its models; what one made by a stage can read is known by its `@stage` only.
         params: how everybody answers.
         seed: of sampling and bootstrap.
         suite: name of the prompt set.
@@ -155,7 +157,7 @@ def measure_models(
         run,
         prompts,
         params,
-        [*(Reader.named(run, spec) for spec in specs), *judges(run, judge_spec)],
+        [*(Reader.named(run, spec) for spec in specs), *judge_readers],
         where=f"evaluation, {suite}",
     )
     base, base_policy = answer(run, *reference, prompts, params, seed, out / "answers")

@@ -130,10 +130,11 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dic
         # The policy and the frozen reference read what was sampled, and so does every reward model.
         reference = sampled * (2 + sum(term.source != "verifier" for term in stage.reward))
         if stage.ptx is not None:
-            beside = _rows(run, stage.ptx.data, resolve("nll", {}, where="ptx")[0], stage, start, made)
-            tokens += round(steps * stage.ptx.batch_size * beside.tokens)
+            needed_by = f"stage {stage.name!r}, ptx"
+            beside = _rows(run, stage.ptx.data, resolve("nll", {}, where="ptx")[0], stage, start, made, needed_by)
+            tokens += round(steps * min(stage.ptx.batch_size, beside.examples) * beside.tokens)
     else:
-        rows = _rows(run, stage.data, objective, stage, start, made)
+        rows = _rows(run, stage.data, objective, stage, start, made, f"stage {stage.name!r}, {stage.method}")
         examples, learnt_share = rows.examples, rows.learnt / rows.tokens
         if objective.card.head == "reward":
             examples = round(examples * (1 - stage.holdout))
@@ -175,7 +176,13 @@ def _sampling_seconds(start: Start, tokens: int, speed: float) -> float:
 
 
 def _rows(
-    run: Run, data: Sequence[DataSpec], objective: Objective, stage: TrainStage, start: Start, made: dict[str, Made]
+    run: Run,
+    data: Sequence[DataSpec],
+    objective: Objective,
+    stage: TrainStage,
+    start: Start,
+    made: dict[str, Made],
+    needed_by: str,
 ) -> Rows:
     """What a stage learns from; what earlier stages will make is estimated.
 
@@ -189,13 +196,12 @@ def _rows(
         if name in made:
             found.append(made[name].rows(kind_of(kind), spec.limit))
             continue
-        needed_by = f"stage {stage.name!r}, {stage.method}"
         records, _ = run.stream(spec, kind=kind_of(kind), seed=run.recipe.seed, needed_by=needed_by)
         found.append(counted(records, objective, start.chat, stage))
     if not sum(rows.examples for rows in found):
         raise InputError(
             "no row is left to train on",
-            where=f"stage {stage.name!r}, {stage.method}",
+            where=needed_by,
             remedy="Raise max_tokens, or look at: tightrope data inspect.",
         )
     return Rows.together(found)

@@ -14,7 +14,7 @@ from tightrope.models.policy import Policy
 from tightrope.pipeline.context import Run
 from tightrope.recipes.schema import RewardTerm, TrainStage
 from tightrope.records import Prompt, Response
-from tightrope.rewards.spec import ScorerSpec, check_scorer, load_scorer
+from tightrope.rewards.spec import ScorerSpec, load_scorer
 from tightrope.rewards.types import Fitted, Scoring
 from tightrope.rewards.verifiers import verify
 from tightrope.rollouts.local import sample
@@ -57,7 +57,6 @@ def _term(
                 where=where,
                 remedy="Train the reward model from a model with the policy's tokenizer and template.",
             )
-    check_scorer(spec)
     scorer = load_scorer(spec, dtype=run.dtype, device=run.device)
     if not term.normalise and not isinstance(scorer, Fitted):
         return scorer.score_texts

@@ -14,6 +14,7 @@ from tightrope.files import write_text
 from tightrope.pipeline.checking import check_scorers
 from tightrope.pipeline.context import Run, stderr_console
 from tightrope.pipeline.feedback import run_feedback
+from tightrope.pipeline.fitting import judges
 from tightrope.pipeline.folders import StageFolder, clear_of_others, locked
 from tightrope.pipeline.learn import run_training
 from tightrope.pipeline.measuring import measure_models
@@ -131,6 +132,7 @@ def evaluate(
             (names[1], specs[1]),
             prompts,
             judge_spec=judge,
+            judge_readers=judges(run, judge),
             params=SamplingParams(temperature=temperature, max_tokens=max_tokens),
             seed=seed,
             suite=suite,
@@ -208,6 +210,7 @@ def _evaluation(run: Run) -> list[dict[str, Any]]:
         (_name(against), run.model_spec(against)),
         prompts,
         judge_spec=run.judge_spec(spec.judge),
+        judge_readers=judges(run, spec.judge),
         params=SamplingParams(
             temperature=spec.sampling.temperature,
             top_p=spec.sampling.top_p,
