@@ -209,7 +209,7 @@ def _demonstrations_beside(
         needed_by=needed_by,
     )
     _tell(run, f"{stage.name} ptx", encoded)
-    _show(run, model, examples)
+    _show(run, model, examples, RECORDS[objective.card.data])
     source = DiskSource(examples, batch_size=spec.batch_size, seed=seed)
     return Beside("ptx", Learner(model, objective, settings, seed=seed), source, spec.weight), account | encoded
 

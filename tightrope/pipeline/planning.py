@@ -70,9 +70,9 @@ def _feedback(run: Run, stage: FeedbackStage, start: Start, speed: float, made: 
         earlier = made[stage.answers.removeprefix("@")]
         prompts, each = answered(prompts, earlier.asked, stage), earlier.answer_tokens
     else:
-        params, asked = SamplingParams(**stage.sampling.model_dump()), Reader.named(run, stage.model or start.spec)
-        prompts = fitting(run, prompts, params, [asked, *judges(run, stage.judge)], where=f"stage {stage.name!r}")
-        guided = [g for g in guided_prompts(stage, prompts) if fits(asked.chat, asked.context, g.prompt, params)]
+        params, reader = SamplingParams(**stage.sampling.model_dump()), Reader.named(run, stage.model or start.spec)
+        prompts = fitting(run, prompts, params, [reader, *judges(run, stage.judge)], where=f"stage {stage.name!r}")
+        guided = [g for g in guided_prompts(stage, prompts) if fits(reader.chat, reader.context, g.prompt, params)]
         responses = stage.samples * len(prompts) + sum(stage.guidance[g.guidance].samples for g in guided)
     tokens = int(each * responses)
     asked = frozenset(prompt_id(p) for p in prompts)

@@ -100,11 +100,11 @@ def _made(stage: FeedbackStage | TrainStage) -> str:
 def _check_stage(
     stage: FeedbackStage | TrainStage, earlier: Sequence[FeedbackStage | TrainStage], where: str
 ) -> None:
+    if isinstance(stage, FeedbackStage) and stage.answers is not None:
+        sampled = [one.name for one in earlier if isinstance(one, FeedbackStage)]
+        _check_names([stage.answers.removeprefix("@")], sampled, f"{where}, answers", "feedback stage")
     _check_names(_references(stage), [one.name for one in earlier], where)
     if isinstance(stage, FeedbackStage):
-        if stage.answers is not None:
-            sampled = [one.name for one in earlier if isinstance(one, FeedbackStage)]
-            _check_names([stage.answers.removeprefix("@")], sampled, f"{where}, answers", "feedback stage")
         _check_scorers(_judging(stage.judge), earlier, f"{where}, judge", of_pairs=True)
         return
     _check_scorers((ScorerSpec.parse(term.source) for term in stage.reward), earlier, f"{where}, reward")
