@@ -111,3 +111,14 @@ def test_extreme_logits_stay_finite() -> None:
     (out.logprobs.sum() + out.entropy.sum()).backward()
     assert torch.isfinite(out.logprobs).all() and hidden.grad is not None
     assert torch.isfinite(hidden.grad).all()
+
+
+def test_entropy_keeps_its_digits_where_logits_are_far_from_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logprobs_module, "TILE_TOKENS", 7)
+    torch.manual_seed(1)
+    hidden, weight, at = torch.randn(10, 4), torch.randn(20, 4), torch.arange(10)
+    head = logprobs_module.OutputHead(weight, bias=torch.full((20,), -200.0))
+    p = (hidden.double() @ weight.double().T).softmax(-1)
+    out = logprobs_module.token_logprobs(hidden, head, at, at, entropy=True)
+    assert out.entropy is not None
+    torch.testing.assert_close(out.entropy.double(), -(p * p.log()).sum(-1), atol=4e-4, rtol=0)

@@ -190,16 +190,19 @@ class _TokenLogprobs(torch.autograd.Function):
         collision: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         softmax, squares = (RunningSoftmax(len(target), hidden.device) for _ in range(2))
-        picked = torch.zeros(len(target), device=hidden.device)
+        picked, origin = (torch.zeros(len(target), device=hidden.device) for _ in range(2))
         for part, tokens in tiles(len(target), len(weight)):
             logits = head.logits(hidden[part], tokens).div_(temperature)
             here, column = _column(target[part], tokens)
             picked[part] += torch.where(here, logits.gather(1, column)[:, 0], 0.0)
-            softmax.add(part, logits, of=logits if entropy else None)
+            if entropy and tokens.start == 0:
+                # Logits far from 0 (GPT-2's are near -100) would cost their mean the digits that entropy is made of.
+                origin[part] = logits.amax(-1)
+            softmax.add(part, logits, of=logits - origin[part, None] if entropy else None)
             if collision:
                 squares.add(part, logits.mul_(2))
         log_normaliser = softmax.log_normaliser
-        entropies = log_normaliser - softmax.mean if entropy else picked.new_zeros(0)
+        entropies = log_normaliser - origin - softmax.mean if entropy else picked.new_zeros(0)
         collisions = squares.log_normaliser - 2 * log_normaliser if collision else picked.new_zeros(0)
         ctx.mark_non_differentiable(collisions)
         ctx.save_for_backward(hidden, weight, bias, target, log_normaliser, entropies)
