@@ -329,3 +329,12 @@ def test_the_account_shows_the_most_frequent_reason_first_and_few_places(tmp_pat
 def test_broken_files_are_one_clear_error(tmp_path: Path, rows: list[Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         read(write(tmp_path / "a.jsonl", rows))
+
+
+def test_blank_columns_hide_no_layout_and_a_blank_first_row_is_one_row(tmp_path: Path) -> None:
+    told = read(write(tmp_path / "a.jsonl", [{"messages": [USER, BOT], "label": None}]))
+    assert isinstance(told.records[0], Demonstration)
+    talk = read(write(tmp_path / "b.jsonl", [{"prompt": None, "chosen": [USER, BOT], "rejected": [USER, BAD]}]))
+    assert isinstance(talk.records[0], Comparison) and talk.records[0].prompt.messages[0].content == "hi"
+    rest = read(write(tmp_path / "c.jsonl", [PAIR | {"chosen": None}, PAIR, PAIR | {"chosen": "yes"}]))
+    assert (len(rest.records), rest.format, list(rest.account.dropped)) == (2, "preference", ["empty chosen"])

@@ -70,6 +70,23 @@ def _described(layout: Layout) -> str:
     return f"{layout.name}: {' + '.join(layout.columns)}"
 
 
+def recognised(row: Row, where: str, layouts: Sequence[Layout]) -> Layout:
+    """Returns the layout of a file from its header, or else from what its first row holds: columns may be all blank.
+
+    Raises:
+        InputError: as `recognise`.
+    """
+    held = {column: value for column, value in row.items() if value is not None}
+    if isinstance(held.get("chosen"), list) and "prompt" not in held:  # the prompt is in the conversations
+        return recognise(held, where, layouts)
+    try:
+        return recognise(row, where, layouts)
+    except InputError:
+        if len(held) == len(row):
+            raise
+        return recognise(held, where, layouts)
+
+
 def refuse_blank(columns: Sequence[str], row: Row) -> None:
     """Drops a row in which one of these columns is blank: null, or a cell of a table that no value can be read from.
 

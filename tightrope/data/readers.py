@@ -15,7 +15,7 @@ from typing import Any
 
 from tightrope.data.account import Account
 from tightrope.data.layout_table import LAYOUTS
-from tightrope.data.layouts import Layout, left_out, recognise, refuse_blank
+from tightrope.data.layouts import Layout, left_out, recognised, refuse_blank
 from tightrope.data.makers import wrong_kind
 from tightrope.data.own_rows import Several, own_columns, settled
 from tightrope.data.rows import rows
@@ -101,10 +101,19 @@ def stream(
         InputError: missing, empty, unreadable, oversized, broken, of unknown layout, or mostly unusable.
     """
     layout: Layout | None = None
+    unknown: InputError | None = None
     for where, found in rows(source, split=split):
         account.rows_read += 1
         if layout is None:
-            layout = recognise(found, where, LAYOUTS)
+            try:
+                layout = recognised(found, where, LAYOUTS)
+            except InputError as error:  # with a column blank, the next row may say what this is
+                blank = next((column for column, value in found.items() if value is None), None)
+                if blank is None:
+                    raise
+                unknown = unknown or error
+                account.dropped[f"empty {blank}"].append(where)
+                continue
             account.layout = layout.name
         missing = [column for column in layout.columns if column not in found]
         if missing:
@@ -135,5 +144,6 @@ def stream(
             account.records += 1
             yield record
     if layout is None:
-        raise InputError("the file has no rows", where=str(source), remedy="Give a file with at least one row.")
+        nothing = InputError("the file has no rows", where=str(source), remedy="Give a file with at least one row.")
+        raise unknown or nothing
     account.refuse_if_mostly_dropped(str(source), max_dropped)

@@ -24,7 +24,7 @@ from tightrope.pipeline.fitting import Reader, fitting, judges, scorers
 from tightrope.pipeline.workload import Made, Rows, Start, counted, matrix_speed, prompt_tokens
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import DataSpec, EvaluationSpec, FeedbackStage, TrainStage
-from tightrope.records import kind_of, prompt_id
+from tightrope.records import Prompt, kind_of, prompt_id
 from tightrope.rollouts.rows import fits
 from tightrope.rollouts.types import SamplingParams
 
@@ -64,7 +64,7 @@ def estimate(run: Run) -> dict[str, Any]:
 
 
 def _feedback(run: Run, stage: FeedbackStage, start: Start, speed: float, made: dict[str, Made]) -> dict[str, Any]:
-    prompts, _ = run.prompts(stage.prompts, seed=run.recipe.seed)
+    prompts = _prompts(run, stage.prompts, where=f"stage {stage.name!r}")
     responses, each = 0, SAMPLED_SHARE * stage.sampling.max_tokens
     if stage.answers is not None:
         earlier = made[stage.answers.removeprefix("@")]
@@ -89,7 +89,7 @@ def _feedback(run: Run, stage: FeedbackStage, start: Start, speed: float, made: 
 
 def _evaluation(run: Run, spec: EvaluationSpec, start: Start, speed: float) -> dict[str, Any]:
     """Every model and the reference answer the suite; each then reads the other's answers."""
-    prompts, _ = run.prompts(spec.prompts, seed=run.recipe.seed)
+    prompts = _prompts(run, spec.prompts, where="evaluation")
     models = {*spec.models, *spec.shown}
     readers = [Reader.named(run, model) for model in sorted({start.spec, spec.against or start.spec, *models})]
     params = SamplingParams(max_tokens=spec.sampling.max_tokens)
@@ -169,6 +169,21 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dic
         "seconds": flops / (speed * REACHED_TRAINING) + _sampling_seconds(start, sampled, speed),
         "peak_memory_bytes": weights + gradients_and_adam + activations + 2**29,
     }
+
+
+def _prompts(run: Run, spec: DataSpec, *, where: str) -> list[Prompt]:
+    """The prompts of a file.
+
+    Raises:
+        InputError: an earlier stage will make them, and how many is not known before.
+    """
+    if spec.path.startswith("@"):
+        raise InputError(
+            f"what {spec.path} will ask is not known before it ran",
+            where=f"{where}, prompts",
+            remedy="Run the stages before it (`tightrope train`), or plan with a file of prompts.",
+        )
+    return run.prompts(spec, seed=run.recipe.seed)[0]
 
 
 def _sampling_seconds(start: Start, tokens: int, speed: float) -> float:

@@ -143,7 +143,7 @@ def evaluate(
 
 def _stage(run: Run, stage: FeedbackStage | TrainStage, *, redo: bool) -> dict[str, Any]:
     seed = run.recipe.seed
-    config = stage.model_dump(mode="json")
+    config = stage.model_dump(mode="json", exclude_none=True)  # a field that later versions add changes no older stage
     for key in ("sample_every", "tensorboard", "checkpoint_every", "checkpoint_minutes"):
         config.get("loop", {}).pop(key, None)  # they do not change the result
     if isinstance(stage, TrainStage):  # a preset's values and the defaults decide the result too
