@@ -69,6 +69,7 @@ def test_without_any_taste_it_is_the_raw_rate_with_the_raw_interval() -> None:
 
 @settings(max_examples=15, deadline=None)
 @example(295, 1.0)  # as many shorter answers as longer ones
+@example(248, 1.6)  # too few shorter ones: withheld from both sides
 @given(st.integers(0, 1000), st.sampled_from([0.7, 1.0, 1.6]))
 def test_swapping_the_models_swaps_the_rate(seed: int, growth: float) -> None:
     model, reference = lengths(200, growth, seed)
@@ -76,7 +77,10 @@ def test_swapping_the_models_swaps_the_rate(seed: int, growth: float) -> None:
     boot = Bootstrap(200, draws=2)
     there = length_balanced(boot, y, model, reference)
     back = length_balanced(boot, 1 - y, reference, model)
-    assert there.figure.value + back.figure.value == pytest.approx(100, abs=1e-6)  # type: ignore[operator]
+    if there.figure.value is None or back.figure.value is None:
+        assert there.figure.value is back.figure.value is None and min(there.shorter, there.longer) < 15
+    else:
+        assert there.figure.value + back.figure.value == pytest.approx(100, abs=1e-6)
     assert (there.shorter, there.longer) == (back.longer, back.shorter)
 
 
