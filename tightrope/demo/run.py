@@ -17,11 +17,12 @@ from tightrope.report.build import build_report
 from tightrope.training.loop import peak_memory_bytes
 
 QUICK = (
-    "feedback.prompts.limit=30",
+    "feedback.prompts.limit=26",
     "ppo.rollouts.iterations=2",
     "ppo.rollouts.prompts_per_iteration=6",
+    "ppo.ptx.batch_size=4",
     "ppo.ptx.data=[{path: '@feedback'}]",  # of every kind: with so few prompts one kind may have none
-    "evaluation.prompts.limit=28",
+    "evaluation.prompts.limit=24",
     "evaluation.drift_prompts=12",
     "evaluation.shown=[]",
 )
