@@ -231,7 +231,7 @@ def measure_models(
 def _kept(out: Path, names: Sequence[str], fingerprint: str) -> list[dict[str, Any]] | None:
     """The verdicts in `out` where they are all there and of this fingerprint."""
     try:
-        if read_json(out / MEASURED).get("fingerprint") != fingerprint:
+        if read_json(out / MEASURED) != {"fingerprint": fingerprint}:
             return None
         return [read_json(out / name / "verdict.json") for name in names]
     except InputError:
