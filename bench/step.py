@@ -15,6 +15,7 @@ from tightrope.data.batch import TokenBatch, pack
 from tightrope.data.encode import encode
 from tightrope.models.policy import Policy
 from tightrope.records import Comparison, Response, user_prompt
+from tightrope.training.loop import peak_memory_bytes
 
 SHOWN = 12
 
@@ -41,7 +42,8 @@ def main() -> None:
     step()
     started = time.perf_counter()
     step()
-    print(f"{sum(len(b.input_ids) for b in batches)} tokens laid out, {time.perf_counter() - started:.2f} s a step")
+    seconds, peak = time.perf_counter() - started, peak_memory_bytes(policy.device) / 2**30
+    print(f"{sum(len(b.input_ids) for b in batches)} tokens laid out, {seconds:.2f} s a step, at most {peak:.2f} GiB")
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         step()
     rows = sorted(seen.key_averages(), key=lambda row: -row.self_cpu_time_total)
