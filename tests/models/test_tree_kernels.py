@@ -8,6 +8,7 @@ import torch
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
 from tightrope.data.batch import EncodedResponse, Example, TokenBatch
 from tightrope.models.attention import TreeAttention
+from tightrope.models.causal import Scoring
 from tightrope.models.policy import Policy
 
 
@@ -32,11 +33,35 @@ def test_block_mask_sees_what_rows_see(softcap: float | None, window: int | None
     query, key, value = (torch.randn(1, heads, len(batch.input_ids), 16) for heads in (4, 2, 2))
     rows, flex = (
         TreeAttention(batch, kernel).attend(  # type: ignore[arg-type]
-            torch.nn.Identity(), query, key, value, scaling=0.25, softcap=softcap, sliding_window=window
+            torch.nn.Identity(), query, key, value, Scoring(0.25, softcap, window)
         )
         for kernel in ("rows", "flex")
     )
     torch.testing.assert_close(flex, rows, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scoring", [Scoring(0.25), Scoring(0.25, softcap=5.0), Scoring(0.25, sliding_window=6)])
+def test_rows_have_the_gradient_of_plain_attention_under_the_trees_mask(scoring: Scoring) -> None:
+    batch = TokenBatch.from_examples(bundles())
+    tokens = len(batch.input_ids)
+    torch.manual_seed(0)
+    inputs = [torch.randn(1, heads, tokens, 16, dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2)]
+    weights = torch.randn(1, tokens, 4, 16, dtype=torch.float64)
+
+    out = TreeAttention(batch).attend(torch.nn.Identity(), *inputs, scoring)
+    found = torch.autograd.grad((out * weights).sum(), inputs)
+
+    at, of = batch.positions[:, None] - batch.positions, batch.bundle[:, None] == batch.bundle
+    visible = of & (at >= 0) & ((batch.branch == 0) | (batch.branch[:, None] == batch.branch))
+    if scoring.sliding_window is not None:
+        visible &= at < scoring.sliding_window
+    query, key, value = inputs[0], *(x.repeat_interleave(2, 1) for x in inputs[1:])
+    scores = query @ key.transpose(2, 3) * scoring.scaling
+    if scoring.softcap is not None:
+        scores = scoring.softcap * torch.tanh(scores / scoring.softcap)
+    plain = (scores.masked_fill(~visible, -torch.inf).softmax(-1) @ value).transpose(1, 2)
+    torch.testing.assert_close(out, plain, atol=1e-6, rtol=0)
+    torch.testing.assert_close(found, torch.autograd.grad((plain * weights).sum(), inputs), atol=1e-6, rtol=0)
 
 
 @pytest.mark.gpu

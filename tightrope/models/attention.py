@@ -4,10 +4,8 @@
 under the name `tightrope`; the layout decides what each query sees. Without a layout the call
 is transformers' own `sdpa`, mask and all, so a model set to `tightrope` still generates and scores as usual.
 
-On CPU a tree is computed branch by branch, each as long as it is: over `[prompt, response k]` plain causal attention is
-exact, and its kernel skips the upper triangle. The prompt's own results come from the first branch; a later branch that
-is shorter than the prompt asks its own queries only, behind a mask. On a GPU a FlexAttention block mask over the packed
-axis says the same thing without taking it apart.
+On CPU a tree is computed branch by branch (`branches.py`). On a GPU a FlexAttention block mask over the packed axis
+says the same thing without taking it apart.
 """
 
 from __future__ import annotations
@@ -19,12 +17,13 @@ from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from tightrope.data.batch import TokenBatch, TreeLayout
+from tightrope.models.branches import BranchRow, attend_branches, branch_rows
+from tightrope.models.causal import Scoring, softcapped
 
 NAME = "tightrope"
 
@@ -32,17 +31,7 @@ NAME = "tightrope"
 class Layout(Protocol):
     """What the attention function asks: the result for queries [1, heads, T, d] of one layer."""
 
-    def attend(
-        self,
-        module: torch.nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        scaling: float,
-        softcap: float | None,
-        sliding_window: int | None,
-    ) -> Tensor:
+    def attend(self, module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
         """Returns the attention output as [batch, T, heads, d]."""
         ...
 
@@ -70,17 +59,14 @@ def attention(
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if layout is not None:
-        out = layout.attend(
-            module, query, key, value, scaling=scale, softcap=softcap, sliding_window=sliding_window
-        )
-        return out, None
+        return layout.attend(module, query, key, value, Scoring(scale, softcap, sliding_window)), None
     visible = attention_mask
     if visible is None:  # sdpa's convention for "plain causal", keys may be longer than queries
         queries, keys = query.shape[2], key.shape[2]
         visible = torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril(keys - queries)
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    return _softcapped(query, key, value, visible, scale, cast(float, softcap)).transpose(1, 2), None
+    return softcapped(query, key, value, visible, Scoring(scale, softcap)).transpose(1, 2), None
 
 
 def no_mask(device: torch.device) -> Tensor:
@@ -149,72 +135,27 @@ class TreeAttention:
         self._kernel = kernel or ("rows" if batch.input_ids.device.type == "cpu" else "flex")
         self._block_mask: dict[int | None, Any] = {}
 
-    def attend(
-        self,
-        module: torch.nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        scaling: float,
-        softcap: float | None,
-        sliding_window: int | None,
-    ) -> Tensor:
+    def attend(self, module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
         """Returns [1, T, heads, d]."""
         if self._kernel == "flex":
-            return self._flex(query, key, value, scaling, softcap, sliding_window)
-        return self._branches(query, key, value, scaling, softcap, sliding_window)
+            return self._flex(query, key, value, scoring)
+        return attend_branches(query, key, value, self._rows, scoring)
 
-    def _branches(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        scaling: float,
-        softcap: float | None,
-        sliding_window: int | None,
-    ) -> Tensor:
-        def attend(*row: Tensor) -> Tensor:  # [tokens, heads, d]
-            q, k, v = (x.transpose(0, 1)[None] for x in row)
-            return causal_attention(q, k, v, scaling, softcap, sliding_window)[0].transpose(0, 1)
+    @functools.cached_property
+    def _rows(self) -> tuple[BranchRow, ...]:
+        return branch_rows(self._batch.layout)
 
-        tree = self._batch.layout
-        bundles = zip(tree.prompt_lengths, tree.branch_lengths, strict=True)
-        sizes = [length for prompt, branches in bundles for length in (prompt, *branches)]
-        # Of a split the gradient is one concatenation; of an index it would be a scatter into zeros.
-        pieces = zip(*(x[0].transpose(0, 1).split(sizes) for x in (query, key, value)), strict=True)
-        rows: list[Tensor] = []
-        for branches in tree.branch_lengths:
-            prompt = next(pieces)
-            if not branches:
-                rows.append(attend(*prompt))
-            for k, length in enumerate(branches):
-                own = next(pieces)
-                row = [torch.cat(both) for both in zip(prompt, own, strict=True)]
-                if k > 0 and length < len(prompt[0]):
-                    row[0] = own[0]
-                rows.append(attend(*row)[-length if k else 0 :])
-        return torch.cat(rows)[None]
-
-    def _flex(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        scaling: float,
-        softcap: float | None,
-        sliding_window: int | None,
-    ) -> Tensor:
+    def _flex(self, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
         def soften(score: Tensor, b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-            return cast(float, softcap) * torch.tanh(score / cast(float, softcap))
+            return cast(float, scoring.softcap) * torch.tanh(score / cast(float, scoring.softcap))
 
         out = _flex_attention(query.device.type)(
             query,
             key,
             value,
-            score_mod=soften if softcap is not None else None,
-            block_mask=self._mask(sliding_window),
-            scale=scaling,
+            score_mod=soften if scoring.softcap is not None else None,
+            block_mask=self._mask(scoring.sliding_window),
+            scale=scoring.scaling,
             enable_gqa=query.shape[1] != key.shape[1],
         )
         return cast(Tensor, out).transpose(1, 2)
@@ -248,39 +189,3 @@ def _flex_attention(device: str) -> Callable[..., Any]:
     if device == "cpu":
         return flex_attention
     return torch.compile(flex_attention, dynamic=True)
-
-
-def causal_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    scaling: float,
-    softcap: float | None,
-    sliding_window: int | None,
-) -> Tensor:
-    """Causal attention [rows, heads, queries, d] with grouped keys, soft-capping and sliding window.
-
-    Fewer queries than keys are the last of the row.
-    """
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    queries, keys = query.shape[2], key.shape[2]
-    everything = sliding_window is None or sliding_window >= keys
-    if queries == keys and everything and softcap is None:
-        return functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
-    visible = torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril(keys - queries)
-    if not everything:
-        visible = visible.triu(keys - queries - cast(int, sliding_window) + 1)
-    if softcap is None:
-        return functional.scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scaling)
-    return _softcapped(query, key, value, visible, scaling, softcap)
-
-
-def _softcapped(
-    query: Tensor, key: Tensor, value: Tensor, visible: Tensor, scaling: float, softcap: float
-) -> Tensor:
-    """Attention with logits squashed to (-softcap, softcap), as in Gemma 2; softmax in float32."""
-    logits = softcap * torch.tanh((query @ key.transpose(-1, -2)) * scaling / softcap)
-    logits = logits.masked_fill(~visible, torch.finfo(logits.dtype).min)
-    return torch.softmax(logits, dim=-1, dtype=torch.float32).to(query.dtype) @ value

@@ -18,6 +18,7 @@ from tightrope.data.batch import EncodedResponse, Example, TokenBatch
 from tightrope.data.chat import ChatFormat
 from tightrope.models import loading
 from tightrope.models.attention import BranchRows, TreeAttention, install, no_mask
+from tightrope.models.lean import keep_less
 
 
 class Trunk:
@@ -34,6 +35,7 @@ class Trunk:
         self.model = model
         inner = cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
         self.config = inner.config
+        keep_less(inner)
         self.takes_layouts = True
         try:
             install(inner)

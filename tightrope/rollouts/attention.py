@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tightrope.models.attention import causal_attention
+from tightrope.models.causal import Scoring, causal_attention
 
 PROMPT_BLOCK = 32
 CACHE_BLOCK = 64
@@ -93,17 +93,7 @@ class PromptAttention:
         self._prompts = prompts
         self.memory: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
-    def attend(
-        self,
-        module: nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        scaling: float,
-        softcap: float | None,
-        sliding_window: int | None,
-    ) -> Tensor:
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
         """Returns [1, T, heads, d] for queries [1, heads, T, d]."""
         rows, width = self._prompts.gather.shape
 
@@ -114,7 +104,7 @@ class PromptAttention:
 
         asked, keys, values = laid_out(query), laid_out(key), laid_out(value)
         self.memory[module] = (keys, values)
-        out = causal_attention(asked, keys, values, scaling, softcap, sliding_window)
+        out = causal_attention(asked, keys, values, scoring)
         flat = out.transpose(1, 2).reshape(rows * width, out.shape[1], out.shape[3])
         return flat.index_select(0, self._prompts.scatter)[None]
 
@@ -172,17 +162,7 @@ class DecodeAttention:
         self._places: dict[int, Tensor] = {}
         self._masks: dict[tuple[int, int | None], Tensor] = {}
 
-    def attend(
-        self,
-        module: nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        scaling: float,
-        softcap: float | None,
-        sliding_window: int | None,
-    ) -> Tensor:
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
         """Returns [1, rows, heads, d] for queries [1, heads, rows, d], one per row."""
         heads, rows, d = query.shape[1:]
         kv_heads = key.shape[1]
@@ -192,8 +172,8 @@ class DecodeAttention:
             cache.view(-1, x.shape[3]).index_copy_(0, places, x[0].transpose(0, 1).flatten(0, 1))
         groups = heads // kv_heads
         asked = query[0].transpose(0, 1).reshape(rows, kv_heads, groups, d)
-        mask = self._mask(rows, kv_heads, sliding_window)
-        out = _attention(asked, keys[:rows], values[:rows], mask, scaling, softcap)
+        mask = self._mask(rows, kv_heads, scoring.sliding_window)
+        out = _attention(asked, keys[:rows], values[:rows], mask, scoring)
         return out.reshape(1, rows, heads, -1)
 
     def _place(self, rows: int, kv_heads: int) -> Tensor:
@@ -218,9 +198,7 @@ def _look_back(distance: Tensor, window: int | None) -> Tensor:
     return torch.zeros(distance.shape, device=distance.device).masked_fill_(hidden, float("-inf"))
 
 
-def _attention(
-    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scaling: float, softcap: float | None
-) -> Tensor:
+def _attention(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scoring: Scoring) -> Tensor:
     """Attention of queries [R, kv heads, Q, d] over keys [R, kv heads, width, d] with an additive mask.
 
     The query heads that share a key head stand as further queries, so grouped keys are not copied. On a CPU
@@ -232,9 +210,9 @@ def _attention(
         keys: keys of the same type.
         values: values [R, kv heads, width, v].
         mask: float32, each axis of its size or 1: [R, kv heads, Q, width].
-        scaling: multiplies the products.
-        softcap: squashes the scaled products to (-softcap, softcap), as in Gemma 2.
+        scoring: how a key is scored; its window is in the mask.
     """
+    scaling, softcap = scoring.scaling, scoring.softcap
     if query.device.type != "cpu" and softcap is None:
         visible = mask.to(query.dtype).expand(-1, -1, query.shape[2], -1)
         return functional.scaled_dot_product_attention(query, keys, values, attn_mask=visible, scale=scaling)

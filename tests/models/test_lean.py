@@ -1,0 +1,67 @@
+"""Blocks that keep less give the same numbers, and keep less."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from transformers import PreTrainedModel
+
+from tests.tiny import FAMILIES, tiny_model
+from tightrope.models.lean import keep_less
+
+IDS = torch.arange(3, 43)[None]
+
+
+def run(model: PreTrainedModel) -> tuple[Tensor, int, list[Tensor | None]]:
+    """Hidden states, the bytes that are still held when they are there, and every weight's gradient."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        hidden = model.base_model(input_ids=IDS, use_cache=False).last_hidden_state
+    held = sum(row.self_cpu_memory_usage for row in seen.key_averages())
+    hidden.pow(2).sum().backward()
+    return hidden.detach(), held, [p.grad for p in model.parameters()]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_blocks_compute_stays_the_same(family: str) -> None:
+    plain, lean = tiny_model(family), tiny_model(family)
+    keep_less(lean)
+    (expected, more, there), (hidden, less, here) = run(plain), run(lean)
+    assert torch.equal(hidden, expected)
+    torch.testing.assert_close(here, there, atol=0, rtol=1e-5)
+    assert less <= more if family == "gpt2" else less < 0.8 * more
+
+
+def test_a_copy_computes_with_its_own_weights() -> None:
+    model = tiny_model()
+    keep_less(model)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.5)
+    before, after = (m.base_model(input_ids=IDS).last_hidden_state for m in (model, other))
+    assert not torch.allclose(before, after)
+    assert torch.equal(before, tiny_model().base_model(input_ids=IDS).last_hidden_state)
+
+
+class Doubled(nn.Module):
+    """Has the parts of a gated block, and is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate_proj, self.up_proj, self.down_proj, self.act_fn = *(nn.Linear(4, 4) for _ in range(3)), nn.SiLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = 2 * self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
+        return out
+
+
+def test_a_block_that_only_looks_gated_is_left_alone() -> None:
+    block = Doubled()
+    x = torch.randn(3, 4)
+    expected = block(x)
+    keep_less(block)
+    assert torch.equal(block(x), expected)

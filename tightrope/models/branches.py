@@ -1,0 +1,141 @@
+"""Tree attention on a CPU: one causal row `[prompt, response k]` per branch, each as long as it is.
+
+Over such a row plain causal attention is exact, and its kernel skips the upper triangle. The prompt's own results come
+from the first branch; a later branch that is shorter than the prompt asks its own queries only, behind a mask.
+
+The backward pass is written out: autograd would keep keys and values once per branch and query head, and would cut
+gradients apart again by filling zeros. Here a layer keeps the packed queries, keys, values and results, and every row's
+gradient is added where it belongs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from tightrope.data.batch import TreeLayout
+from tightrope.models.causal import Scoring, causal_attention, seen_by_last
+
+
+@dataclass(frozen=True)
+class BranchRow:
+    """A row of a tree, as places in the packed axis.
+
+    Attributes:
+        seen: what its keys are: prompt and branch, as one piece or two.
+        asked: what its queries are: all of that or, of a short later branch, the branch alone.
+        told: whose results are taken from this row.
+        hidden: float32 [queries, keys], -inf where a query does not look; None: the row is causal as it stands.
+    """
+
+    seen: tuple[slice, ...]
+    asked: tuple[slice, ...]
+    told: slice
+    hidden: Tensor | None
+
+    @property
+    def keys(self) -> int:
+        """Tokens of the row."""
+        return sum(part.stop - part.start for part in self.seen)
+
+
+def branch_rows(tree: TreeLayout) -> tuple[BranchRow, ...]:
+    """The rows of all bundles, in order; each packed token is told by exactly one."""
+    rows: list[BranchRow] = []
+    for start, prompt, branches in zip(tree.starts, tree.prompt_lengths, tree.branch_lengths, strict=True):
+        first, *later = branches or (0,)
+        end = start + prompt + first
+        everything = slice(start, end)
+        rows.append(BranchRow((everything,), (everything,), everything, None))
+        for length in later:
+            own = slice(end, end + length)
+            seen = (slice(start, start + prompt), own)
+            alone = length < prompt
+            hidden = None
+            if alone:
+                hidden = torch.zeros(length, prompt + length)
+                hidden.masked_fill_(~seen_by_last(length, prompt + length), -torch.inf)
+            rows.append(BranchRow(seen, (own,) if alone else seen, own, hidden))
+            end = own.stop
+    return tuple(rows)
+
+
+def attend_branches(
+    query: Tensor, key: Tensor, value: Tensor, rows: Sequence[BranchRow], scoring: Scoring
+) -> Tensor:
+    """Returns [1, T, heads, d] for queries [1, heads, T, d] and keys and values [1, kv heads, T, d]."""
+    if all(scoring.is_plain(row.keys) for row in rows) and query.shape[-1] == value.shape[-1]:
+        out: Tensor = _Branches.apply(query, key, value, rows, scoring.scaling)  # type: ignore[no-untyped-call]
+        return out
+    told = []
+    for row in rows:
+        keys, values = _picked(key, row.seen), _picked(value, row.seen)
+        out = causal_attention(_picked(query, row.asked), keys, values, scoring)
+        told.append(out[:, :, row.told.start - row.told.stop :])
+    return torch.cat(told, 2).transpose(1, 2)
+
+
+class _Branches(torch.autograd.Function):
+    """Plain causal rows; the kernel is the one that `scaled_dot_product_attention` takes on a CPU."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, rows: Sequence[BranchRow], scaling: float
+    ) -> Tensor:
+        out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3]).transpose(1, 2)
+        normalisers = []
+        for row in rows:
+            found, normaliser = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                _picked(query, row.asked),
+                _picked(key, row.seen),
+                _picked(value, row.seen),
+                is_causal=row.hidden is None,
+                attn_mask=_like(query, row.hidden),
+                scale=scaling,
+            )
+            out[:, :, row.told] = found[:, :, row.told.start - row.told.stop :]
+            normalisers.append(normaliser)
+        ctx.rows, ctx.scaling = rows, scaling
+        ctx.save_for_backward(query, key, value, out, *normalisers)
+        return out.transpose(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, out, *normalisers = ctx.saved_tensors
+        gradient = gradient.transpose(1, 2)
+        inputs = query, key, value
+        collected = [torch.zeros_like(x) for x in inputs]
+        for row, normaliser in zip(ctx.rows, normalisers, strict=True):
+            told = _picked(gradient, row.asked)
+            untold = told.shape[2] - (row.told.stop - row.told.start)
+            if untold:  # the prompt's queries of a later branch
+                told[:, :, :untold] = 0
+            found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                told,
+                *(_picked(x, places) for x, places in zip(inputs, (row.asked, row.seen, row.seen), strict=True)),
+                _picked(out, row.asked),
+                normaliser,
+                0.0,
+                row.hidden is None,
+                attn_mask=_like(query, row.hidden),
+                scale=ctx.scaling,
+            )
+            for whole, places, part in zip(collected, (row.asked, row.seen, row.seen), found, strict=True):
+                for place, piece in zip(places, part.split([p.stop - p.start for p in places], 2), strict=True):
+                    whole[:, :, place] += piece
+        return *collected, None, None
+
+
+def _picked(x: Tensor, places: Sequence[slice]) -> Tensor:
+    """Pieces of the packed axis, one behind the other; a copy if there are several."""
+    return x[:, :, places[0]] if len(places) == 1 else torch.cat([x[:, :, place] for place in places], 2)
+
+
+def _like(query: Tensor, hidden: Tensor | None) -> Tensor | None:
+    return hidden if hidden is None else hidden.to(query.dtype)
