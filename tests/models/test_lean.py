@@ -21,7 +21,7 @@ def run(model: PreTrainedModel) -> tuple[Tensor, int, list[Tensor | None]]:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         hidden = model.base_model(input_ids=IDS, use_cache=False).last_hidden_state
     held = sum(row.self_cpu_memory_usage for row in seen.key_averages())
-    hidden.pow(2).sum().backward()
+    (hidden * torch.linspace(-1, 1, hidden.numel()).view_as(hidden)).sum().backward()
     return hidden.detach(), held, [p.grad for p in model.parameters()]
 
 
@@ -31,7 +31,10 @@ def test_what_blocks_compute_stays_the_same(family: str) -> None:
     keep_less(lean)
     (expected, more, there), (hidden, less, here) = run(plain), run(lean)
     assert torch.equal(hidden, expected)
-    torch.testing.assert_close(here, there, atol=0, rtol=1e-5)
+    for found, wanted in zip(here, there, strict=True):
+        assert (found is None) is (wanted is None)
+        if found is not None and wanted is not None:
+            assert float((found - wanted).norm()) <= 1e-6 * float(wanted.norm())
     assert less <= more if family == "gpt2" else less < 0.8 * more
 
 

@@ -5,7 +5,7 @@ from the first branch; a later branch that is shorter than the prompt asks its o
 
 The backward pass is written out: autograd would keep keys and values once per branch and query head, and would cut
 gradients apart again by filling zeros. Here a layer keeps the packed queries, keys, values and results, and every row's
-gradient is added where it belongs.
+gradient is written or added where it belongs.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class _Branches(torch.autograd.Function):
         query, key, value, out, *normalisers = ctx.saved_tensors
         gradient = gradient.transpose(1, 2)
         inputs = query, key, value
-        collected = [torch.zeros_like(x) for x in inputs]
+        collected = [torch.empty_like(x) for x in inputs]
         for row, normaliser in zip(ctx.rows, normalisers, strict=True):
             told = _picked(gradient, row.asked)
             untold = told.shape[2] - (row.told.stop - row.told.start)
@@ -128,7 +128,10 @@ class _Branches(torch.autograd.Function):
             )
             for whole, places, part in zip(collected, (row.asked, row.seen, row.seen), found, strict=True):
                 for place, piece in zip(places, part.split([p.stop - p.start for p in places], 2), strict=True):
-                    whole[:, :, place] += piece
+                    if place is row.told:  # nobody has been here before
+                        whole[:, :, place] = piece
+                    else:
+                        whole[:, :, place] += piece
         return *collected, None, None
 
 

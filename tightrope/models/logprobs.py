@@ -1,9 +1,10 @@
 """Log-probabilities of learnt tokens without ever holding [N x V] logits.
 
-One custom autograd function walks over the logits in tiles of the vocabulary: forward keeps only the log-normaliser
-of each token, added up tile by tile; backward recomputes a tile's logits and folds the softmax gradient into the
-hidden states and the head at once. A tile is small enough to stay in the processor's cache from the product that
-makes it to the one that uses it up, and the head's gradient is written once instead of once per chunk of tokens.
+One custom autograd function walks over the logits in tiles of the vocabulary: forward adds up the log-normaliser of
+each token tile by tile, and keeps no more logits than fit in a fixed room; backward computes those of the other tiles
+again and folds the softmax gradient into the hidden states and the head at once. A tile is small enough to stay in the
+processor's cache from the product that makes it to the one that uses it up, and the head's gradient is written once
+instead of once per chunk of tokens.
 Softmax and its normaliser are float32 whatever the model computes in (bfloat16 log-softmax is off by 4.5e-2 nats on
 five tokens, methods.md 0.2).
 """
@@ -19,6 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 TILE_ROWS = TILE_TOKENS = 2048  # float32 logits of a tile: 16 MiB
+KEPT_BYTES = 2**27  # logits kept for the backward pass, which are a product less there
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,9 @@ def token_logprobs(
         entropy: also return the entropy of each predicting distribution (differentiable).
         collision: also return log sum_v p_v^2 of each predicting distribution (not differentiable).
     """
-    picked = hidden.index_select(0, source)
+    picked, room = hidden.index_select(0, source), KEPT_BYTES if torch.is_grad_enabled() else 0
     logprobs, entropies, collisions = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
-        picked, head.weight, head.bias, target, head, temperature, entropy, collision
+        picked, head.weight, head.bias, target, head, temperature, entropy, collision, room
     )
     return TokenLogprobs(logprobs, entropies if entropy else None, collisions if collision else None)
 
@@ -175,7 +177,7 @@ def _add_product(to: Tensor, a: Tensor, b: Tensor) -> None:
 
 
 class _TokenLogprobs(torch.autograd.Function):
-    """Log-softmax gather, tile by tile; backward recomputes each tile's logits."""
+    """Log-softmax gather, tile by tile."""
 
     @staticmethod
     def forward(
@@ -188,11 +190,17 @@ class _TokenLogprobs(torch.autograd.Function):
         temperature: float,
         entropy: bool,
         collision: bool,
+        room: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
         softmax, squares = (RunningSoftmax(len(target), hidden.device) for _ in range(2))
         picked, origin = (torch.zeros(len(target), device=hidden.device) for _ in range(2))
+        kept: list[Tensor] = []
         for part, tokens in tiles(len(target), len(weight)):
-            logits = head.logits(hidden[part], tokens).div_(temperature)
+            plain = head.logits(hidden[part], tokens)
+            room -= plain.nbytes
+            if room >= 0:
+                kept.append(plain)
+            logits = plain if temperature == 1.0 else plain / temperature
             here, column = _column(target[part], tokens)
             picked[part] += torch.where(here, logits.gather(1, column)[:, 0], 0.0)
             if entropy and tokens.start == 0:
@@ -200,24 +208,24 @@ class _TokenLogprobs(torch.autograd.Function):
                 origin[part] = logits.amax(-1)
             softmax.add(part, logits, of=logits - origin[part, None] if entropy else None)
             if collision:
-                squares.add(part, logits.mul_(2))
+                squares.add(part, logits * 2)
         log_normaliser = softmax.log_normaliser
         entropies = log_normaliser - origin - softmax.mean if entropy else picked.new_zeros(0)
         collisions = squares.log_normaliser - 2 * log_normaliser if collision else picked.new_zeros(0)
         ctx.mark_non_differentiable(collisions)
-        ctx.save_for_backward(hidden, weight, bias, target, log_normaliser, entropies)
+        ctx.save_for_backward(hidden, weight, bias, target, log_normaliser, entropies, *kept)
         ctx.settings = (head, temperature, entropy)
         return picked - log_normaliser, entropies, collisions
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_logprobs, grad_entropy, _ = grads
-        hidden, weight, bias, target, log_normaliser, entropies = ctx.saved_tensors
+        hidden, weight, bias, target, log_normaliser, entropies, *kept = ctx.saved_tensors
         head, temperature, entropy = ctx.settings
         gradients = HeadGradients(hidden, weight, bias, ctx.needs_input_grad[:3])
-        for part, tokens in tiles(len(target), len(weight)):
-            logits = head.logits(hidden[part], tokens)
-            log_p = (logits / temperature).sub_(log_normaliser[part, None])
+        for i, (part, tokens) in enumerate(tiles(len(target), len(weight))):
+            logits = kept[i] if i < len(kept) else head.logits(hidden[part], tokens)
+            log_p = logits / temperature - log_normaliser[part, None]
             g = grad_logprobs[part, None]
             if entropy:
                 # dH/dz_v = -p_v (log p_v + H)
@@ -228,7 +236,7 @@ class _TokenLogprobs(torch.autograd.Function):
             here, column = _column(target[part], tokens)
             d.scatter_add_(1, column, torch.where(here[:, None], g, 0.0))
             gradients.add(part, tokens, head.slope_(d.div_(temperature), logits))
-        return (*gradients.result(), None, None, None, None, None)
+        return (*gradients.result(), None, None, None, None, None, None)
 
 
 def _column(target: Tensor, tokens: slice) -> tuple[Tensor, Tensor]:
