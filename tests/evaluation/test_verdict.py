@@ -168,11 +168,11 @@ def doubts(**values: float) -> dict[str, Any]:
 
 
 def test_several_looks_are_paid_for_by_holms_procedure() -> None:
-    # The judge begins with half of the error, the two others with a quarter each.
-    alone = doubts(balanced_win_rate=0.026, accuracy=0.3, unsafe_compliance=0.3)
+    # The judge begins with three fifths of the error, the two others with one each.
+    alone = doubts(balanced_win_rate=0.031, accuracy=0.3, unsafe_compliance=0.3)
     assert decide(alone).word == "inconclusive"
-    assert decide(doubts(balanced_win_rate=0.024, accuracy=0.3, unsafe_compliance=0.3)).word == "useful"
-    assert decide(doubts(balanced_win_rate=0.026)).word == "useful"
+    assert decide(doubts(balanced_win_rate=0.029, accuracy=0.3, unsafe_compliance=0.3)).word == "useful"
+    assert decide(doubts(balanced_win_rate=0.049)).word == "useful"
     chain = decide(doubts(balanced_win_rate=0.02, accuracy=0.024, unsafe_compliance=0.04))
     assert [r["figure"] for r in chain.reasons] == ["balanced_win_rate", "accuracy", "unsafe_compliance"]
     broken = decide(doubts(balanced_win_rate=0.02, accuracy=0.026, unsafe_compliance=0.03))

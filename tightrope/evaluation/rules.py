@@ -25,7 +25,7 @@ class Rules:
         "measured together (Holm)",
     )
     judge_weight: float = _rule(
-        2.0, "share of that chance which the judge's criterion begins with, against 1 for each of the others"
+        3.0, "share of that chance which the judge's criterion begins with, against 1 for each of the others"
     )
     equal_length: float = _rule(
         1.10,
