@@ -66,5 +66,7 @@ def as_label(value: Any) -> str:
     """A cell as a label: `1.0` is `1`, nothing is empty."""
     if value is None:
         return ""
+    if isinstance(value, bool):  # what the readers make of 1 and 0 in a CSV's column `label`
+        return str(int(value))
     text = str(value).strip()
     return text.removesuffix(".0") if text.removesuffix(".0").lstrip("-").isdigit() else text
