@@ -234,6 +234,8 @@ def test_unreachable_hub_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> 
         ("chosen", '{"text": "a"}', False, '{"text": "a"}'),
         ("chosen", '{"text": "a"}', True, {"text": "a"}),
         ("chosen", "[unclosed", False, "[unclosed"),
+        ("response", '{"answer": 4}', False, '{"answer": 4}'),
+        ("response", '{"text": "a"}', True, {"text": "a"}),
         ("prompt", "", False, ""),
         ("judge", "", True, None),
         ("id", "007", True, "007"),

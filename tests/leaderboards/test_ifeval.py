@@ -50,6 +50,13 @@ def test_keys_written_as_decimals_are_the_same_keys(tmp_path: Path) -> None:
     assert list(found["prompts"]) == ["2"]
 
 
+def test_an_answer_in_json_is_a_text_in_a_csv_too(tmp_path: Path) -> None:
+    asked = [{"key": 1, "prompt": "a", "instruction_id_list": ["detectable_format:json_format"], "kwargs": [{}]}]
+    file = csv(tmp_path / "m.csv", "key,response", ['1,"{""a"": 1}"'])
+    (found,) = ifeval([file], prompts=jsonl(tmp_path / "p.jsonl", asked))["models"]
+    assert (found["strict"]["prompt_level"], found["empty"]) == (100, 0)
+
+
 def test_an_empty_answer_follows_nothing_and_is_counted(tmp_path: Path) -> None:
     prompts = jsonl(tmp_path / "p.jsonl", PROMPTS)
     (found,) = ifeval([jsonl(tmp_path / "m.jsonl", [{"key": 2, "response": ""}])], prompts=prompts)["models"]

@@ -89,3 +89,11 @@ def test_a_results_object_of_rewardbench(tmp_path: Path) -> None:
 def test_what_cannot_be_counted_is_refused(rows: list[dict[str, Any]], why: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=why):
         rewards([jsonl(tmp_path / "j.jsonl", rows)])
+
+
+def test_texts_of_llmbar_may_be_a_csv(tmp_path: Path) -> None:
+    verdicts = ["LLMBar/A/evaluators/j,0,1,1,2", "LLMBar/A/evaluators/j,1,2,2,2"]
+    said = csv(tmp_path / "v.csv", "evaluator,row,gold,winner_original_order,winner_swapped_order", verdicts)
+    texts = csv(tmp_path / "t.csv", "subset,row,output_1,output_2,label", ["A,0,longer,short,1", "A,1,longer,short,2"])
+    (found,) = rewards([said, texts])["models"]
+    assert (found["overall"], found["order_flips"], found["length_baseline"]) == (0.75, 0.5, 0.5)

@@ -25,8 +25,9 @@ LISTS = frozenset(
         *("answers", "steps", "labels", "safe"),
     }
 )
-OBJECTS = frozenset({"reference", "provenance", "response"})
-CONVERSATIONS = frozenset({"prompt", "chosen", "rejected", "completion"})
+OBJECTS = frozenset({"reference", "provenance"})
+TYPED = BOOLEANS | INTEGERS | NUMBERS | LISTS | OBJECTS
+CONVERSATIONS = frozenset({"prompt", "chosen", "rejected", "completion", "response"})
 _TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
@@ -42,14 +43,15 @@ def cell(column: str, text: str, *, own: bool) -> Any:
         text: what the cell holds.
         own: whether the file is in our own layout, whose columns hold objects where others hold texts.
     """
-    if not text.strip() and own:  # in our own layout no column holds bare texts that matter when empty
+    if own and not text.strip():  # in our own layout no column holds bare texts that matter when empty
         return None
     if column in CONVERSATIONS:
         value = _json(text)
         talk = isinstance(value, list) and value and all(isinstance(m, dict) and "role" in m for m in value)
         return value if talk or (own and isinstance(value, dict)) else text
-    typed = any(column in columns for columns in (BOOLEANS, INTEGERS, NUMBERS, LISTS, OBJECTS))
-    if not text.strip() and typed:
+    if column not in TYPED:
+        return text
+    if not text.strip():
         return None
     if column in BOOLEANS:
         return _TRUTH.get(text.strip().casefold(), text)
@@ -59,10 +61,8 @@ def cell(column: str, text: str, *, own: bool) -> Any:
     if column in LISTS:
         value = _json(text)
         return value if isinstance(value, list) else text
-    if column in OBJECTS:
-        value = _json(text)
-        return value if isinstance(value, dict) else text
-    return text
+    value = _json(text)
+    return value if isinstance(value, dict) else text
 
 
 def _number(text: str) -> float | str:

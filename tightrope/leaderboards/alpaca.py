@@ -17,6 +17,7 @@ from tightrope.leaderboards.alpaca_files import Annotations, read_annotations
 from tightrope.leaderboards.alpaca_flags import fit_flags, missing_instructions
 from tightrope.leaderboards.alpaca_published import from_weights, of_leaderboard, published_table
 from tightrope.leaderboards.files import Floats, Table, layout, listed, refuse_repeats, table
+from tightrope.leaderboards.l1_logistic import Optimiser
 
 DIFFICULTY_LAYOUT = {"difficulties": ("row", "instruction_difficulty")}
 GAMED_LAYOUT = {"gamed baselines": ("model", "row", "preference", "std_delta_len", "instruction_difficulty")}
@@ -28,7 +29,7 @@ def alpaca(
     difficulty: Path | None = None,
     gamed_baseline: Path | None = None,
     c: str | None = None,
-    optimiser: alpaca_lc.Optimiser = "exact",
+    optimiser: Optimiser = "exact",
     judge: str | None = None,
     baseline: str | None = None,
 ) -> dict[str, Any]:

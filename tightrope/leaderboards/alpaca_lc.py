@@ -15,24 +15,19 @@ of `tightrope.evaluation.length_control`; `LengthControl.terms` says which terms
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from tightrope.evaluation import length_control
 from tightrope.intervals import Z95
+from tightrope.leaderboards.alpaca_cv import cross_validated
 from tightrope.leaderboards.files import Floats
-from tightrope.leaderboards.l1_logistic import L1Fit, chances, exact
-from tightrope.leaderboards.liblinear import liblinear, seeds
+from tightrope.leaderboards.l1_logistic import Optimiser, chances, exact
+from tightrope.leaderboards.liblinear import liblinear
 
-Optimiser = Literal["exact", "liblinear"]
-
-GRID = tuple(float(c) for c in np.logspace(-4, 4, 10))
-FOLDS = 5
 GAMED_WEIGHT = 0.2  # of each instruction, shared by the gamed baselines
-CV_TOLERANCE = 1e-7  # scores of the grid differ by far more
 LENGTH, DIFFICULTY, MODEL = 0, 1, 2
 TERM_NAMES = {
     LENGTH: "tanh of the length difference over its standard deviation",
@@ -169,40 +164,6 @@ def general(y: Floats, length_model: Floats, length_baseline: Floats, difficulty
     equal = x * (np.arange(len(beta)) != LENGTH)
     error = standard_error(beta, x, np.ones(len(d)), x, labels, equal, ridge=ridge)
     return _result(beta, equal, error, c=None, optimiser="exact", violation=found.gradient, terms=terms)
-
-
-def cross_validated(x: Floats, y: Floats, weights: Floats, optimiser: Optimiser) -> float:
-    """The C of the grid with the best mean log-loss over 5 folds, as AlpacaEval chooses it.
-
-    Folds take every fifth row, counted from the last: what scikit-learn's GroupKFold makes of groups of equal size
-    where numpy's sort leaves equals in place (on some processors it does not, and upstream then chooses another C
-    here and there). Log-loss is weighted by the rows' weights and averaged over rows, then over folds; of equals the
-    smaller C.
-    """
-    fold = (len(x) - 1 - np.arange(len(x))) % FOLDS
-    scores = np.zeros(len(GRID))
-    for f in range(FOLDS):
-        train, test = fold != f, fold == f
-        fit = _path(x[train], y[train], weights[train], optimiser)
-        for k, c in enumerate(GRID):
-            z = x[test] @ fit(c).coefficients
-            scores[k] -= float(np.mean(weights[test] * (np.logaddexp(0, z) - y[test] * z))) / FOLDS
-    return GRID[int(np.argmax(scores))]
-
-
-def _path(x: Floats, y: Floats, weights: Floats, optimiser: Optimiser) -> Callable[[float], L1Fit]:
-    """Returns what fits one C after the other: from the last optimum, or with scikit-learn's next seed."""
-    seed, last = seeds(), np.zeros(x.shape[1])
-
-    def fit(c: float) -> L1Fit:
-        nonlocal last
-        if optimiser == "liblinear":
-            return liblinear(x, y, weights, c, seed=next(seed))
-        found = exact(x, y, weights, c, start=last, tolerance=CV_TOLERANCE)
-        last = found.coefficients
-        return found
-
-    return fit
 
 
 def _result(

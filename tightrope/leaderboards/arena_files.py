@@ -159,7 +159,7 @@ def _of_judge(
     """Which rows to use [rows]; adds to `spoke` whose they are."""
     keep = np.array([judge in (None, ALL_JUDGES, name) for name in judges])
     if not keep.any():
-        names = listed(list(dict.fromkeys(judges)))
+        names = listed([name or "(unnamed)" for name in dict.fromkeys(judges)])
         raise InputError(f"no row is by judge {judge}", where=str(path), remedy=f"Judges: {names}.")
     spoke.update(dict.fromkeys(name for name, kept in zip(judges, keep, strict=True) if kept))
     return keep

@@ -20,7 +20,7 @@ import numpy as np
 from tightrope.evaluation.agreement import cohen_kappa_interval
 from tightrope.intervals import wilson
 from tightrope.leaderboards.files import Table, layout, refuse_repeats, table
-from tightrope.leaderboards.labels import each_once, labels, models
+from tightrope.leaderboards.labels import each_once, labels, models, refuse_silent
 from tightrope.leaderboards.longer import longer_is_right, share
 from tightrope.leaderboards.review_scores import percent_of_reference, totals
 from tightrope.leaderboards.votes import NO_MAJORITY, against_labels, annotators, majority
@@ -47,7 +47,8 @@ def judges(files: Sequence[Path], *, draws: int = 2000, seed: int = 0) -> dict[s
         seed: of the resamples.
 
     Raises:
-        InputError: a file has none of the layouts, repeats an item, or holds labels nobody knows; a name in two files.
+        InputError: a file has none of the layouts, repeats an item, or holds labels nobody knows; a name in two files;
+            a judge none of whose verdicts could be read.
     """
     out: dict[str, list[dict[str, Any]]] = {}
     for path in files:
@@ -123,7 +124,8 @@ def _verdicts(found: Table, draws: int, seed: int) -> list[dict[str, Any]]:
     )
     out = []
     for name, mine in models(names).items():
-        picked = ([column[i] for i in mine] for column in (gold, first, second))
+        picked = [[column[i] for i in mine] for column in (gold, first, second)]
+        refuse_silent(name, sum(label != UNREAD for said in picked[1:] for label in said), found.path)
         out.append({"judge": name, **both_orders(*picked, draws=draws, seed=seed)})
     return out
 

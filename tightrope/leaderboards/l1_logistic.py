@@ -10,10 +10,13 @@ published fits do, which stop earlier, is in `liblinear.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from tightrope.leaderboards.files import Floats
+
+Optimiser = Literal["exact", "liblinear"]
 
 TOLERANCE = 1e-10  # largest violation of the optimality conditions, per unit of C times weight
 MOST_STEPS = 100

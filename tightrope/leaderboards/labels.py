@@ -62,9 +62,21 @@ def only_one(what: str, found: Mapping[str, str], remedy: str) -> None:
         raise InputError(f"{len(found)} {what}s in the files ({places})", remedy=remedy)
 
 
+def refuse_silent(judge: str, readable: int, where: object) -> None:
+    """Raises InputError when nothing a judge said could be read: its figures would be those of silence."""
+    if not readable:
+        raise InputError(
+            f"nothing that {judge} said could be read",
+            where=str(where),
+            remedy="Check what the judge was asked, or leave it out.",
+        )
+
+
 def as_label(value: Any) -> str:
     """A cell as a label: `1.0` is `1`, nothing is empty."""
     if value is None:
         return ""
+    if isinstance(value, bool):  # what the readers make of 1 and 0 in a CSV's column `label`
+        return str(int(value))
     text = str(value).strip()
     return text.removesuffix(".0") if text.removesuffix(".0").lstrip("-").isdigit() else text

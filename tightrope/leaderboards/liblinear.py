@@ -53,6 +53,7 @@ def liblinear(x: Floats, y: Floats, weights: Floats, c: float, *, seed: int | No
     w, size = c * weights, x.shape[1]
     beta, index = np.zeros(size), list(range(size))
     z, moments = np.zeros(len(x)), x.T @ (w * y)
+    loss = float(w @ np.logaddexp(0, z))
     inner_eps, first_norm, worst_before, newton = 1.0, math.inf, math.inf, 0
     while newton < MOST_NEWTON:
         p = chances(z)
@@ -66,7 +67,7 @@ def liblinear(x: Floats, y: Floats, weights: Floats, c: float, *, seed: int | No
             break
         curvature = (x * (w * p * (1 - p))[:, None]).T @ x
         target, sweeps = _inner(curvature, slope, beta, index, active, inner_eps * first_norm, n, draw)
-        beta, z = _line_search(x, y, w, z, beta, target, slope)
+        beta, z, loss = _line_search(x, y, w, z, loss, beta, target, slope)
         if sweeps == 1:
             inner_eps *= 0.25
         newton += 1
@@ -164,16 +165,16 @@ def _one_variable(h: float, up: float, down: float, value: float) -> float:
 
 
 def _line_search(
-    x: Floats, y: Floats, w: Floats, z: Floats, beta: Floats, target: Floats, slope: Floats
-) -> tuple[Floats, Floats]:
-    """Halves the step until the loss falls enough; returns coefficients [P] and log-odds [n]."""
+    x: Floats, y: Floats, w: Floats, z: Floats, loss: float, beta: Floats, target: Floats, slope: Floats
+) -> tuple[Floats, Floats, float]:
+    """Halves the step until the loss falls enough; returns coefficients [P], log-odds [n] and the loss at label 0."""
     before = float(np.abs(beta).sum())
     delta = float(slope @ (target - beta)) + float(np.abs(target).sum()) - before
-    loss = float(w @ np.logaddexp(0, z))
     step = x @ (target - beta)
     for _ in range(MOST_LINE_SEARCH):
-        gain = float(w @ np.logaddexp(0, z + step)) - loss - float(w @ (y * step))
+        new = float(w @ np.logaddexp(0, z + step))
+        gain = new - loss - float(w @ (y * step))
         if float(np.abs(target).sum()) - before + gain - SUFFICIENT_DECREASE * delta <= 0:
-            return target, z + step
+            return target, z + step, new
         target, delta, step = (beta + target) / 2, delta / 2, step / 2
-    return beta, z
+    return beta, z, loss

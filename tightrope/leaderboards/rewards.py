@@ -16,7 +16,7 @@ from typing import Any
 from tightrope.errors import InputError
 from tightrope.intervals import wilson
 from tightrope.leaderboards.files import Table, is_tree, layout, refuse_repeats, table, tree
-from tightrope.leaderboards.labels import each_once, labels, models
+from tightrope.leaderboards.labels import each_once, labels, models, refuse_silent
 from tightrope.leaderboards.longer import longer_is_right, share
 from tightrope.leaderboards.rewardbench import COUNTS, PRIOR_SETS, overall, prior_sets, sections
 
@@ -60,7 +60,7 @@ def rewards(files: Sequence[Path]) -> dict[str, Any]:
             with the accuracies under `subset`).
 
     Raises:
-        InputError: no known layout, a pair twice, or a value that cannot be.
+        InputError: no known layout, a pair twice, a value that cannot be, or a judge who never gave a verdict.
     """
     out = []
     read: list[tuple[str, Table]] = []
@@ -83,6 +83,8 @@ def rewards(files: Sequence[Path]) -> dict[str, Any]:
             pairs = _verdicts(rows, longer)
         else:
             pairs = _both_orders(rows) if kind == "both orders" else _scored(rows, kind)
+        for name, mine in pairs.items():
+            refuse_silent(name, sum(p.unread < (1 if p.flipped is None else 2) for p in mine), rows.path)
         out += [{"model": name, **summary(mine)} for name, mine in pairs.items()]
     if not out:
         raise InputError("texts alone say nothing of a judge", where=str(files[0]), remedy="Give its verdicts, too.")

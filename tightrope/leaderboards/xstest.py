@@ -19,7 +19,7 @@ from tightrope.errors import InputError
 from tightrope.evaluation.agreement import cohen_kappa, fleiss_kappa, share_agreeing
 from tightrope.intervals import wilson
 from tightrope.leaderboards.files import Table, layout, refuse_repeats, table
-from tightrope.leaderboards.labels import each_once, models
+from tightrope.leaderboards.labels import each_once, models, refuse_silent
 from tightrope.rewards.prefixes import substring_refusal, xstest_refusal
 from tightrope.rewards.refusals import refusal_class
 
@@ -43,7 +43,8 @@ def xstest(files: Sequence[Path], *, labels: str | None = None) -> dict[str, Any
         labels: whose labels count: `human`, `judge`, `matcher` (ours) or `string_match`; None takes the first there.
 
     Raises:
-        InputError: no known layout, an answer twice, or labels asked for that are not there.
+        InputError: no known layout, an answer twice, labels asked for that are not there, or a labeller who never
+            labels.
     """
     out = []
     for path in files:
@@ -56,6 +57,7 @@ def xstest(files: Sequence[Path], *, labels: str | None = None) -> dict[str, Any
         types = found.texts("type")
         for name, mine in models(names).items():
             picked = {key: [values[i] for i in mine] for key, values in sources.items()}
+            refuse_silent(f"the labeller of {name}", len(mine) - picked[source].count(UNLABELLED), path)
             kinds = [types[i] for i in mine]
             sides = [is_unsafe(kind) for kind in kinds]
             out.append(
