@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from transformers import PreTrainedModel
@@ -50,21 +51,51 @@ def test_a_copy_computes_with_its_own_weights() -> None:
     assert torch.equal(before, tiny_model().base_model(input_ids=IDS).last_hidden_state)
 
 
-class Doubled(nn.Module):
-    """Has the parts of a gated block, and is none."""
+class Clamped(nn.Module):
+    """Has the parts of a gated block, and is none where its gate is large."""
 
     def __init__(self) -> None:
         super().__init__()
         self.gate_proj, self.up_proj, self.down_proj, self.act_fn = *(nn.Linear(4, 4) for _ in range(3)), nn.SiLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = 2 * self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
+        out: Tensor = self.down_proj(self.act_fn(self.gate_proj(x).clamp(max=10)) * self.up_proj(x))
         return out
 
 
-def test_a_block_that_only_looks_gated_is_left_alone() -> None:
-    block = Doubled()
-    x = torch.randn(3, 4)
-    expected = block(x)
+class LateRMSNorm(nn.RMSNorm):
+    """Multiplies by its weight before it rounds: the plain norm as long as the weight is 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float()
+        return (self.weight * wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + (self.eps or 0))).to(x.dtype)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [Clamped(), LateRMSNorm(4, eps=1e-6).bfloat16(), nn.RMSNorm(4), nn.RMSNorm((2, 4)), nn.RMSNorm(4, device="meta")],
+    ids=["clamped", "late", "no epsilon", "two axes", "meta"],
+)
+def test_a_block_that_only_looks_like_one_computes_what_it_did(block: nn.Module) -> None:
+    before = type(block).forward
     keep_less(block)
-    assert torch.equal(block(x), expected)
+    weight = next(block.parameters())
+    if not weight.is_meta:
+        with torch.no_grad():
+            weight.mul_(torch.linspace(0.3, 3, weight.numel()).view_as(weight).to(weight.dtype))
+        x = (100 * torch.randn(3, 2, 4)).to(weight.dtype)
+        assert torch.equal(block(x), before(block, x))
+
+
+def test_with_adapters_no_product_is_done_twice() -> None:
+    products = []
+    for lean in (False, True):
+        model = tiny_model()
+        if lean:
+            keep_less(model)
+        adapted = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"))
+        hidden = adapted.get_base_model().base_model(input_ids=IDS, use_cache=False).last_hidden_state
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            hidden.sum().backward()
+        products.append(sum(row.count for row in seen.key_averages() if row.key == "aten::mm"))
+    assert products[0] == products[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
 from tightrope.data.batch import EncodedResponse, Example, TokenBatch
@@ -26,14 +27,14 @@ def examples() -> list[Example]:
     ]
 
 
-def naive(policy: Policy, rows: list[Example], temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+def naive(model: PreTrainedModel, rows: list[Example], temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Every branch alone through the whole model, full logits, plain log-softmax."""
-    policy.model.set_attn_implementation("eager")
+    model.set_attn_implementation("eager")
     logprobs, entropies = [], []
     for example in rows:
         for response in example.responses:
             ids = torch.tensor([example.prompt_ids + response.ids])
-            logits = policy.model(ids, use_cache=False).logits[0].float() / temperature
+            logits = model(ids, use_cache=False).logits[0].float() / temperature
             scores = logits.log_softmax(-1)
             for offset, token in enumerate(response.ids):
                 if response.learn is None or response.learn[offset]:
@@ -51,13 +52,12 @@ def test_packed_logprobs_and_gradients_equal_naive_ones(
 ) -> None:
     monkeypatch.setattr(logprobs_module, "TILE_ROWS", 7)
     monkeypatch.setattr(logprobs_module, "TILE_TOKENS", 128)  # of 300: the last tile is narrower
-    monkeypatch.setattr(logprobs_module, "KEPT_BYTES", 3 * 7 * 128 * 4)  # three tiles, the others twice
+    monkeypatch.setattr(logprobs_module, "KEPT_LOGITS_BYTES", 3 * 7 * 128 * 4)  # three tiles, the others twice
     weight = torch.linspace(-1, 1.5, 200)
 
-    def gradients(policy: Policy, value: torch.Tensor) -> dict[str, torch.Tensor]:
-        policy.model.zero_grad()
+    def gradients(model: torch.nn.Module, value: torch.Tensor) -> dict[str, torch.Tensor]:
         value.backward()
-        return {n: p.grad.clone() for n, p in policy.model.named_parameters() if p.grad is not None}
+        return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
     policy = Policy(tiny_model(family), tiny_tokenizer(), "tiny")
     policy.shares_prompts = shared
@@ -67,9 +67,10 @@ def test_packed_logprobs_and_gradients_equal_naive_ones(
     out = policy.token_logprobs(batch, temperature=temperature, entropy=True)
     assert out.entropy is not None
     count = len(out.logprobs)
-    ours = gradients(policy, (out.logprobs * weight[:count] + 0.3 * out.entropy).sum())
-    plain, entropy = naive(policy, examples(), temperature)
-    theirs = gradients(policy, (plain * weight[:count] + 0.3 * entropy).sum())
+    ours = gradients(policy.model, (out.logprobs * weight[:count] + 0.3 * out.entropy).sum())
+    untouched = tiny_model(family)
+    plain, entropy = naive(untouched, examples(), temperature)
+    theirs = gradients(untouched, (plain * weight[:count] + 0.3 * entropy).sum())
     torch.testing.assert_close(out.logprobs, plain, atol=1e-4, rtol=0)
     torch.testing.assert_close(out.entropy, entropy, atol=1e-4, rtol=0)
     assert set(ours) == set(theirs)

@@ -42,7 +42,8 @@ def test_block_mask_sees_what_rows_see(softcap: float | None, window: int | None
 
 @pytest.mark.parametrize("scoring", [Scoring(0.25), Scoring(0.25, softcap=5.0), Scoring(0.25, sliding_window=6)])
 def test_rows_have_the_gradient_of_plain_attention_under_the_trees_mask(scoring: Scoring) -> None:
-    batch = TokenBatch.from_examples(bundles())
+    longer = Example("longer", (7,) * 4, tuple(EncodedResponse((8,) * n) for n in (2, 9, 3)))
+    batch = TokenBatch.from_examples([*bundles(), longer, Example("bare", (3, 4, 5), ())])
     tokens = len(batch.input_ids)
     torch.manual_seed(0)
     inputs = [torch.randn(1, heads, tokens, 16, dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2)]

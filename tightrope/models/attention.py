@@ -23,7 +23,7 @@ from transformers.masking_utils import sdpa_mask
 
 from tightrope.data.batch import TokenBatch, TreeLayout
 from tightrope.models.branches import BranchRow, attend_branches, branch_rows
-from tightrope.models.causal import Scoring, softcapped
+from tightrope.models.causal import Scoring, for_every_query_head, seen_by_last, softcapped
 
 NAME = "tightrope"
 
@@ -62,10 +62,8 @@ def attention(
         return layout.attend(module, query, key, value, Scoring(scale, softcap, sliding_window)), None
     visible = attention_mask
     if visible is None:  # sdpa's convention for "plain causal", keys may be longer than queries
-        queries, keys = query.shape[2], key.shape[2]
-        visible = torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril(keys - queries)
-    groups = query.shape[1] // key.shape[1]
-    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        visible = seen_by_last(query.shape[2], key.shape[2], query.device)
+    key, value = for_every_query_head(query, key, value)
     return softcapped(query, key, value, visible, Scoring(scale, softcap)).transpose(1, 2), None
 
 
@@ -85,7 +83,7 @@ def install(model: PreTrainedModel) -> None:
 
 
 @dataclass(frozen=True)
-class BranchRows:
+class PaddedRows:
     """A tree laid out as one padded row `[prompt, response k]` per branch, and the way back.
 
     Attributes:
@@ -99,7 +97,7 @@ class BranchRows:
     scatter: Tensor
 
     @classmethod
-    def of(cls, tree: TreeLayout) -> BranchRows:
+    def of(cls, tree: TreeLayout) -> PaddedRows:
         """Builds the rows of all bundles, in order."""
         rows: list[Tensor] = []
         back: list[tuple[int, int, int]] = []  # (row, first column, tokens) in packed order

@@ -5,7 +5,8 @@ from the first branch; a later branch that is shorter than the prompt asks its o
 
 The backward pass is written out: autograd would keep keys and values once per branch and query head, and would cut
 gradients apart again by filling zeros. Here a layer keeps the packed queries, keys, values and results, and every row's
-gradient is written or added where it belongs.
+gradient is written or added where it belongs. The kernel is the one that `scaled_dot_product_attention` takes on a
+CPU; its name is private to torch, and this is the only place that says it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class BranchRow:
     Attributes:
         seen: what its keys are: prompt and branch, as one piece or two.
         asked: what its queries are: all of that or, of a short later branch, the branch alone.
-        told: whose results are taken from this row.
+        told: whose results are taken from this row; the very slice stands in `seen` and `asked`, too, where it is one
+            of their pieces, and nobody else's row has it.
         hidden: float32 [queries, keys], -inf where a query does not look; None: the row is causal as it stands.
     """
 
@@ -69,7 +71,8 @@ def attend_branches(
     query: Tensor, key: Tensor, value: Tensor, rows: Sequence[BranchRow], scoring: Scoring
 ) -> Tensor:
     """Returns [1, T, heads, d] for queries [1, heads, T, d] and keys and values [1, kv heads, T, d]."""
-    if all(scoring.is_plain(row.keys) for row in rows) and query.shape[-1] == value.shape[-1]:
+    written_out = query.device.type == "cpu" and query.shape[-1] == value.shape[-1]
+    if written_out and all(scoring.is_plain(row.keys) and row.told.start < row.told.stop for row in rows):
         out: Tensor = _Branches.apply(query, key, value, rows, scoring.scaling)  # type: ignore[no-untyped-call]
         return out
     told = []
@@ -81,7 +84,7 @@ def attend_branches(
 
 
 class _Branches(torch.autograd.Function):
-    """Plain causal rows; the kernel is the one that `scaled_dot_product_attention` takes on a CPU."""
+    """Plain causal rows."""
 
     @staticmethod
     def forward(

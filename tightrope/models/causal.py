@@ -30,9 +30,7 @@ class Scoring:
 
 def causal_attention(query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
     """Causal attention [rows, heads, queries, d] with grouped keys; fewer queries than keys are the last of the row."""
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    key, value = for_every_query_head(query, key, value)
     queries, keys = query.shape[2], key.shape[2]
     if queries == keys and scoring.is_plain(keys):
         return functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scoring.scaling)
@@ -42,6 +40,12 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, scoring: Scoring
     if scoring.softcap is None:
         return functional.scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scoring.scaling)
     return softcapped(query, key, value, visible, scoring)
+
+
+def for_every_query_head(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values [.., heads, tokens, d] of grouped ones."""
+    groups = query.shape[1] // key.shape[1]
+    return (key, value) if groups == 1 else (key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1))
 
 
 def seen_by_last(queries: int, keys: int, device: torch.device | None = None) -> Tensor:

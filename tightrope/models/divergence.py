@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from tightrope.models.logprobs import HeadGradients, OutputHead, RunningSoftmax, tiles
 
@@ -57,6 +58,7 @@ class _Divergence(torch.autograd.Function):
         return q.mean - q.log_normaliser + p.log_normaliser
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, theirs, p_log, q_log = ctx.saved_tensors
         head, reference_head = ctx.heads

@@ -1,11 +1,14 @@
-"""Blocks that keep less for their backward pass, and are no slower for it.
+"""Blocks that keep less for their backward pass.
 
-Of a Llama-like layer autograd keeps some twenty-five numbers per token and unit of width, most of them within a step of
+Of a Llama-like layer autograd keeps some twenty numbers per token and unit of width, most of them within a step of
 others: a norm's input in three forms, and of a gated feed-forward part the gate, the gate through its activation, the
 other half and their product. Everything element by element is cheap to do twice. Here a norm keeps its input, and a
 feed-forward part its two products; the rest is computed again when the backward pass asks for it, by
 `torch.utils.checkpoint`, which stops as soon as it has what was asked: no matrix product is repeated. The plain
-RMS norm's derivative is written out, for autograd's takes five times as long on a CPU.
+RMS norm's derivative is written out, for on a CPU autograd's takes several times as long.
+
+A block is only touched if it computes what we think, which is tried out: its forward and ours must agree bit for bit
+on small, ordinary and large inputs.
 """
 
 from __future__ import annotations
@@ -17,23 +20,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 PARTS = ("gate_proj", "up_proj", "down_proj", "act_fn")
+SIZES = (1e-3, 1.0, 1e3)  # of inputs tried: epsilons show in small ones, clamps in large ones
 
 
 def keep_less(model: nn.Module) -> None:
-    """Changes what the model's blocks keep for a backward pass; what they compute stays the same, bit for bit."""
+    """Changes, for good, what the model's blocks keep for a backward pass; what they compute stays bit for bit."""
     for module in model.modules():
         if "forward" in vars(module):  # somebody's already, ours included
             continue
         if type(module).__name__.endswith("RMSNorm"):
-            lean = functools.partial(_plain_norm, module)
-            module.forward = lean if _same(module, lean) else functools.partial(_again, module.forward)
-        elif all(isinstance(getattr(module, name, None), nn.Module) for name in PARTS):
-            lean = functools.partial(_gated, module)
-            if _same(module, lean):
-                module.forward = lean
+            if _agrees(_is_plain_norm, module):
+                module.forward = functools.partial(_plain_norm, module)
+            else:
+                module.forward = functools.partial(_again, module.forward)
+        elif _agrees(_is_gated, module):
+            module.forward = functools.partial(_gated, module)
 
 
 def _again(forward: Callable[..., Any], *inputs: Any) -> Any:
@@ -45,15 +50,23 @@ def _again(forward: Callable[..., Any], *inputs: Any) -> Any:
 
 def _gated(module: Any, x: Tensor) -> Tensor:
     """`down(act(gate(x)) * up(x))`."""
+
+    def product(gate: Tensor, up: Tensor) -> Tensor:
+        out: Tensor = module.act_fn(gate) * up
+        return out
+
     gate, up = module.gate_proj(x), module.up_proj(x)
-    out: Tensor = _again(lambda gate, up: module.down_proj(module.act_fn(gate) * up), gate, up)
+    out: Tensor
+    if type(module.down_proj) is nn.Linear:
+        out = _again(lambda gate, up: module.down_proj(product(gate, up)), gate, up)
+    else:  # adapters would have the frozen product done again before they save their input
+        out = module.down_proj(_again(product, gate, up))
     return out
 
 
 def _plain_norm(module: Any, x: Tensor) -> Tensor:
     """`weight * x / rms(x)`, normalised in float32 (Zhang & Sennrich 2019, 1910.07467)."""
-    epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", 0.0))
-    out: Tensor = _Norm.apply(x, module.weight, epsilon)  # type: ignore[no-untyped-call]
+    out: Tensor = _Norm.apply(x, module.weight, _epsilon(module))  # type: ignore[no-untyped-call]
     return out
 
 
@@ -78,13 +91,34 @@ class _Norm(torch.autograd.Function):
         return d.mul_(scale).to(x.dtype), of_weight, None
 
 
-def _same(module: Any, lean: Callable[[Tensor], Tensor]) -> bool:
-    """Whether a module's own forward gives the same for some input as one that keeps less."""
-    weight = getattr(module, "weight", getattr(getattr(module, "gate_proj", None), "weight", None))
-    if not isinstance(weight, Tensor):
+def _epsilon(module: Any) -> float:
+    return float(module.variance_epsilon if hasattr(module, "variance_epsilon") else module.eps)
+
+
+def _agrees(check: Callable[[Any], bool], module: nn.Module) -> bool:
+    """What a check says; no, of a module that cannot even be tried out."""
+    try:
+        with torch.no_grad():
+            return check(module)
+    except (AttributeError, TypeError, ValueError, RuntimeError):
         return False
-    width = weight.shape[0] if weight.ndim == 1 else module.gate_proj.in_features
-    x = torch.linspace(-1, 1, width, device=weight.device)[None]
-    x = x.to(weight.dtype if weight.is_floating_point() else x.dtype)  # four-bit weights take any
-    with torch.no_grad():
-        return torch.equal(module(x), lean(x))
+
+
+def _is_plain_norm(module: Any) -> bool:
+    x = _tried(len(module.weight), module.weight)
+    weight = torch.linspace(0.5, 1.5, len(module.weight)).to(module.weight)  # ones would hide where it is multiplied
+    theirs = functional_call(module, {"weight": weight}, (x,))
+    return torch.equal(theirs, _Norm.apply(x, weight, _epsilon(module)))  # type: ignore[no-untyped-call]
+
+
+def _is_gated(module: Any) -> bool:
+    if not all(isinstance(getattr(module, name, None), nn.Module) for name in PARTS):
+        return False
+    x = _tried(module.gate_proj.in_features, module.gate_proj.weight)
+    return torch.equal(module(x), _gated(module, x))
+
+
+def _tried(width: int, weight: Tensor) -> Tensor:
+    """Inputs [3, width] of several sizes, of the weight's type; of four-bit weights, which take any, float32."""
+    x = torch.linspace(-1, 1, width, device=weight.device) * torch.tensor(SIZES, device=weight.device)[:, None]
+    return x.to(weight.dtype if weight.is_floating_point() else x.dtype)

@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
 TILE_ROWS = TILE_TOKENS = 2048  # float32 logits of a tile: 16 MiB
-KEPT_BYTES = 2**27  # logits kept for the backward pass, which are a product less there
+KEPT_LOGITS_BYTES = 2**27  # logits kept for the backward pass, which are a product less there
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,9 @@ def token_logprobs(
         entropy: also return the entropy of each predicting distribution (differentiable).
         collision: also return log sum_v p_v^2 of each predicting distribution (not differentiable).
     """
-    picked, room = hidden.index_select(0, source), KEPT_BYTES if torch.is_grad_enabled() else 0
+    picked = hidden.index_select(0, source)
+    learns = torch.is_grad_enabled() and (picked.requires_grad or head.weight.requires_grad)
+    room = KEPT_LOGITS_BYTES if learns else 0
     logprobs, entropies, collisions = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
         picked, head.weight, head.bias, target, head, temperature, entropy, collision, room
     )
@@ -196,11 +199,13 @@ class _TokenLogprobs(torch.autograd.Function):
         picked, origin = (torch.zeros(len(target), device=hidden.device) for _ in range(2))
         kept: list[Tensor] = []
         for part, tokens in tiles(len(target), len(weight)):
-            plain = head.logits(hidden[part], tokens)
-            room -= plain.nbytes
+            logits = head.logits(hidden[part], tokens)
+            room -= logits.nbytes
             if room >= 0:
-                kept.append(plain)
-            logits = plain if temperature == 1.0 else plain / temperature
+                kept.append(logits)
+                logits = logits if temperature == 1.0 else logits / temperature
+            elif temperature != 1.0:
+                logits.div_(temperature)
             here, column = _column(target[part], tokens)
             picked[part] += torch.where(here, logits.gather(1, column)[:, 0], 0.0)
             if entropy and tokens.start == 0:
@@ -218,6 +223,7 @@ class _TokenLogprobs(torch.autograd.Function):
         return picked - log_normaliser, entropies, collisions
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_logprobs, grad_entropy, _ = grads
         hidden, weight, bias, target, log_normaliser, entropies, *kept = ctx.saved_tensors
@@ -225,7 +231,7 @@ class _TokenLogprobs(torch.autograd.Function):
         gradients = HeadGradients(hidden, weight, bias, ctx.needs_input_grad[:3])
         for i, (part, tokens) in enumerate(tiles(len(target), len(weight))):
             logits = kept[i] if i < len(kept) else head.logits(hidden[part], tokens)
-            log_p = logits / temperature - log_normaliser[part, None]
+            log_p = (logits / temperature).sub_(log_normaliser[part, None])
             g = grad_logprobs[part, None]
             if entropy:
                 # dH/dz_v = -p_v (log p_v + H)

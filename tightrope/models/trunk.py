@@ -17,12 +17,12 @@ from transformers import PreTrainedModel
 from tightrope.data.batch import EncodedResponse, Example, TokenBatch
 from tightrope.data.chat import ChatFormat
 from tightrope.models import loading
-from tightrope.models.attention import BranchRows, TreeAttention, install, no_mask
+from tightrope.models.attention import PaddedRows, TreeAttention, install, no_mask
 from tightrope.models.lean import keep_less
 
 
 class Trunk:
-    """A transformer read through packed bundles.
+    """A transformer read through packed bundles; the model is switched to our attention and made lean, for good.
 
     Attributes:
         model: the transformers model (wrapped by peft when it has adapters).
@@ -60,7 +60,7 @@ class Trunk:
             return self._hidden(batch)
         added = noise
         if not self.shares_prompts:
-            added = noise[BranchRows.of(batch.layout).gather.to(noise.device)]
+            added = noise[PaddedRows.of(batch.layout).gather.to(noise.device)]
         embeddings = self.model.get_input_embeddings()
         hook = embeddings.register_forward_hook(lambda module, inputs, out: out + added.to(out.dtype))
         try:
@@ -79,7 +79,7 @@ class Trunk:
                 use_cache=False,
             )
             return cast(Tensor, out.last_hidden_state)[0]
-        rows = BranchRows.of(batch.layout)
+        rows = PaddedRows.of(batch.layout)
         gather = rows.gather.to(batch.input_ids.device)
         out = run(
             input_ids=batch.input_ids[gather],
