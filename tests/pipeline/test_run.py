@@ -15,6 +15,7 @@ from tests.tiny import tiny_folder
 from tightrope.cli import main
 from tightrope.errors import InputError, WorkError
 from tightrope.files import write_jsonl
+from tightrope.pipeline import folders
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.fitting import Reader, fitting, judges, scorers
 from tightrope.pipeline.folders import StageFolder, locked
@@ -257,6 +258,22 @@ def test_model_against_itself_is_unchanged_or_undecided_with_half_the_wins(start
         str(start / "model"), str(start / "model"), suite=str(start / "prompts.jsonl"), out=tmp_path, max_tokens=8
     )
     assert list(kept.parent.iterdir()) == [kept]
+
+
+def test_what_another_version_of_torch_would_say_is_measured_anew(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured() -> tuple[int, str]:
+        model = str(start / "model")
+        evaluate(model, model, suite=str(start / "prompts.jsonl"), out=tmp_path, max_tokens=4, limit=3)
+        return len(list((tmp_path / "answers").iterdir())), (tmp_path / "measured.json").read_text()
+
+    first = measured()
+    version = folders.metadata.version
+    monkeypatch.setattr(folders.metadata, "version", lambda name: "0" if name == "torch" else version(name))
+    files, fingerprint = measured()
+    assert (first[0], files) == (1, 2) and fingerprint != first[1]
+    assert folders.arithmetic("cpu") != folders.arithmetic("cuda")
 
 
 def test_thumbs_with_matched_prompts_train(start: Path, tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from tightrope.errors import InputError
-from tightrope.files import file_hash
 from tightrope.judges.endpoint import Endpoint
 from tightrope.judges.llm import LlmJudge
 from tightrope.judges.local import LocalModel
@@ -28,6 +27,7 @@ from tightrope.judges.reward import PairwiseJudge, RewardJudge
 from tightrope.judges.rules import RULES, FirstJudge, RuleJudge
 from tightrope.judges.types import Judge
 from tightrope.judges.votes import VotesJudge
+from tightrope.models.fingerprint import model_fingerprint
 from tightrope.records import Prompt, Response, content_hash
 
 Progress = Callable[[int, int], None]
@@ -181,12 +181,13 @@ def _prices(text: str | None, spec: str) -> tuple[float, float] | None:
 
 
 def _scored(spec: str) -> RewardJudge | PairwiseJudge:
+    from tightrope.models.loading import resolve
     from tightrope.models.reward import RewardModel
     from tightrope.rewards.spec import ScorerSpec, load_scorer
 
     parsed = ScorerSpec.parse(spec)
     scorer = load_scorer(parsed)
-    prints = [_fingerprint(model) for model in parsed.models]
+    prints = [model_fingerprint(resolve(model)) for model in parsed.models]
     fingerprint = prints[0] if parsed.form == "model" else content_hash(parsed.form, prints)
     if isinstance(scorer, RewardModel) and scorer.reading.kind == "pairwise":
         return PairwiseJudge(scorer.name, scorer.gaps, fingerprint)
@@ -196,6 +197,7 @@ def _scored(spec: str) -> RewardJudge | PairwiseJudge:
 def _local(spec: str, progress: Progress | None) -> LocalModel:
     # Rule judges and endpoints need no torch.
     from tightrope.judges.weighing import weigh_choices
+    from tightrope.models.loading import resolve
     from tightrope.models.policy import Policy
     from tightrope.rollouts.local import sample
     from tightrope.rollouts.types import SampleRequest, SamplingParams
@@ -216,10 +218,4 @@ def _local(spec: str, progress: Progress | None) -> LocalModel:
                 progress(len(found), len(prompts))
         return found
 
-    return LocalModel(generate, policy.name, _fingerprint(spec), weigh)
-
-
-def _fingerprint(spec: str) -> str:
-    """Hash of a folder's weights; the spec itself for what is no folder."""
-    weights = sorted(Path(spec).glob("*.safetensors")) if Path(spec).is_dir() else []
-    return content_hash([file_hash(p) for p in weights] or spec)
+    return LocalModel(generate, policy.name, model_fingerprint(resolve(spec)), weigh)

@@ -33,9 +33,10 @@ from tightrope.data.readers import RecordStream, stream
 from tightrope.data.showing import print_account
 from tightrope.errors import InputError
 from tightrope.files import file_hash
+from tightrope.models.fingerprint import model_fingerprint
 from tightrope.models.loading import resolve
 from tightrope.models.precision import Dtype, resolve_dtype
-from tightrope.pipeline.folders import StageFolder, model_fingerprint
+from tightrope.pipeline.folders import StageFolder
 from tightrope.recipes.schema import DataSpec, Recipe
 from tightrope.records import KINDS, Prompt, Record, content_hash
 from tightrope.rewards.spec import ScorerSpec
