@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import torch
 
@@ -43,9 +42,9 @@ class Start:
 
     @classmethod
     def of(cls, spec: str) -> Start:
-        """Reads the config and the weight files' headers."""
+        """Reads the config; no weight is loaded, or downloaded."""
         config = loading.load_config(spec).get_text_config()
-        parameters, head = _parameters(spec), config.vocab_size * config.hidden_size
+        parameters, head = loading.count_parameters(spec), config.vocab_size * config.hidden_size
         tables = head if config.tie_word_embeddings else 2 * head
         kept = KEPT_BYTES * config.num_hidden_layers * config.hidden_size
         return cls(spec, parameters, max(0, parameters - tables), head, kept)
@@ -98,24 +97,6 @@ def matrix_speed(dtype: torch.dtype, device: str) -> float:
             torch.cuda.synchronize()
         done += 1
     return 2 * 1024**3 * done / (time.perf_counter() - started)
-
-
-def _parameters(spec: str) -> int:
-    """Parameters of a model, from its weight files' headers."""
-    from safetensors import safe_open
-
-    folder = Path(loading.resolve(spec))
-    if not folder.is_dir():
-        return 0
-    total = 0
-    for file in folder.glob("*.safetensors"):
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - safe_open is not a mapping
-                size = 1
-                for n in tensors.get_slice(name).get_shape():
-                    size *= n
-                total += size
-    return total
 
 
 def counted(records: RecordStream, objective: Objective, chat: ChatFormat, stage: TrainStage) -> Rows:
