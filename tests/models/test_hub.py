@@ -16,6 +16,7 @@ from tests.tiny import tiny_folder
 from tightrope.errors import InputError, WorkError
 from tightrope.models import hub as models_hub
 from tightrope.models.loading import count_parameters, load_config, load_tokenizer, resolve, weights_are_here
+from tightrope.pipeline.run import plan
 
 COMMIT = "a" * 40
 
@@ -107,6 +108,16 @@ def test_config_and_tokenizer_need_no_weights_and_weights_come_when_they_are_nee
     asked = len(hub.asked)
     load_tokenizer("some/model")  # the whole model is here: the network is not asked again
     assert len(hub.asked) == asked
+
+
+def test_a_plan_downloads_no_weights_and_says_which_a_run_will(hub: Hub, tmp_path: Path) -> None:
+    ask = {"name": "ask", "method": "feedback", "prompts": {"path": "demo:train", "limit": 3}}
+    dpo = {"name": "dpo", "method": "dpo", "model": tiny_folder(tmp_path / "here"), "data": [{"path": "@ask"}]}
+    tree = {"name": "r", "model": "some/model", "stages": [ask | {"judge": "llm:some/model"}, dpo]}
+    (tmp_path / "r.yaml").write_text(json.dumps(tree))
+    found = plan(tmp_path / "r.yaml")
+    assert found["to_download"] == ["some/model"] and found["parameters"] > 10_000
+    assert not any(path.endswith(".safetensors") for path in hub.asked)
 
 
 def test_what_was_only_looked_at_is_not_taken_for_a_model_where_the_network_is_gone(hub: Hub) -> None:

@@ -64,7 +64,7 @@ def recipe(start: Path, out: Path, **changes: Any) -> Path:
             {
                 "name": "ppo",
                 "method": "ppo",
-                "prompts": prompts,
+                "prompts": {"path": "@ask"},
                 "reward": [{"source": "@reward"}, {"source": "verifier"}],
                 "rollouts": {"iterations": 1, "prompts_per_iteration": 4, "max_tokens": 12, "kl_target": 6.0},
             },
@@ -117,7 +117,7 @@ def test_prompts_that_leave_no_room_for_an_answer_are_dropped_and_counted(
     ask |= {"guidance": [{"instruction": "Be brief. " * 10, "samples": 1}]}
     measured, model = {"prompts": ask["prompts"], "sampling": {"max_tokens": 12}}, str(start / "model")
     again = ask | {"name": "again", "answers": "@ask"}
-    planned = plan(recipe(start, tmp_path, stages=[ask, again], evaluation=measured))["stages"]
+    planned = plan(recipe(start, tmp_path, stages=[ask, again], evaluation=measured | {"models": [model]}))["stages"]
     told = train(recipe(start, tmp_path, stages=[ask, again], evaluation=None))["stages"]
     summary = told["ask"]
     assert (summary["prompts"], summary["too_long"]) == (5, {"prompts": 1, "guided prompts": 1})
@@ -239,7 +239,8 @@ def test_names_of_stages_stand_for_what_they_made(start: Path, tmp_path: Path) -
     model = tmp_path / "road" / "reward" / "model"
     assert run.judge_spec("reward:@reward") == f"reward:{model}"
     assert run.judge_spec("reward:worst:@reward,@reward") == f"reward:worst:{model},{model}"
-    assert run.judge_spec("rule:longer") == "rule:longer"
+    assert run.judge_spec("llm:@sft?prompt=letter") == f"llm:{tmp_path / 'road' / 'sft' / 'model'}?prompt=letter"
+    assert run.judge_spec("rule:longer") == "rule:longer" and run.judge_spec("llm:owner/name") == "llm:owner/name"
 
 
 def test_model_against_itself_is_unchanged_or_undecided_with_half_the_wins(start: Path, tmp_path: Path) -> None:
@@ -294,7 +295,5 @@ def test_thumbs_with_matched_prompts_train(start: Path, tmp_path: Path) -> None:
 def test_answers_are_signed_with_the_stage_that_gave_them(start: Path, tmp_path: Path) -> None:
     run = Run(load_recipe(recipe(start, tmp_path)), tmp_path / "road")
     assert run.author("embedded") == "embedded" and run.author("@sft/step-000002") == "road/sft/step-000002"
-    assert run.author(None) == run.author(str(start / "model")) == f"{start.parent.name}/{start.name}"
+    assert run.author(str(start / "model")) == f"{start.parent.name}/{start.name}"
     assert run.author("owner/name") == "owner/name"
-    run.policies.append("sft")
-    assert run.author(None) == "road/sft"

@@ -77,6 +77,12 @@ def show_plan(value: Mapping[str, Any], console: Console) -> None:
             gibibytes(row["peak_memory_bytes"]),
         )
     console.print(table)
+    for row in value["stages"]:
+        if row["supposes"]:
+            made = " and ".join(f"@{plain(name)}" for name in row["supposes"])
+            console.print(Text(f"{plain(row['stage'])}: counted as if every prompt gave {made} all it can"))
+    if value["to_download"]:
+        console.print(Text(f"weights that the run will download first: {', '.join(map(plain, value['to_download']))}"))
     console.print(
         f"about {duration(value['seconds'])} and {gibibytes(value['peak_memory_bytes'])} in all; "
         "estimates: right in size, not in the second digit"
