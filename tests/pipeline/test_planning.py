@@ -116,7 +116,7 @@ def test_what_earlier_stages_will_make_is_asked_and_learnt_by_later_ones_and_sai
     assert supposed == {"ask": [], "again": ["ask"], "ppo": both, "dpo": both, "evaluation": ["again"]}
     assert not found["to_download"]
     show_plan(found, Console(width=200))
-    assert "ppo: counted as if every prompt gave @ask and @again all it can" in capsys.readouterr().out
+    assert "what @again will make for ppo, dpo, evaluation is the most that" in capsys.readouterr().out
     ppo["prompts"] = {"path": "@ask", "tags": ["no such"]}
     with pytest.raises(InputError, match="@ask: no record is left"):
         planned(tmp_path, ask, ppo)

@@ -261,6 +261,15 @@ def test_model_against_itself_is_unchanged_or_undecided_with_half_the_wins(start
     assert list(kept.parent.iterdir()) == [kept]
 
 
+@pytest.mark.parametrize("field", ["model", "against", "judge"])
+def test_a_stage_has_no_name_outside_its_recipe(field: str, start: Path, tmp_path: Path) -> None:
+    model = str(start / "model")
+    given = {"model": model, "against": model, "judge": "rule:useful"} | {field: "@sft"}
+    with pytest.raises(InputError, match=r"@sft"):
+        evaluate(given["model"], given["against"], judge=given["judge"].replace("@", "llm:@"), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_another_version_of_torch_would_say_is_measured_anew(
     start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,7 +109,7 @@ def check_judge(spec: str) -> None:
         from tightrope.models.loading import load_config
 
         name, options = _options(rest, LLM_OPTIONS, spec)
-        _asked(options, spec)
+        refuse_classes(_asked(options, spec)[0])
         if not name.startswith("@"):
             load_config(name)
     else:
@@ -148,9 +148,7 @@ def _rule(name: str, spec: str) -> Judge:
 
 def _asked(options: Mapping[str, str], spec: str) -> tuple[Wording[Any], int]:
     """What a language model is asked, and how often."""
-    asked = wording(options.get("prompt", "pairwise"))
-    refuse_classes(asked)
-    return asked, _count(options, "repeats", 1, spec)
+    return wording(options.get("prompt", "pairwise")), _count(options, "repeats", 1, spec)
 
 
 def _llm(model: Endpoint | LocalModel, options: Mapping[str, str], spec: str) -> LlmJudge:

@@ -53,6 +53,12 @@ def resolve(spec: str, *, weights: bool = True) -> str:
     if folder.is_dir():
         _refuse_incomplete(folder)
         return str(folder)
+    if spec.startswith("@"):
+        raise InputError(
+            "a stage is known by its name inside its recipe only",
+            where=spec,
+            remedy="Give the folder of its model: runs/NAME/STAGE/model.",
+        )
     if folder.exists() or spec.startswith((".", "/", "~")) or spec.count("/") > 1:
         raise InputError(
             "no such model folder",

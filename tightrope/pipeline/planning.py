@@ -4,8 +4,7 @@ Tokens are counted on up to 200 rows, laid out as they will be trained. Times co
 and token of the body, 8 a weight and learnt token of the output head, 2 to read either) over the matrix speed of this
 machine, measured for a quarter of a second, at the share of it that training reaches in our benches. What an earlier
 stage has yet to make is counted as if each of its prompts gave all it can. Loading, saving and judging are not counted.
-They are estimates: the order of magnitude is right, the second digit is not; how far off
-they were is in docs/runs.md.
+They are estimates: the order of magnitude is right, the second digit is not; how far off they were is in docs/runs.md.
 """
 
 from __future__ import annotations
@@ -78,11 +77,11 @@ def _feedback(run: Run, stage: FeedbackStage, start: Start, speed: float, made: 
         asked = {prompt_id(p) for p in earlier.prompts}
         prompts, samples, each = answered(prompts, asked, stage), earlier.samples, earlier.answer_tokens
     else:
-        params, samples = SamplingParams(**stage.sampling.model_dump()), stage.samples
-        reader = Reader.named(run, start_of(run.recipe, stage))
+        params, reader = SamplingParams(**stage.sampling.model_dump()), Reader.named(run, start_of(run.recipe, stage))
         prompts = fitting(run, prompts, params, [reader, *judges(run, stage.judge)], where=f"stage {stage.name!r}")
         guided = [g for g in guided_prompts(stage, prompts) if fits(reader.chat, reader.context, g.prompt, params)]
         responses = stage.samples * len(prompts) + sum(stage.guidance[g.guidance].samples for g in guided)
+        samples = responses // len(prompts)
     tokens = int(each * responses)
     made[stage.name] = Made(tuple(prompts), samples, stage.pairs_per_prompt, each)
     return {

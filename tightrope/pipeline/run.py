@@ -11,6 +11,7 @@ from rich.console import Console
 
 from tightrope.errors import InputError
 from tightrope.files import write_text
+from tightrope.models import loading
 from tightrope.pipeline.checking import check_models, check_scorers
 from tightrope.pipeline.context import Run, stderr_console
 from tightrope.pipeline.feedback import run_feedback
@@ -112,7 +113,7 @@ def evaluate(
         {
             "name": "evaluation",
             "dtype": dtype,
-            "stages": [{"name": "none", "method": "feedback", "prompts": {"path": suite}}],
+            "stages": [{"name": "none", "method": "feedback", "prompts": {"path": suite}, "judge": judge}],
         },
         where="evaluate",
     )
@@ -120,7 +121,7 @@ def evaluate(
     run = Run(recipe, folder, console=console or stderr_console())
     prompts, account = run.prompts(DataSpec(path=suite, limit=limit), seed=seed)
     _refuse_duplicates([prompt_id(p) for p in prompts], suite)
-    specs = (run.model_spec(model), run.model_spec(against))
+    specs = (loading.resolve(model), loading.resolve(against))
     names = ("model", "reference")
     if model != against:
         names = (_name(model), _name(against))
