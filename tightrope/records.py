@@ -270,7 +270,12 @@ def _plain(value: Any) -> Any:
 
 def _build(cls: type[Any], row: Any, where: str) -> Any:
     if not isinstance(row, Mapping):
-        raise InputError(f"expected an object for {cls.__name__}, found {type(row).__name__}", where=where)
+        fields = ", ".join(spec.name for spec in dataclasses.fields(cls))
+        raise InputError(
+            f"expected an object for {cls.__name__}, found {type(row).__name__}",
+            where=where,
+            remedy=f"Write an object of {fields}.",
+        )
     specs = {spec.name: spec for spec in dataclasses.fields(cls)}
     unknown = sorted(set(row) - set(specs))
     if unknown:
@@ -283,7 +288,9 @@ def _build(cls: type[Any], row: Any, where: str) -> Any:
     for name, spec in specs.items():
         if name not in row:
             if spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
-                raise InputError(f"field {name!r} of {cls.__name__} is missing", where=where)
+                raise InputError(
+                    f"field {name!r} of {cls.__name__} is missing", where=where, remedy=f"Known: {', '.join(specs)}."
+                )
             continue
         values[name] = _field(cls, name, str(spec.type), row[name], f"{where}, field {name!r}")
     return cls(**values)

@@ -27,6 +27,7 @@ def test_distinct_and_ead_worked_numbers() -> None:
     assert [distinct([text], n) for n in (1, 2, 3)] == pytest.approx([0.5, 5 / 7, 1.0])
     assert expectation_adjusted_distinct([text], 1, 10) == pytest.approx(0.702330, abs=1e-6)
     assert expectation_adjusted_distinct([text], 2, 20) == pytest.approx(0.828740, abs=1e-6)
+    assert expectation_adjusted_distinct([["a", "b", "c"]], 1, 3) == pytest.approx(1 / (1 - (2 / 3) ** 3))  # above 1
 
 
 def test_diversity_within_prompts_is_averaged_over_prompts_and_as_many_answers() -> None:
@@ -95,6 +96,7 @@ def test_a_model_that_always_says_the_same_is_less_diverse_by_the_interval() -> 
     for name in ("distinct_2", "distinct_3", "ead_1"):
         upper = figures[name].upper
         assert upper is not None and upper < 0, name
+    assert figures["ead_1"].unit == "of expected" and figures["distinct_2"].unit == "0 to 1"
     assert figures["self_bleu"].lower is not None and figures["self_bleu"].lower > 0.05
 
 

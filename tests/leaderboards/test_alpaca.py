@@ -128,6 +128,18 @@ def test_the_order_of_a_file_does_not_choose_the_penalty(tmp_path: Path) -> None
         path.write_text(header + "".join(np.random.default_rng(seed).permutation(lines)))
         shuffled.add(only(alpaca([path], c="cv"))["lc_C"])
     assert shuffled == {before["lc_C"]}
+    rows: list[dict[str, Any]] = [
+        {
+            **{"instruction": f"q{i:02}", "preference": 1 + y[i], "generator_1": "b", "generator_2": "m"},
+            **{"output_1": "b" * int(base[i]), "output_2": "m" * int(mine[i])},
+        }
+        for i in range(60)
+    ]
+    for seed in range(8):
+        order = np.random.default_rng(seed).permutation(60)
+        (tmp_path / "x.json").write_text(json.dumps([rows[i] for i in order]))
+        shuffled.add(only(alpaca([tmp_path / "x.json"], c="cv"))["lc_C"])
+    assert shuffled == {before["lc_C"]}, "with texts too"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +14,9 @@ import pytest
 
 from tests.tiny import tiny_folder
 from tightrope.errors import InputError, WorkError
-from tightrope.models.hub import hub_model_folder
-from tightrope.models.loading import load_tokenizer, resolve
+from tightrope.models import hub as models_hub
+from tightrope.models.loading import count_parameters, load_config, load_tokenizer, resolve, weights_are_here
+from tightrope.pipeline.run import plan
 
 COMMIT = "a" * 40
 
@@ -79,9 +81,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    hub_model_folder.cache_clear()
+    monkeypatch.setattr(models_hub, "_found", {})
     yield server
-    hub_model_folder.cache_clear()
     server.shutdown()
     server.server_close()
 
@@ -95,15 +96,46 @@ def test_a_model_is_downloaded_once_and_then_needs_no_network(hub: Hub) -> None:
     assert len(hub.asked) == asked
     hub.shutdown()
     hub.server_close()
-    hub_model_folder.cache_clear()
+    models_hub._found.clear()
     assert resolve("some/model") == str(folder)
 
 
+def test_config_and_tokenizer_need_no_weights_and_weights_come_when_they_are_needed(hub: Hub) -> None:
+    config, chat = load_config("some/model"), load_tokenizer("some/model").chat_template
+    assert chat and config.hidden_size == 32 and count_parameters("some/model") > 10_000
+    assert not any(path.endswith(".safetensors") for path in hub.asked) and not weights_are_here("some/model")
+    assert (Path(resolve("some/model")) / "model.safetensors").is_file() and weights_are_here("some/model")
+    asked = len(hub.asked)
+    load_tokenizer("some/model")  # the whole model is here: the network is not asked again
+    assert len(hub.asked) == asked
+
+
+def test_a_plan_downloads_no_weights_and_says_which_a_run_will(hub: Hub, tmp_path: Path) -> None:
+    ask = {"name": "ask", "method": "feedback", "prompts": {"path": "demo:train", "limit": 3}}
+    dpo = {"name": "dpo", "method": "dpo", "model": tiny_folder(tmp_path / "here"), "data": [{"path": "@ask"}]}
+    tree = {"name": "r", "model": "some/model", "stages": [ask | {"judge": "llm:some/model"}, dpo]}
+    (tmp_path / "r.yaml").write_text(json.dumps(tree))
+    found = plan(tmp_path / "r.yaml")
+    assert found["to_download"] == ["some/model"] and found["parameters"] > 10_000
+    assert not any(path.endswith(".safetensors") for path in hub.asked)
+
+
+def test_what_was_only_looked_at_is_not_taken_for_a_model_where_the_network_is_gone(hub: Hub) -> None:
+    load_config("some/model")
+    hub.shutdown()
+    hub.server_close()
+    models_hub._found.clear()
+    assert load_config("some/model").hidden_size == 32
+    with pytest.raises(InputError, match=r"some/model: .*its cache does not hold the whole model"):
+        resolve("some/model")
+
+
 def test_a_broken_download_says_how_to_go_on_and_goes_on(hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
-    hub.cut = True
+    hub.cut, level = True, logging.getLogger("huggingface_hub").level
     with pytest.raises(WorkError, match=r"some/model: the download broke off: .*again"):
         resolve("some/model")
     assert not [r for r in caplog.records if r.name.startswith("huggingface_hub")], "the one error is enough"
+    assert logging.getLogger("huggingface_hub").level == level, "others may want its lines"
     hub.cut, hub.asked = False, []
     folder = Path(resolve("some/model"))
     assert {path.split("/")[-1] for path in hub.asked if "/resolve/" in path} == {"model.safetensors"}

@@ -7,16 +7,31 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
-from tests.tiny import tiny_folder
+from tests.tiny import tiny_folder, tiny_model, tiny_tokenizer
+from tightrope.cli.printing import show_plan
 from tightrope.data.encode import RECORDS, encode
 from tightrope.data.readers import read
 from tightrope.errors import InputError
 from tightrope.files import write_jsonl
+from tightrope.pipeline.context import Run
+from tightrope.pipeline.fitting import Reader
 from tightrope.pipeline.run import plan
 from tightrope.pipeline.workload import Start
+from tightrope.recipes.loading import parse_recipe
 from tightrope.recipes.presets import resolve
-from tightrope.records import Comparison, Rating, Record, Response, SafetyComparison, to_json, user_prompt
+from tightrope.records import (
+    Comparison,
+    Demonstration,
+    Message,
+    Rating,
+    Record,
+    Response,
+    SafetyComparison,
+    to_json,
+    user_prompt,
+)
 
 
 def made(kind: str, i: int) -> Record:
@@ -80,6 +95,67 @@ def test_a_stage_that_judges_earlier_answers_has_no_others(
     again["prompts"] = {"path": "demo:test"}
     with pytest.raises(InputError, match=r"'again', prompts: @ask answered none of \d+ prompts"):
         planned(tmp_path, ask, again)
+
+
+def test_what_earlier_stages_will_make_is_asked_and_learnt_by_later_ones_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = [user_prompt(f"say {i}", tags=("even",) if i % 2 == 0 else ("odd",)) for i in range(9)]
+    write_jsonl(tmp_path / "prompts.jsonl", [to_json(p) for p in prompts])
+    ask = {"name": "ask", "method": "feedback", "prompts": {"path": str(tmp_path / "prompts.jsonl")}, "samples": 3}
+    again = {"name": "again", "method": "feedback", "prompts": {"path": "@ask", "tags": ["even"]}, "samples": 2}
+    ppo = {"name": "ppo", "method": "ppo", "prompts": {"path": "@again/samples.jsonl"}}
+    ppo |= {"reward": [{"source": "verifier"}], "ptx": {"data": [{"path": "@ask", "tags": ["odd"]}]}}
+    dpo = {"name": "dpo", "method": "dpo", "data": [{"path": "@again"}, {"path": "@ask", "tags": ["odd"], "limit": 3}]}
+    evaluation = {"prompts": {"path": "@again"}, "sampling": {"max_tokens": 40}}
+    found = planned(tmp_path, ask, again, ppo, dpo, evaluation=evaluation)
+    rows = {row["stage"]: row for row in found["stages"]}
+    assert (rows["ask"]["prompts"], rows["again"]["prompts"], rows["evaluation"]["prompts"]) == (9, 5, 5)
+    assert rows["dpo"]["examples"] == 5 + 3
+    both, supposed = ["ask", "again"], {name: row["supposes"] for name, row in rows.items()}
+    assert supposed == {"ask": [], "again": ["ask"], "ppo": both, "dpo": both, "evaluation": ["again"]}
+    assert not found["to_download"]
+    show_plan(found, Console(width=200))
+    assert "what @again will make for ppo, dpo, evaluation is the most that" in capsys.readouterr().out
+    ppo["prompts"] = {"path": "@ask", "tags": ["no such"]}
+    with pytest.raises(InputError, match="@ask: no record is left"):
+        planned(tmp_path, ask, ppo)
+    with pytest.raises(InputError, match=r"what @ppo/rollouts.jsonl will hold is not known"):
+        last = ask | {"name": "last", "prompts": {"path": "@ppo/rollouts.jsonl"}}
+        planned(tmp_path, ask, ppo | {"prompts": ask["prompts"]}, last)
+
+
+def test_demonstrations_beside_ppo_are_counted_at_every_step(tmp_path: Path) -> None:
+    rows = [Demonstration((Message("user", f"say {i}"), Message("assistant", "so"))) for i in range(6)]
+    write_jsonl(tmp_path / "demonstrations.jsonl", [to_json(r) for r in rows])
+    ppo = {"name": "ppo", "method": "ppo", "prompts": {"path": "demo:train"}, "reward": [{"source": "verifier"}]}
+    ppo["rollouts"] = {"iterations": 3, "epochs": 2, "minibatches": 2, "prompts_per_iteration": 4, "max_tokens": 8}
+
+    def tokens(**beside: Any) -> int:
+        ptx = {"data": [{"path": str(tmp_path / "demonstrations.jsonl")}], **beside}
+        (row,) = planned(tmp_path, ppo | ({"ptx": ptx} if beside else {}))["stages"]
+        assert row["steps"] == 3 * 2 * 2
+        return int(row["tokens"])
+
+    alone = tokens()
+    chat = Start.of(str(tmp_path / "model")).chat
+    each = encode(rows, chat, kind=Demonstration, max_tokens=1024).tokens // len(rows)
+    assert tokens(batch_size=4) - alone == 12 * 4 * each
+    assert tokens(batch_size=8) - alone == 12 * 6 * each, "six is all there are"
+    with pytest.raises(InputError, match=r"stage 'ppo', ptx.*found a comparison where a demonstration is needed"):
+        planned(tmp_path, ppo | {"ptx": {"data": [{"path": "demo:comparisons"}]}})
+
+
+def test_what_is_yet_to_be_made_reads_as_the_model_it_goes_back_to(tmp_path: Path) -> None:
+    roomy = tiny_model()
+    roomy.config.max_position_embeddings = 2048
+    roomy.save_pretrained(tmp_path / "roomy")
+    tiny_tokenizer().save_pretrained(tmp_path / "roomy")
+    second = {"name": "second", "method": "sft", "data": [{"path": "demo:demonstrations"}]}
+    first = second | {"name": "first", "model": str(tmp_path / "roomy")}
+    tree = {"name": "r", "model": tiny_folder(tmp_path / "model"), "stages": [first, second]}
+    run = Run(parse_recipe(tree, where="r"), tmp_path / "run")
+    assert (Reader.named(run, "@second").context, Reader.named(run, tree["model"]).context) == (2048, 256)
 
 
 def test_the_head_is_no_part_of_the_body_whether_tied_or_not(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tests.tiny import tiny_folder
 from tightrope.cli import main
 from tightrope.errors import InputError, WorkError
 from tightrope.files import write_jsonl
+from tightrope.pipeline import folders
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.fitting import Reader, fitting, judges, scorers
 from tightrope.pipeline.folders import StageFolder, locked
@@ -63,7 +64,7 @@ def recipe(start: Path, out: Path, **changes: Any) -> Path:
             {
                 "name": "ppo",
                 "method": "ppo",
-                "prompts": prompts,
+                "prompts": {"path": "@ask"},
                 "reward": [{"source": "@reward"}, {"source": "verifier"}],
                 "rollouts": {"iterations": 1, "prompts_per_iteration": 4, "max_tokens": 12, "kl_target": 6.0},
             },
@@ -116,7 +117,7 @@ def test_prompts_that_leave_no_room_for_an_answer_are_dropped_and_counted(
     ask |= {"guidance": [{"instruction": "Be brief. " * 10, "samples": 1}]}
     measured, model = {"prompts": ask["prompts"], "sampling": {"max_tokens": 12}}, str(start / "model")
     again = ask | {"name": "again", "answers": "@ask"}
-    planned = plan(recipe(start, tmp_path, stages=[ask, again], evaluation=measured))["stages"]
+    planned = plan(recipe(start, tmp_path, stages=[ask, again], evaluation=measured | {"models": [model]}))["stages"]
     told = train(recipe(start, tmp_path, stages=[ask, again], evaluation=None))["stages"]
     summary = told["ask"]
     assert (summary["prompts"], summary["too_long"]) == (5, {"prompts": 1, "guided prompts": 1})
@@ -238,7 +239,8 @@ def test_names_of_stages_stand_for_what_they_made(start: Path, tmp_path: Path) -
     model = tmp_path / "road" / "reward" / "model"
     assert run.judge_spec("reward:@reward") == f"reward:{model}"
     assert run.judge_spec("reward:worst:@reward,@reward") == f"reward:worst:{model},{model}"
-    assert run.judge_spec("rule:longer") == "rule:longer"
+    assert run.judge_spec("llm:@sft?prompt=letter") == f"llm:{tmp_path / 'road' / 'sft' / 'model'}?prompt=letter"
+    assert run.judge_spec("rule:longer") == "rule:longer" and run.judge_spec("llm:owner/name") == "llm:owner/name"
 
 
 def test_model_against_itself_is_unchanged_or_undecided_with_half_the_wins(start: Path, tmp_path: Path) -> None:
@@ -259,6 +261,31 @@ def test_model_against_itself_is_unchanged_or_undecided_with_half_the_wins(start
     assert list(kept.parent.iterdir()) == [kept]
 
 
+@pytest.mark.parametrize("field", ["model", "against", "judge"])
+def test_a_stage_has_no_name_outside_its_recipe(field: str, start: Path, tmp_path: Path) -> None:
+    model = str(start / "model")
+    given = {"model": model, "against": model, "judge": "rule:useful"} | {field: "@sft"}
+    with pytest.raises(InputError, match=r"@sft"):
+        evaluate(given["model"], given["against"], judge=given["judge"].replace("@", "llm:@"), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_another_version_of_torch_would_say_is_measured_anew(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured() -> tuple[int, str]:
+        model = str(start / "model")
+        evaluate(model, model, suite=str(start / "prompts.jsonl"), out=tmp_path, max_tokens=4, limit=3)
+        return len(list((tmp_path / "answers").iterdir())), (tmp_path / "measured.json").read_text()
+
+    first = measured()
+    version = folders.metadata.version
+    monkeypatch.setattr(folders.metadata, "version", lambda name: "0" if name == "torch" else version(name))
+    files, fingerprint = measured()
+    assert (first[0], files) == (1, 2) and fingerprint != first[1]
+    assert folders.arithmetic("cpu") != folders.arithmetic("cuda")
+
+
 def test_thumbs_with_matched_prompts_train(start: Path, tmp_path: Path) -> None:
     rows = [Rating(user_prompt(f"say {i}" + " please" * (i % 2)), Response(f"word {i}"), i % 3 > 0) for i in range(24)]
     write_jsonl(tmp_path / "ratings.jsonl", [to_json(r) for r in rows])
@@ -277,7 +304,5 @@ def test_thumbs_with_matched_prompts_train(start: Path, tmp_path: Path) -> None:
 def test_answers_are_signed_with_the_stage_that_gave_them(start: Path, tmp_path: Path) -> None:
     run = Run(load_recipe(recipe(start, tmp_path)), tmp_path / "road")
     assert run.author("embedded") == "embedded" and run.author("@sft/step-000002") == "road/sft/step-000002"
-    assert run.author(None) == run.author(str(start / "model")) == f"{start.parent.name}/{start.name}"
+    assert run.author(str(start / "model")) == f"{start.parent.name}/{start.name}"
     assert run.author("owner/name") == "owner/name"
-    run.policies.append("sft")
-    assert run.author(None) == "road/sft"

@@ -11,7 +11,9 @@ import yaml
 
 from tightrope.errors import InputError
 from tightrope.pipeline.run import evaluate
+from tightrope.recipes.lineage import base_of, claimed_of, models_needed, start_of
 from tightrope.recipes.loading import load_recipe, parse_recipe
+from tightrope.recipes.pages import describe
 from tightrope.recipes.schema import TrainStage
 
 GOOD: dict[str, Any] = {
@@ -62,10 +64,17 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("stages.1.rollouts", {"iterations": 3}, r"dpo has no use for `rollouts`"),
         ("stages.1.reward", [{"source": "verifier"}], r"dpo has no use for `reward`"),
         ("stages.1", REWARD | {"method": "sum", "objective": {"sum": TWO_HEADS}}, r"and odin read .* differently"),
-        ("stages.1", PPO | {"reward": [{"source": "@ask"}]}, r"'ppo', reward @ask: .* records where a reward model is"),
-        ("stages", [GOOD["stages"][0], RANKER, PPO], r"reward @rank: .* a pairwise ranker where .* use it as a judge"),
+        ("stages.1", PPO | {"reward": [{"source": "@ask"}]}, r"'ppo', reward @ask: .* records, not a reward model"),
+        ("stages", [GOOD["stages"][0], RANKER, PPO], r"reward @rank: .* a pairwise ranker, not .* use it as a judge"),
         ("stages.1", PPO | {"reward": [{"source": "verifier"}], "epochs": 3}, r"ppo has no use for `epochs`"),
-        ("evaluation", TEST | {"judge": "reward:@dpo"}, r"evaluation, judge @dpo: .* a policy where a reward model is"),
+        ("evaluation", TEST | {"judge": "reward:@dpo"}, r"evaluation, judge @dpo: .* a policy, not a reward model"),
+        ("evaluation", TEST | {"judge": "llm:@ask?prompt=letter"}, r"judge @ask: .* records, not a policy.*Name @dpo"),
+        ("evaluation", TEST | {"judge": "llm:@dp"}, r"evaluation: @dp is not an earlier stage.*Did you mean @dpo"),
+        ("evaluation", TEST | {"judge": "reward:implicit:@dpo,@ask"}, r"judge @ask: .* records, not a policy"),
+        ("evaluation", TEST | {"against": "@ask"}, r"evaluation, against @ask: .* records, not a policy"),
+        ("evaluation", TEST | {"judge": "reward:runs/r/dpo/model"}, r"judge @dpo: .* a policy, not a reward model"),
+        ("stages.1.data.0.path", "runs/r/dpo/data/rollouts.jsonl", r"@dpo is not an earlier stage"),
+        ("stages.1", REWARD | {"model": "@ask"}, r"'rm', model @ask: .* records, not a policy"),
         ("stages.1.method", "dpoo", r"stage 'dpo'.*no method is called 'dpoo'.*Did you mean 'dpo'"),
         ("stages.1.method", "zzz", r"no method is called 'zzz'.*tightrope methods"),
         ("stages.1.objective", {"betta": 1}, r"stage 'dpo', objective.*'betta'.*Did you mean 'beta'"),
@@ -78,6 +87,49 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 def test_mistakes_are_named_with_their_place_and_mend(path: str, value: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_recipe(changed(path, value), where="r.yaml")
+
+
+def test_what_a_stage_makes_is_that_stage_by_path_too() -> None:
+    stages = [*GOOD["stages"], REWARD]
+
+    def parsed(reward: str, policy: str, data: str) -> Any:
+        again = {"name": "again", "method": "dpo", "model": policy, "data": [{"path": data}]}
+        ppo = PPO | {"prompts": {"path": data}, "reward": [{"source": f"worst:{reward}, x/y"}]}
+        evaluation = {"prompts": {"path": "demo:test"}, "judge": f"reward:{reward}", "shown": [policy]}
+        tree = {"name": "r", "output": "out", "stages": [*stages, again, ppo], "evaluation": evaluation}
+        return parse_recipe(tree, where="r.yaml")
+
+    here = str(Path("out/r/ask/data/comparisons.jsonl").absolute())
+    written = parsed("out/r/rm/model", "./out/../out/r/dpo/model/", here)
+    assert written == parsed("@rm", "@dpo", "@ask/comparisons.jsonl")
+    assert written.stages[4].reward[0].source == "worst:@rm, x/y"
+    other = parse_recipe(changed("model", "out/another/dpo/model"), where="r.yaml")
+    assert other.model == "out/another/dpo/model"  # of another run, which may be there
+
+
+def test_stages_start_from_the_newest_policy_and_go_back_to_what_that_started_from() -> None:
+    tree = changed("model", "base")
+    tree["stages"][0]["model"] = "asked"
+    tree["stages"] = [*tree["stages"], REWARD | {"model": "other/base"}, {**tree["stages"][1], "name": "again"}]
+    recipe = parse_recipe(tree, where="r.yaml")
+    assert [start_of(recipe, stage) for stage in recipe.stages] == ["asked", "base", "other/base", "@dpo"]
+    assert [base_of(recipe, spec) for spec in ("@again", "@rm", "x/y")] == ["base", "other/base", "x/y"]
+    assert models_needed(recipe) == ["asked", "base", "other/base"] and claimed_of(recipe) == ("@again",)
+
+
+def test_the_example_on_the_page_of_ppo_is_a_stage() -> None:
+    details = describe("ppo")["details"]
+    (stage,) = yaml.safe_load(details[details.index("    - name: ppo") :])
+    stages = [*GOOD["stages"], REWARD | {"name": "reward"}, stage]
+    recipe = parse_recipe({"name": "r", "stages": stages}, where="r.yaml")
+    ppo = recipe.stages[-1]
+    assert isinstance(ppo, TrainStage) and ppo.ptx is not None and ppo.ptx.weight == 0.5
+
+
+def test_an_evaluation_without_anything_to_measure_is_refused() -> None:
+    tree = {"name": "r", "stages": [GOOD["stages"][0]], "evaluation": TEST}
+    with pytest.raises(InputError, match=r"evaluation: no stage makes a policy to measure"):
+        parse_recipe(tree, where="r.yaml")
 
 
 def test_overrides_reach_stages_by_name(tmp_path: Path) -> None:

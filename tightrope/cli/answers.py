@@ -37,7 +37,11 @@ def sample(
 
     if chat:
         if json or prompts or text or out:
-            raise InputError("--chat takes no PROMPTS, --text, --out or --json", where="tightrope sample")
+            raise InputError(
+                "--chat takes no PROMPTS, --text, --out or --json",
+                where="tightrope sample",
+                remedy="Leave them out, or leave --chat out.",
+            )
         answer_commands.chat_command(
             model,
             seed=seed,

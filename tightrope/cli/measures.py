@@ -56,7 +56,9 @@ def reward(
         )
         return Answer(found, show_overoptimisation)
     if gold is not None or out is not None:
-        raise InputError("--gold and --out go with --best-of-n", where="tightrope reward")
+        raise InputError(
+            "--gold and --out go with --best-of-n", where="tightrope reward", remedy="Add it, or leave them out."
+        )
     return Answer(reward_command(model, pairs, split=split, limit=limit, dtype=dtype, seed=seed), show_reward)
 
 

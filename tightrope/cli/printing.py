@@ -77,6 +77,14 @@ def show_plan(value: Mapping[str, Any], console: Console) -> None:
             gibibytes(row["peak_memory_bytes"]),
         )
     console.print(table)
+    readers: dict[str, list[str]] = {}
+    for row in value["stages"]:
+        for made in row["supposes"]:
+            readers.setdefault(plain(made), []).append(plain(row["stage"]))
+    for made, stages in readers.items():
+        console.print(Text(f"what @{made} will make for {', '.join(stages)} is the most that its prompts can give"))
+    if value["to_download"]:
+        console.print(Text(f"weights that the run will download first: {', '.join(map(plain, value['to_download']))}"))
     console.print(
         f"about {duration(value['seconds'])} and {gibibytes(value['peak_memory_bytes'])} in all; "
         "estimates: right in size, not in the second digit"

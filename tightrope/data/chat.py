@@ -184,7 +184,11 @@ class ChatFormat:
             ]
             straddling = [a for a, b in encoded["offset_mapping"] if a < start < b]
             if straddling:
-                raise InputError("a token straddles the start of an assistant turn", where=where)
+                raise InputError(
+                    "a token straddles the start of an assistant turn",
+                    where=where,
+                    remedy="Let the template end what stands before an answer with a special token or a line break.",
+                )
             closed = self._close([ids[i] for i in inside], where)
             for i in inside[: len(closed)]:
                 learn[i] = True
@@ -231,7 +235,11 @@ class ChatFormat:
             ),
         )
         if list(out["input_ids"]) != ids:
-            raise InputError("the template's marks are for other tokens than it renders", where=self.name)
+            raise InputError(
+                "the template's marks are for other tokens than it renders",
+                where=self.name,
+                remedy="Remove {% generation %} from the template: the answers are found without it.",
+            )
         return [bool(mark) for mark in out["assistant_masks"]]
 
     def _close(self, ids: list[int], where: str) -> list[int]:

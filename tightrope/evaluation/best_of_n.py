@@ -70,7 +70,10 @@ def best_of_n(proxy: Sequence[Floats], gold: Sequence[Floats], *, draws: int = 2
     scales = [math.sqrt(float(np.mean([x[i].var(ddof=1) for x in kept]))) for i in (0, 1)]
     for scale, name in zip(scales, ("proxy", "gold"), strict=True):
         if not scale > 0:
-            raise InputError(f"all answers to a prompt have one and the same {name} score: there is nothing to choose")
+            raise InputError(
+                f"all answers to a prompt have one and the same {name} score: there is nothing to choose",
+                remedy="Sample at a higher temperature, or score with something that tells answers apart.",
+            )
     most = min(len(p) for p, _ in kept)
     counts = sorted({n for i in range(most.bit_length()) for n in (2**i, 3 * 2**i) if n <= most} | {most})
     curves = np.array([expected_best(p, g, counts) for p, g in kept])  # [P, 2, G]

@@ -36,7 +36,10 @@ def distinct(texts: Sequence[Words], n: int) -> float:
 
 
 def expectation_adjusted_distinct(texts: Sequence[Words], n: int, vocabulary: int) -> float:
-    """EAD: distinct n-grams over their expected number, were they drawn evenly from `vocabulary` n-grams."""
+    """EAD: distinct n-grams over their expected number, were they drawn evenly from `vocabulary` n-grams.
+
+    Above 1 where a text repeats itself less than even draws would.
+    """
     grams = [gram for t in texts for gram in ngrams(t, n)]
     return _adjusted(len(set(grams)), len(grams), vocabulary)
 
@@ -130,6 +133,7 @@ def diversity_figures(boot: Bootstrap, model: Sequence[Sampled], reference: Sequ
         1,
         lambda unique, total: _adjusted(unique, total, vocabulary),
         f"EAD of words (vocabulary: the {vocabulary} words of both models)",
+        unit="of expected",
     )
     bleus = [np.array(self_bleu(texts)) for texts in said]
     out["self_bleu"] = difference(
@@ -186,19 +190,21 @@ def _diversity(
     n: int,
     statistic: Callable[[int, int], float],
     label: str,
+    *,
+    unit: str = "0 to 1",
 ) -> Figure:
     (mine, moves), (base, base_moves) = (influences(side, n, statistic) for side in texts)
     counted = len(texts[0])
     both = moves - base_moves
     if not (math.isfinite(mine) and math.isfinite(base) and np.isfinite(both).all()):
         reason = f"too few words for {n}-grams"
-        return withheld(reason, n=counted, unit="0 to 1", group="collapse", label=label, better="higher")
+        return withheld(reason, n=counted, unit=unit, group="collapse", label=label, better="higher")
     return from_draws(
         boot,
         mine - base,
         mine - base + boot.means(both),
         n=counted,
-        unit="0 to 1",
+        unit=unit,
         group="collapse",
         label=label,
         model=mine,

@@ -122,8 +122,16 @@ def _check(preferences: Floats, lengths: Floats, baseline_lengths: Floats, outco
             odd = np.isfinite(values) & (values != 0) & (values != 1) | np.isinf(values)
             if odd.any():
                 where = f"outcome {name}, row {int(odd.argmax()) + 1}"
-                raise InputError(f"{values[odd][0]:g} is neither 0 nor 1", where=where)
+                raise InputError(
+                    f"{values[odd][0]:g} is neither 0 nor 1",
+                    where=where,
+                    remedy="Write 1 for right, 0 for wrong, and nothing where it is not known.",
+                )
     for values in (lengths, baseline_lengths):
         bad = ~(np.isfinite(values) & (values >= 0))
         if bad.any():
-            raise InputError(f"length {values[bad][0]:g}", where=f"row {int(bad.argmax()) + 1}")
+            raise InputError(
+                f"length {values[bad][0]:g}",
+                where=f"row {int(bad.argmax()) + 1}",
+                remedy="Give every answer's length, a number from 0.",
+            )

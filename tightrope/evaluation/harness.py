@@ -53,7 +53,11 @@ def items(path: Path) -> dict[tuple[str, str], dict[str, tuple[str, float]]]:
     for number, row in read_jsonl(path):
         where = f"{path}:{number}"
         if "doc_id" not in row:
-            raise InputError("no `doc_id`: not a sample of lm-evaluation-harness", where=where)
+            raise InputError(
+                "no `doc_id`: not a sample of lm-evaluation-harness",
+                where=where,
+                remedy="Give the folder of `lm_eval ... --output_path FOLDER --log_samples`.",
+            )
         names = row.get("metrics") or [name for name, value in row.items() if _is_number(value)]
         for name in names:
             if name in NO_METRIC or not _is_number(row.get(name)):
@@ -85,7 +89,11 @@ def compare(before: Path, after: Path, *, draws: int = 2000, seed: int = 0) -> d
     runs = [logged(before), logged(after)]
     common = [task for task in runs[0] if task in runs[1]]
     if not common:
-        raise InputError("the two folders have no task in common", where=f"{before} and {after}")
+        raise InputError(
+            "the two folders have no task in common",
+            where=f"{before} and {after}",
+            remedy=f"Run one task on both; they have {', '.join(runs[0])}; {', '.join(runs[1])}.",
+        )
     rows = []
     left_out = sorted(set(runs[0]) ^ set(runs[1]))
     for task in common:
@@ -96,7 +104,11 @@ def compare(before: Path, after: Path, *, draws: int = 2000, seed: int = 0) -> d
                 name = {"task": task, "filter": key[0], "metric": key[1]}
                 rows.append(name | _pair(found[0][key], found[1][key], key[1], task, draws, seed))
     if not rows:
-        raise InputError("the two runs have no metric in common", where=f"{before} and {after}")
+        raise InputError(
+            "the two runs have no metric in common",
+            where=f"{before} and {after}",
+            remedy="Run both with one version of lm-evaluation-harness and of its tasks.",
+        )
     return {
         "kind": "harness",
         "tasks": rows,

@@ -144,7 +144,11 @@ def proxy_scores(scorer: Scorer, groups: Sequence[Sequence[tuple[Prompt, Respons
     """
     scores = np.asarray(scorer.score_texts([pair for group in groups for pair in group]), np.float64)
     if not np.isfinite(scores).all():
-        raise WorkError(f"{np.count_nonzero(~np.isfinite(scores))} scores are NaN or infinite", where=scorer.name)
+        raise WorkError(
+            f"{np.count_nonzero(~np.isfinite(scores))} scores are NaN or infinite",
+            where=scorer.name,
+            remedy="Its weights are broken or overflow in this dtype; train it again or use float32.",
+        )
     ends = np.cumsum([len(group) for group in groups])[:-1]
     return [*np.split(scores, ends)]
 

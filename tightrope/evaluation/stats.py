@@ -38,7 +38,8 @@ class Figure:
         lower: lower end of the interval; None exactly when `value` is.
         upper: upper end; None exactly when `value` is.
         n: prompts it rests on.
-        unit: `percent`, `points` (percentage points), `ratio`, `nats`, `per answer`, `0 to 1`.
+        unit: `percent`, `points` (percentage points), `ratio`, `nats`, `per answer`, `0 to 1`,
+            `of expected` (over the number expected by chance).
         group: section of the report.
         label: what people read.
         model: the model's own level, when the figure is a difference or ratio.

@@ -38,11 +38,7 @@ class LlmJudge:
     def __init__(
         self, model: JudgingModel, *, wording: Wording[Any] = PAIRWISE, repeats: int = 1, first_repeat: int = 0
     ) -> None:
-        if not wording.pair and wording.worth is None:
-            raise InputError(
-                f"{wording.name} gives classes, not grades: it cannot say which answer is better",
-                remedy="Use a pairwise or grading prompt; classes are for rating single answers.",
-            )
+        refuse_classes(wording)
         self._model, self._wording, self._repeats, self._first = model, wording, repeats, first_repeat
         self._rater = Rater(model, wording, repeats=repeats, first_repeat=first_repeat)
 
@@ -80,6 +76,19 @@ class LlmJudge:
             return [Verdict(r.value, r.raw, r.reason, r.repeats) for r in read]
         grades = self._rater.rate([(c.prompt, (r,)) for c in contests for r in (c.a, c.b)])
         return [_better(a, b) for a, b in zip(grades[::2], grades[1::2], strict=True)]
+
+
+def refuse_classes(wording: Wording[Any]) -> None:
+    """Refuses a wording that cannot compare answers.
+
+    Raises:
+        InputError: it gives classes.
+    """
+    if not wording.pair and wording.worth is None:
+        raise InputError(
+            f"{wording.name} gives classes, not grades: it cannot say which answer is better",
+            remedy="Use a pairwise or grading prompt; classes are for rating single answers.",
+        )
 
 
 def _better(a: Rated[Any], b: Rated[Any]) -> Verdict:

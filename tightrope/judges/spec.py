@@ -16,19 +16,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 from tightrope.errors import InputError
-from tightrope.files import file_hash
 from tightrope.judges.endpoint import Endpoint
-from tightrope.judges.llm import LlmJudge
+from tightrope.judges.llm import LlmJudge, refuse_classes
 from tightrope.judges.local import LocalModel
 from tightrope.judges.prompts import wording
+from tightrope.judges.prompts.wording import Wording
 from tightrope.judges.reward import PairwiseJudge, RewardJudge
 from tightrope.judges.rules import RULES, FirstJudge, RuleJudge
 from tightrope.judges.types import Judge
 from tightrope.judges.votes import VotesJudge
+from tightrope.models.fingerprint import model_fingerprint
 from tightrope.records import Prompt, Response, content_hash
+from tightrope.rewards.spec import ScorerSpec, check_scorer, load_scorer
 
 Progress = Callable[[int, int], None]
 FORMS = {
@@ -101,17 +104,33 @@ def check_judge(spec: str) -> None:
     """
     kind, _, rest = spec.partition(":")
     if kind == "reward" and rest:
-        from tightrope.rewards.spec import ScorerSpec, check_scorer
-
         check_scorer(ScorerSpec.parse(rest), of_pairs=True)
     elif kind == "llm" and rest:
         from tightrope.models.loading import load_config
 
         name, options = _options(rest, LLM_OPTIONS, spec)
-        _llm(LocalModel(lambda prompts, tokens: [], name, ""), options, spec)  # for what it says of the options
-        load_config(name)
+        refuse_classes(_asked(options, spec)[0])
+        if not name.startswith("@"):
+            load_config(name)
     else:
         load_judge(spec)
+
+
+def models_of(spec: str) -> tuple[str, ...]:
+    """The models in this process that a judge spec names."""
+    kind, _, rest = spec.partition(":")
+    if kind == "reward" and rest:
+        return ScorerSpec.parse(rest).models
+    return (rest.partition("?")[0],) if kind == "llm" and rest else ()
+
+
+def with_models(spec: str, where: Callable[[str], str]) -> str:
+    """The spec with every model that `models_of` finds replaced by where it really is."""
+    kind, _, rest = spec.partition(":")
+    if kind == "reward" and rest:
+        return f"reward:{ScorerSpec.parse(rest).resolved(where)}"
+    model, mark, options = rest.partition("?")
+    return f"llm:{where(model)}{mark}{options}" if kind == "llm" and rest else spec
 
 
 def _rule(name: str, spec: str) -> Judge:
@@ -127,15 +146,20 @@ def _rule(name: str, spec: str) -> Judge:
     )
 
 
+def _asked(options: Mapping[str, str], spec: str) -> tuple[Wording[Any], int]:
+    """What a language model is asked, and how often."""
+    return wording(options.get("prompt", "pairwise")), _count(options, "repeats", 1, spec)
+
+
 def _llm(model: Endpoint | LocalModel, options: Mapping[str, str], spec: str) -> LlmJudge:
-    asked = wording(options.get("prompt", "pairwise"))
+    asked, repeats = _asked(options, spec)
     if asked.begin and isinstance(model, Endpoint):
         raise InputError(
             f"an endpoint's answer cannot be begun, as {asked.name} wants it",
             where=spec,
             remedy="Use prompt=letter, or judge with a model in this process: llm:MODEL.",
         )
-    return LlmJudge(model, wording=asked, repeats=_count(options, "repeats", 1, spec))
+    return LlmJudge(model, wording=asked, repeats=repeats)
 
 
 def _options(text: str, known: Sequence[str], spec: str) -> tuple[str, dict[str, str]]:
@@ -181,12 +205,12 @@ def _prices(text: str | None, spec: str) -> tuple[float, float] | None:
 
 
 def _scored(spec: str) -> RewardJudge | PairwiseJudge:
+    from tightrope.models.loading import resolve
     from tightrope.models.reward import RewardModel
-    from tightrope.rewards.spec import ScorerSpec, load_scorer
 
     parsed = ScorerSpec.parse(spec)
     scorer = load_scorer(parsed)
-    prints = [_fingerprint(model) for model in parsed.models]
+    prints = [model_fingerprint(resolve(model)) for model in parsed.models]
     fingerprint = prints[0] if parsed.form == "model" else content_hash(parsed.form, prints)
     if isinstance(scorer, RewardModel) and scorer.reading.kind == "pairwise":
         return PairwiseJudge(scorer.name, scorer.gaps, fingerprint)
@@ -196,6 +220,7 @@ def _scored(spec: str) -> RewardJudge | PairwiseJudge:
 def _local(spec: str, progress: Progress | None) -> LocalModel:
     # Rule judges and endpoints need no torch.
     from tightrope.judges.weighing import weigh_choices
+    from tightrope.models.loading import resolve
     from tightrope.models.policy import Policy
     from tightrope.rollouts.local import sample
     from tightrope.rollouts.types import SampleRequest, SamplingParams
@@ -216,10 +241,4 @@ def _local(spec: str, progress: Progress | None) -> LocalModel:
                 progress(len(found), len(prompts))
         return found
 
-    return LocalModel(generate, policy.name, _fingerprint(spec), weigh)
-
-
-def _fingerprint(spec: str) -> str:
-    """Hash of a folder's weights; the spec itself for what is no folder."""
-    weights = sorted(Path(spec).glob("*.safetensors")) if Path(spec).is_dir() else []
-    return content_hash([file_hash(p) for p in weights] or spec)
+    return LocalModel(generate, policy.name, model_fingerprint(resolve(spec)), weigh)

@@ -70,8 +70,15 @@ def alpaca(
         if one.length_model is None or one.length_baseline is None:
             lc = alpaca_lc.without("the file has no lengths")
         elif as_published:
+            at = one.order()  # folds of a cross-validation go by place: the file's order must not choose C
             lc = alpaca_lc.published(
-                y, one.length_model, one.length_baseline, gamma, gamed=gamed, c=strength, optimiser=optimiser
+                y[at],
+                one.length_model[at],
+                one.length_baseline[at],
+                None if gamma is None else gamma[at],
+                gamed=gamed,
+                c=strength,
+                optimiser=optimiser,
             )
         else:
             lc = alpaca_lc.general(y, one.length_model, one.length_baseline, gamma)

@@ -58,6 +58,11 @@ class Annotations:
     def __len__(self) -> int:
         return len(self.codes)
 
+    def order(self) -> NDArray[np.intp]:
+        """Places of the rows [n] by position, with texts by instruction: an order that is not the file's."""
+        keys = self.rows.tolist() if self.instructions is None else self.instructions
+        return np.array(sorted(range(len(self)), key=keys.__getitem__), np.intp)
+
 
 def read_annotations(
     files: Sequence[Path], *, judge: str | None = None, baseline: str | None = None
@@ -135,7 +140,6 @@ def _file(path: Path, judge: str | None, baseline: str | None) -> list[Annotatio
         if texts:
             out.append(_annotated(found, at, who, model, codes[at]))
             continue
-        at = at[np.argsort(rows[at])]  # folds of a cross-validation go by place: the file's order must not choose C
         of_model, of_baseline = (None, None) if sizes is None else (sizes[0][at], sizes[1][at])
         out.append(Annotations(model, "", who, codes[at], rows[at], of_model, of_baseline, None, None, str(path)))
     return out

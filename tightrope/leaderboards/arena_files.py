@@ -203,7 +203,7 @@ def _matrix(path: Path) -> Battles:
     found = tree(path)
     models, size = [str(name) for name in found["models"]], len(found["models"])
     if len(set(models)) < size:
-        raise InputError("a model is named twice", where=f"{path}, models")
+        raise InputError("a model is named twice", where=f"{path}, models", remedy="Add its rows and columns up.")
     wins = _square(found["wins"], size, f"{path}, wins")
     ties = _square(found["ties"], size, f"{path}, ties") if "ties" in found else np.zeros((size, size))
     if (ties != ties.T).any():

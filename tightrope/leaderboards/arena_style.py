@@ -66,7 +66,9 @@ def read_style(path: Path, battles: Battles, wanted: Sequence[str] | None = None
     counts = np.stack([found.numbers(name) for name in names], 1)  # [answers, F]
     below = np.argwhere(counts < 0)
     if len(below):
-        raise InputError(f"`{names[below[0, 1]]}` is negative", where=found.places[below[0, 0]])
+        raise InputError(
+            f"`{names[below[0, 1]]}` is negative", where=found.places[below[0, 0]], remedy="Features are counts."
+        )
     sides = []
     for side in (battles.first, battles.second):
         wanted_keys = [(battles.models[m], q) for m, q in zip(side, battles.questions, strict=True)]

@@ -98,7 +98,9 @@ class Table:
         odd = np.flatnonzero(values != np.round(values))
         if len(odd):
             raise InputError(
-                f"`{column}` must be a whole number, found {values[odd[0]]}", where=self.places[odd[0]]
+                f"`{column}` must be a whole number, found {values[odd[0]]}",
+                where=self.places[odd[0]],
+                remedy="Correct this cell.",
             )
         return values.astype(np.int64)
 

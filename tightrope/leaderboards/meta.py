@@ -43,7 +43,12 @@ def meta(files: Sequence[Path], *, reference: Path | None = None, names: Path | 
     for one in inputs.benchmarks:
         translated = [inputs.names.get(name, name) for name in one.models]
         if len(set(translated)) < len(translated):
-            raise InputError(f"benchmark {one.name} has two models of one name in the reference", where=listed(files))
+            twice = next(name for name in translated if translated.count(name) > 1)
+            raise InputError(
+                f"benchmark {one.name} has two models that the reference calls {twice}",
+                where=listed(files),
+                remedy="Leave one of them out, or translate them into different names.",
+            )
         moved = Scores(
             one.name, translated, one.score, one.mean, one.variance, one.interval95, one.interval80
         )

@@ -149,7 +149,7 @@ def _benchmark(path: Path, content: Any) -> list[Scores]:
     score, low, high = (found.numbers(column) for column in INTERVALS[1:])
     crossed = np.flatnonzero(low > high)
     if len(crossed):
-        raise InputError("`lower` is above `upper`", where=found.places[crossed[0]])
+        raise InputError("`lower` is above `upper`", where=found.places[crossed[0]], remedy="Exchange the two.")
     return [_normal(name, models, score, ((high - low) / (2 * Z95)) ** 2, (low, high))]
 
 
@@ -188,7 +188,11 @@ def _own(path: Path, content: Mapping[str, Any]) -> list[Scores]:
             models = [str(row["model"]) for row in rows]
             out.append(_normal(f"{path.name.split('.')[0]} {key}", models, score, spread**2, ends))
     if not out:
-        raise InputError("holds no two models with a score and its error", where=str(path))
+        raise InputError(
+            "holds no two models with a score and its error",
+            where=str(path),
+            remedy="Give a table with `model` and a score beside its standard error for two models or more.",
+        )
     return out
 
 
@@ -212,5 +216,7 @@ def _names(path: Path, content: Any) -> dict[str, str]:
 def _finite(row: Mapping[str, Any], key: str, where: str) -> float:
     value = row.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"`{key}` must be a finite number, found {value!r}", where=where)
+        raise InputError(
+            f"`{key}` must be a finite number, found {value!r}", where=where, remedy="Correct it, or leave the row out."
+        )
     return float(value)

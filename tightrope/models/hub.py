@@ -6,8 +6,9 @@ nothing asks the network again in the middle of a run.
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from tightrope.errors import InputError, WorkError
@@ -15,22 +16,33 @@ from tightrope.errors import InputError, WorkError
 log = logging.getLogger(__name__)
 
 TEXTS = ("*.json", "*.jinja", "*.model", "*.txt")
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # the first of them that a model has
+
+_found: dict[tuple[str, bool], Path] = {}  # by name, and whether the weights came too
 
 
-@functools.cache
-def hub_model_folder(name: str) -> Path:
-    """Returns the folder of a hub model in the hub's own cache, downloading what is missing there.
+def hub_model_folder(name: str, *, weights: bool = True) -> Path:
+    """Returns the folder of a hub model in the hub's own cache, downloading what is missing there, once a process.
 
     Where a download broke off, the files that are not whole are fetched again; without a network a model downloaded
     once is taken as it is.
 
     Args:
         name: `owner/name`.
+        weights: False: its config and tokenizer are enough.
 
     Raises:
         InputError: no such model, no permission, or no network and the model is not in the cache.
         WorkError: the download broke off.
     """
+    for key in ((name, True), (name, weights)):
+        if key in _found:
+            return _found[key]
+    _found[name, weights] = _downloaded(name, weights)
+    return _found[name, weights]
+
+
+def _downloaded(name: str, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -40,11 +52,13 @@ def hub_model_folder(name: str) -> Path:
     )
 
     log.info("looking for %s on the hub", name)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # every retry; the one error is enough
     try:
-        folder = snapshot_download(name, allow_patterns=[*TEXTS, "*.safetensors"], ignore_patterns="*/*")
-        if not any(Path(folder).glob("*.safetensors")):
-            folder = snapshot_download(name, allow_patterns=[*TEXTS, "pytorch_model*.bin"], ignore_patterns="*/*")
+        with _without_retries():
+            for pattern in WEIGHTS if weights else ():
+                folder = Path(snapshot_download(name, allow_patterns=[*TEXTS, pattern], ignore_patterns="*/*"))
+                if any(folder.glob(pattern)):
+                    return folder
+            return Path(snapshot_download(name, allow_patterns=[*TEXTS], ignore_patterns="*/*"))
     except GatedRepoError as error:
         raise InputError(
             "the hub gives this model only to those who accepted its terms",
@@ -70,4 +84,15 @@ def hub_model_folder(name: str) -> Path:
             where=name,
             remedy="Run the same command again: files that came whole are kept, the rest is fetched.",
         ) from error
-    return Path(folder)
+
+
+@contextlib.contextmanager
+def _without_retries() -> Iterator[None]:
+    """Hides the hub client's line for every retry while the block runs: the one error at the end is enough."""
+    client = logging.getLogger("huggingface_hub")
+    level = client.level
+    client.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        client.setLevel(level)

@@ -11,12 +11,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from tightrope.errors import InputError
 from tightrope.models.bars import without_bars, without_load_report
 from tightrope.models.embedded import embedded_model_folder
-from tightrope.models.hub import hub_model_folder
+from tightrope.models.hub import WEIGHTS, hub_model_folder
 from tightrope.models.precision import Dtype
 from tightrope.models.saving import first_not_finite
 
@@ -28,8 +35,12 @@ LEFTOVERS = re.compile(r"\.(masked_bias|causal_mask|inv_freq|attn\.bias|attentio
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def resolve(spec: str) -> str:
+def resolve(spec: str, *, weights: bool = True) -> str:
     """Returns the local folder of a model: of `embedded`, of a folder, or of a hub id, which is downloaded once.
+
+    Args:
+        spec: of the model.
+        weights: False: of a hub model the config and the tokenizer are enough.
 
     Raises:
         InputError: a folder without a config, with missing shards, of an adapter; a spec that is no folder and not on
@@ -42,18 +53,35 @@ def resolve(spec: str) -> str:
     if folder.is_dir():
         _refuse_incomplete(folder)
         return str(folder)
+    if spec.startswith("@"):
+        raise InputError(
+            "a stage is known by its name inside its recipe only",
+            where=spec,
+            remedy="Give the folder of its model: runs/NAME/STAGE/model.",
+        )
     if folder.exists() or spec.startswith((".", "/", "~")) or spec.count("/") > 1:
         raise InputError(
             "no such model folder",
             where=spec,
             remedy="Give a folder with config.json, a hub id or `embedded`.",
         )
-    folder = hub_model_folder(spec)
-    _refuse_incomplete(folder)
+    folder = hub_model_folder(spec, weights=weights)
+    _refuse_incomplete(folder, weights=weights)
     return str(folder)
 
 
-def _refuse_incomplete(folder: Path) -> None:
+def weights_are_here(spec: str) -> bool:
+    """Whether the model of a spec can be loaded without a download; its config and tokenizer are fetched.
+
+    Raises:
+        InputError, WorkError: as `resolve`.
+    """
+    folder = Path(resolve(spec, weights=False))
+    named = _shards(folder)
+    return bool(named) and all((folder / name).is_file() for name in named)
+
+
+def _refuse_incomplete(folder: Path, *, weights: bool = True) -> None:
     if (folder / "adapter_config.json").is_file():  # transformers then says nothing of weights the base lacks
         raise InputError(
             "an adapter (adapter_config.json) where a full model is needed",
@@ -67,23 +95,39 @@ def _refuse_incomplete(folder: Path) -> None:
             where=str(folder),
             remedy="Point at the folder that holds config.json and the safetensors files.",
         )
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        except (ValueError, KeyError) as error:
-            raise InputError("the shard index is not readable", where=str(index)) from error
-        missing = [name for name in shards if not (folder / name).is_file()]
-        if missing:
-            raise InputError(
-                f"{len(missing)} of {len(shards)} weight files are missing: {', '.join(missing[:3])}",
-                where=str(folder),
-                remedy="Copy the missing files, or download the model again.",
-            )
-    elif not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+    if not weights:
+        return
+    shards = _shards(folder)
+    missing = [name for name in shards if not (folder / name).is_file()]
+    if missing:
         raise InputError(
-            "the folder has no weights", where=str(folder), remedy="Put model.safetensors beside config.json."
+            f"{len(missing)} of {len(shards)} weight files are missing: {', '.join(missing[:3])}",
+            where=str(folder),
+            remedy="Copy the missing files, or download the model again.",
         )
+    if not shards:
+        raise InputError(
+            "the folder has no weights",
+            where=str(folder),
+            remedy="Put model.safetensors beside config.json, or download the model again.",
+        )
+
+
+def _shards(folder: Path) -> list[str]:
+    """Names of a model's weight files: those that its index names, or those that are there.
+
+    Raises:
+        InputError: the index cannot be read.
+    """
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return [p.name for pattern in WEIGHTS for p in folder.glob(pattern)]
+    try:
+        return sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            "the shard index is not readable", where=str(index), remedy="Copy it again from where it came from."
+        ) from error
 
 
 def load_model(
@@ -155,15 +199,23 @@ def _refuse_mismatch(model: PreTrainedModel, found: Mapping[str, Any], spec: str
 
 
 def load_config(spec: str) -> PretrainedConfig:
-    """Loads the config that belongs to a model spec."""
-    path = resolve(spec)
+    """Loads the config that belongs to a model spec; the hub is asked for no weights."""
+    path = resolve(spec, weights=False)
     with _readable(spec):
         return cast(PretrainedConfig, AutoConfig.from_pretrained(path))
 
 
+def count_parameters(spec: str) -> int:
+    """Counts a language model's parameters, tied ones once, from its config alone."""
+    config = load_config(spec)
+    with _readable(spec), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    return sum(p.numel() for p in model.parameters())
+
+
 def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
-    """Loads the tokenizer that belongs to a model spec."""
-    path = resolve(spec)
+    """Loads the tokenizer that belongs to a model spec; the hub is asked for no weights."""
+    path = resolve(spec, weights=False)
     with _readable(spec):
         return cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path))
 

@@ -20,6 +20,18 @@ on which implementations differ (Huang et al. 2024, 2403.17031), and what is don
   other off.
 * The log-ratio is bounded by `LARGEST_LOGRATIO` before the exponential; beyond it a token was off by a
   factor of 10^8 and the gradient of that token is dropped rather than infinite.
+
+PPO-ptx: beside the minibatch every step learns some demonstrations, weight times their mean NLL a token, so that what
+is never asked for is not unlearnt (Ouyang et al., equation 2; there they are pre-training text). In a recipe:
+
+    - name: ppo
+      method: ppo
+      prompts: {path: prompts.jsonl}
+      reward: [{source: "@reward"}, {source: verifier}]
+      ptx:
+        data: [{path: demonstrations.jsonl}]
+        weight: 0.5
+        batch_size: 8
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What will fail hours from now and can be known at once: judges and rewards that are not there or do not score."""
+"""What will fail hours from now and can be known at once: models that are not there, judges that do not score."""
 
 from __future__ import annotations
 
@@ -7,12 +7,26 @@ from contextlib import contextmanager
 
 from tightrope.errors import InputError
 from tightrope.judges.spec import check_judge
+from tightrope.models.loading import resolve
+from tightrope.recipes.lineage import models_needed
 from tightrope.recipes.schema import FeedbackStage, Recipe
 from tightrope.rewards.spec import ScorerSpec, check_scorer
 
 
+def check_models(recipe: Recipe) -> None:
+    """Looks at every judge and reward of a recipe by its config, then fetches every model that is not here.
+
+    Raises:
+        InputError: stage and judge or reward are named.
+        WorkError: a download broke off.
+    """
+    check_scorers(recipe)
+    for spec in models_needed(recipe):
+        resolve(spec)
+
+
 def check_scorers(recipe: Recipe) -> None:
-    """Looks at every judge and reward of a recipe, without loading a model.
+    """Looks at every judge and reward of a recipe; of a model of the hub no weight is fetched.
 
     Raises:
         InputError: stage and judge or reward are named.

@@ -33,12 +33,13 @@ from tightrope.data.readers import RecordStream, stream
 from tightrope.data.showing import print_account
 from tightrope.errors import InputError
 from tightrope.files import file_hash
+from tightrope.judges.spec import models_of, with_models
+from tightrope.models.fingerprint import model_fingerprint
 from tightrope.models.loading import resolve
 from tightrope.models.precision import Dtype, resolve_dtype
-from tightrope.pipeline.folders import StageFolder, model_fingerprint
+from tightrope.pipeline.folders import StageFolder
 from tightrope.recipes.schema import DataSpec, Recipe
 from tightrope.records import KINDS, Prompt, Record, content_hash
-from tightrope.rewards.spec import ScorerSpec
 
 SPEED_SECONDS = 600  # that the time left is estimated from: a step may take a minute
 WIDE = 110  # columns; a narrower terminal has no room for the bar beside the numbers
@@ -66,14 +67,12 @@ class Run:
         recipe: the checked recipe.
         folder: where the run lives.
         stages: folders of the stages that are done or running, by name.
-        policies: names of the stages that made a policy, oldest first.
         console: where people read; never stdout.
     """
 
     recipe: Recipe
     folder: Path
     stages: dict[str, StageFolder] = field(default_factory=dict)
-    policies: list[str] = field(default_factory=list)
     console: Console = field(default_factory=stderr_console)
 
     @property
@@ -88,30 +87,24 @@ class Run:
         """The recipe's type of weights and computation, `auto` resolved."""
         return resolve_dtype(self.recipe.dtype, self.device)
 
-    def model_spec(self, spec: str | None) -> str:
-        """What to load for a spec, an `@stage`, or None (the newest policy so far)."""
-        if spec is None:
-            spec = f"@{self.policies[-1]}" if self.policies else self.recipe.model
+    def model_spec(self, spec: str) -> str:
+        """What to load for a spec or an `@stage`."""
         if spec.startswith("@"):
             name, _, snapshot = spec[1:].partition("/")
             stage = self.stages[name]
             return str(stage.path / "snapshots" / snapshot if snapshot else stage.model)
         return resolve(spec)
 
-    def model_input(self, spec: str | None) -> str:
+    def model_input(self, spec: str) -> str:
         """Fingerprint of what `model_spec` loads: the making stage's, or the files'."""
-        if spec is None:
-            spec = f"@{self.policies[-1]}" if self.policies else self.recipe.model
         if spec.startswith("@"):
             name, _, snapshot = spec[1:].partition("/")
             made = self.stages[name].fingerprint
             return content_hash(made, snapshot) if snapshot else made
         return model_fingerprint(resolve(spec))
 
-    def author(self, spec: str | None) -> str:
+    def author(self, spec: str) -> str:
         """What to call a policy where its answers are kept: `run/stage` of one made here, else the model's name."""
-        if spec is None:
-            spec = f"@{self.policies[-1]}" if self.policies else self.recipe.model
         if spec.startswith("@"):
             return f"{self.recipe.name}/{spec[1:]}"
         path = Path(spec).expanduser()
@@ -120,20 +113,15 @@ class Run:
         return "/".join(parts) if path.is_dir() else spec
 
     def judge_spec(self, spec: str) -> str:
-        """What to load for a judge: the `@stage`s of a reward judge become the models they made."""
-        kind, _, models = spec.partition(":")
-        return f"reward:{ScorerSpec.parse(models).resolved(self.model_spec)}" if kind == "reward" else spec
+        """What to load for a judge: its `@stage`s become the models they made."""
+        return with_models(spec, lambda model: self.model_spec(model) if model.startswith("@") else model)
 
     def judge_input(self, spec: str) -> dict[str, str]:
         """Fingerprints of what a judge is made of, by name; of nothing where its spec says all."""
-        kind, _, rest = spec.partition(":")
+        kind, _, file = spec.partition(":")
         if kind == "votes":
-            return {f"judge {rest}": file_hash(Path(rest))}
-        if kind == "llm":
-            model = rest.partition("?")[0]
-            return {f"judge {model}": self.model_input(model)}
-        models = ScorerSpec.parse(rest).models if kind == "reward" else ()
-        return {f"judge {model}": self.model_input(model) for model in models}
+            return {f"judge {file}": file_hash(Path(file))}
+        return {f"judge {model}": self.model_input(model) for model in models_of(spec)}
 
     def data_input(self, spec: DataSpec) -> str:
         """Fingerprint of the records a data spec names."""

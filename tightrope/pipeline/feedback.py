@@ -1,7 +1,8 @@
 """The feedback stage: the model answers, a judge compares, comparisons and best answers are kept.
 
-Writes `data/samples.jsonl` (everything that was said), `data/comparisons.jsonl` and
-`data/demonstrations.jsonl` (the best response of every prompt that has one).
+Writes `data/prompts.jsonl` (what was asked), `data/samples.jsonl` (everything that was said), `data/comparisons.jsonl`,
+`data/ratings.jsonl` (a thumb for each of their two) and `data/demonstrations.jsonl` (the best response of every prompt
+that has one).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tightrope.pipeline.context import Run
 from tightrope.pipeline.fitting import Reader, fitting, judges, tell_dropped
 from tightrope.pipeline.folders import StageFolder
 from tightrope.pipeline.selection import select
+from tightrope.recipes.lineage import start_of
 from tightrope.recipes.schema import FeedbackStage, Guidance
 from tightrope.records import (
     Message,
@@ -50,8 +52,9 @@ def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int)
         given, prompts = len(prompts), answered(prompts, said, stage)
         unanswered, pools = given - len(prompts), [said[prompt_id(p)] for p in prompts]
     else:
-        policy = Policy.load(run.model_spec(stage.model), dtype=run.dtype, device=run.device)
-        policy.name = run.author(stage.model)
+        start = start_of(run.recipe, stage)
+        policy = Policy.load(run.model_spec(start), dtype=run.dtype, device=run.device)
+        policy.name = run.author(start)
         params = SamplingParams(**stage.sampling.model_dump())
         given = len(prompts)
         readers = [Reader.of(policy), *judges(run, stage.judge)]
@@ -64,6 +67,7 @@ def run_feedback(run: Run, stage: FeedbackStage, folder: StageFolder, seed: int)
         folder.data / "samples.jsonl",
         (to_json(Sampled(p, r)) for p, pool in zip(prompts, pools, strict=True) for r in pool),
     )
+    write_jsonl(folder.data / "prompts.jsonl", (to_json(p) for p in prompts))
     wins = _tournament(stage, run, prompts, pools)
     comparisons, demonstrations, skipped = select(stage, prompts, pools, wins)
     if not comparisons:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from tightrope.data.chat import ChatFormat
 from tightrope.errors import InputError
-from tightrope.models.loading import load_config, load_tokenizer, resolve
+from tightrope.models.loading import load_config, load_tokenizer
 from tightrope.models.policy import Policy
 from tightrope.pipeline.context import Run
-from tightrope.recipes.schema import FeedbackStage, TrainStage
+from tightrope.recipes.lineage import base_of, stage_named
+from tightrope.recipes.schema import TrainStage
 from tightrope.records import Prompt
 from tightrope.rewards.spec import ScorerSpec
 from tightrope.rollouts.rows import context_of, fits
@@ -38,13 +39,10 @@ class Reader:
 
     @classmethod
     def named(cls, run: Run, spec: str) -> Reader:
-        """A model that is not loaded; what a stage has yet to make reads as the model which that stage starts from."""
-        folder = spec
-        while folder.startswith("@"):
-            stage = _stage(run, folder)
-            folder = run.model_spec(folder) if stage.name in run.stages else stage.model or run.recipe.model
-        folder = resolve(folder)
-        return cls(spec, ChatFormat(load_tokenizer(folder)), context_of(load_config(folder)))
+        """A model that is not loaded; what a stage has yet to make reads as the model it goes back to."""
+        made = stage_named(spec) in run.stages
+        model = run.model_spec(spec) if made else base_of(run.recipe, spec)
+        return cls(spec, ChatFormat(load_tokenizer(model)), context_of(load_config(model)))
 
 
 def scorers(run: Run, spec: str) -> list[Reader]:
@@ -52,7 +50,8 @@ def scorers(run: Run, spec: str) -> list[Reader]:
     found = []
     for model in () if spec == "verifier" else ScorerSpec.parse(spec).models:
         reader = Reader.named(run, model)
-        if model.startswith("@") and isinstance(stage := _stage(run, model), TrainStage) and stage.data:
+        stage = next((one for one in run.recipe.stages if one.name == stage_named(model)), None)
+        if isinstance(stage, TrainStage) and stage.data:
             reader = replace(reader, context=min(stage.max_tokens, reader.context or stage.max_tokens))
         found.append(reader)
     return found
@@ -86,11 +85,6 @@ def fitting(
     if len(kept) < len(prompts):
         tell_dropped(run, len(prompts) - len(kept), "prompts")
     return kept
-
-
-def _stage(run: Run, spec: str) -> FeedbackStage | TrainStage:
-    name = spec[1:].partition("/")[0]
-    return next(stage for stage in run.recipe.stages if stage.name == name)
 
 
 def tell_dropped(run: Run, count: int, what: str) -> None:

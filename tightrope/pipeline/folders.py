@@ -25,7 +25,7 @@ import yaml
 
 from tightrope import __version__
 from tightrope.errors import InputError, WorkError
-from tightrope.files import file_hash, write_json, write_text
+from tightrope.files import write_json, write_text
 from tightrope.records import content_hash
 
 ASIDE = ".replaced-"
@@ -160,21 +160,23 @@ def _changes(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k)) or ["unreadable stage.yaml"]
 
 
-def model_fingerprint(spec: str) -> str:
-    """What identifies a model's weights and tokenizer: file hashes for a folder, the spec for a hub id."""
-    folder = Path(spec)
-    if not folder.is_dir():
-        return spec
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".jinja", ".bin"))
-    return content_hash([(p.name, file_hash(p)) for p in files])
+def arithmetic(device: str) -> dict[str, str]:
+    """What decides the last bit of a model's numbers, and with it which token is drawn: device and libraries.
+
+    Part of what a measurement is known by; a trained model is known by its files.
+    """
+    return {"device": device, **_versions("torch", "transformers", "tokenizers", "numpy")}
 
 
 def machine() -> dict[str, str]:
     """Where and with what the stage ran; part of the record, not of the fingerprint."""
-    names = ("torch", "transformers", "tokenizers", "peft", "numpy", "safetensors")
     return {
         "platform": platform.platform(),
         "python": sys.version.split()[0],
         "cpus": str(os.cpu_count()),
-        **{name: metadata.version(name) for name in names},
+        **_versions("torch", "transformers", "tokenizers", "peft", "numpy", "safetensors"),
     }
+
+
+def _versions(*names: str) -> dict[str, str]:
+    return {name: metadata.version(name) for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -51,5 +52,9 @@ def run_tasks(model: str, tasks: Sequence[str], *, out: Path, limit: int | None,
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-8:])
-        raise WorkError(f"lm_eval failed on {model}:\n{tail}", where="tightrope harness")
+        raise WorkError(
+            f"lm_eval failed on {model}:\n{tail}\n",
+            where="tightrope harness",
+            remedy=f"Try it alone: {shlex.join(command)}",
+        )
     return out

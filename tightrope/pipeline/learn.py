@@ -31,6 +31,7 @@ from tightrope.pipeline.live_samples import answering
 from tightrope.pipeline.reference import frozen_reference, live_reference, starts_at_reference, with_scores
 from tightrope.pipeline.rewarding import reward_function
 from tightrope.pipeline.tokens import tokenised
+from tightrope.recipes.lineage import start_of
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import DataSpec, PtxSpec, TrainStage
 from tightrope.records import Prompt, Record, kind_of
@@ -129,7 +130,7 @@ def _start(
     run: Run, stage: TrainStage, objective: Objective, settings: Any, seed: int
 ) -> Policy | RewardModel:
     """The model the stage trains, as its objective reads it."""
-    spec = run.model_spec(stage.model)
+    spec = run.model_spec(start_of(run.recipe, stage))
     model: Policy | RewardModel
     if objective.card.head == "reward":
         model = RewardModel.load(

@@ -18,11 +18,12 @@ from tightrope.evaluation.measure import ModelOutputs, measure
 from tightrope.evaluation.verdict import Rules, decide, decide_together
 from tightrope.files import read_json, read_jsonl, write_json, write_jsonl
 from tightrope.judges.spec import load_judge
+from tightrope.models.fingerprint import model_fingerprint
 from tightrope.models.policy import Policy
 from tightrope.pipeline.answers import forget, sample_resumably
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.fitting import Reader, fitting
-from tightrope.pipeline.folders import machine, model_fingerprint
+from tightrope.pipeline.folders import arithmetic, machine
 from tightrope.records import Prompt, Response, Sampled, content_hash, from_json, prompt_id, to_json
 from tightrope.rollouts.types import SampleRequest, SamplingParams
 
@@ -37,12 +38,14 @@ class Measured:
     Attributes:
         name: shown in the report.
         spec: folder or hub id.
+        fingerprint: of its files.
         responses: one per prompt, in order.
         own: log-probs of the sampled tokens under the model itself, per response [tokens] nats.
     """
 
     name: str
     spec: str
+    fingerprint: str
     responses: tuple[Response, ...]
     own: tuple[NDArray[np.float32], ...]
 
@@ -53,8 +56,9 @@ def answer(
     """Samples one answer per prompt (or takes the cached ones) and scores it with the model itself."""
     policy = Policy.load(spec, dtype=run.dtype, device=run.device)
     policy.name = name
+    fingerprint = model_fingerprint(spec)
     key = content_hash(
-        model_fingerprint(spec), run.dtype, repr(params), seed, [to_json(p) for p in prompts]
+        fingerprint, run.dtype, arithmetic(run.device), repr(params), seed, [to_json(p) for p in prompts]
     )
     file, partial = cache / f"answers-{key}.jsonl", cache / f"partial-{key}"
     if file.is_file():
@@ -77,7 +81,7 @@ def answer(
         own = [np.array(r.logprobs, np.float32) for r in responses]
     else:
         own = token_logprobs(policy, prompts, responses, params.temperature)
-    return Measured(name, spec, tuple(responses), tuple(own)), policy
+    return Measured(name, spec, fingerprint, tuple(responses), tuple(own)), policy
 
 
 def token_logprobs(
@@ -144,7 +148,13 @@ def measure_models(
     settings = [judge_spec, run.judge_input(judge_spec), repr(params), seed, suite, drift_prompts, sorted(shown), draws]
     named = [(name, spec, model_fingerprint(spec)) for name, spec in (*models, reference)]
     asked_for = content_hash(
-        __version__, run.dtype, named, [to_json(p) for p in prompts], settings, dataclasses.asdict(rules)
+        __version__,
+        run.dtype,
+        arithmetic(run.device),
+        named,
+        [to_json(p) for p in prompts],
+        settings,
+        dataclasses.asdict(rules),
     )
     if (kept := _kept(out, [name for name, _ in models], asked_for)) is not None:
         run.console.print("evaluation: unchanged, not repeated")
@@ -185,12 +195,8 @@ def measure_models(
         measurements.append(
             measurement
             | {
-                "model": {"name": name, "spec": spec, "fingerprint": model_fingerprint(spec)},
-                "reference": {
-                    "name": reference[0],
-                    "spec": reference[1],
-                    "fingerprint": model_fingerprint(reference[1]),
-                },
+                "model": _which(mine),
+                "reference": _which(base),
                 "suite": {
                     **measurement.get("suite", {}),
                     "name": suite,
@@ -236,6 +242,10 @@ def _kept(out: Path, names: Sequence[str], fingerprint: str) -> list[dict[str, A
         return [read_json(out / name / "verdict.json") for name in names]
     except InputError:
         return None
+
+
+def _which(one: Measured) -> dict[str, str]:
+    return {"name": one.name, "spec": one.spec, "fingerprint": one.fingerprint}
 
 
 def _outputs(

@@ -1,15 +1,16 @@
-"""What a recipe would cost: stages, tokens, memory and time, estimated without training.
+"""What a recipe would cost: stages, tokens, memory and time, estimated without training, or downloading a weight.
 
 Tokens are counted on up to 200 rows, laid out as they will be trained. Times come from arithmetic (6 FLOPs a weight
 and token of the body, 8 a weight and learnt token of the output head, 2 to read either) over the matrix speed of this
-machine, measured for a quarter of a second, at the share of it that training reaches in our benches. Loading, saving
-and judging are not counted. They are estimates: the order of magnitude is right, the second digit is not; how far off
-they were is in docs/runs.md.
+machine, measured for a quarter of a second, at the share of it that training reaches in our benches. What an earlier
+stage has yet to make is counted as if each of its prompts gave all it can. Loading, saving and judging are not counted.
+They are estimates: the order of magnitude is right, the second digit is not; how far off they were is in docs/runs.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ import torch
 
 from tightrope.data.encode import RECORDS
 from tightrope.errors import InputError
+from tightrope.models.loading import weights_are_here
 from tightrope.objectives.base import Objective
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.feedback import answered, guided_prompts
 from tightrope.pipeline.fitting import Reader, fitting, judges, scorers
 from tightrope.pipeline.workload import Made, Rows, Start, counted, matrix_speed, prompt_tokens
+from tightrope.recipes.lineage import base_of, claimed_of, models_needed, sources_of, stage_named, start_of
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import DataSpec, EvaluationSpec, FeedbackStage, TrainStage
 from tightrope.records import Prompt, kind_of, prompt_id
@@ -36,24 +39,27 @@ SAMPLED_SHARE = 0.65  # of max_tokens that an answer really has
 
 def estimate(run: Run) -> dict[str, Any]:
     """Returns the plan of a recipe as one JSON object."""
-    start = Start.of(run.recipe.model)
+    start_at = functools.cache(Start.of)
     speed = matrix_speed(torch.bfloat16 if run.dtype == "bfloat16" else torch.float32, run.device)
     rows: list[dict[str, Any]] = []
     made: dict[str, Made] = {}
     for stage in run.recipe.stages:
+        start = start_at(base_of(run.recipe, start_of(run.recipe, stage)))
         row = (
             _feedback(run, stage, start, speed, made)
             if isinstance(stage, FeedbackStage)
             else _training(run, stage, start, speed, made)
         )
-        rows.append({"stage": stage.name, "method": stage.method, **row})
-    if run.recipe.evaluation is not None:
-        row = _evaluation(run, run.recipe.evaluation, start, speed)
-        rows.append({"stage": "evaluation", "method": "measure", **row})
+        rows.append({"stage": stage.name, "method": stage.method, **row, "supposes": _supposed(stage, made)})
+    if (spec := run.recipe.evaluation) is not None:
+        start = start_at(base_of(run.recipe, claimed_of(run.recipe)[0]))
+        row = _evaluation(run, spec, start, speed, made)
+        rows.append({"stage": "evaluation", "method": "measure", **row, "supposes": _supposed(spec, made)})
     return {
         "run": str(Path(run.recipe.output) / run.recipe.name),
         "model": run.recipe.model,
-        "parameters": start.parameters,
+        "parameters": start_at(run.recipe.model).parameters,
+        "to_download": [spec for spec in models_needed(run.recipe) if not weights_are_here(spec)],
         "dtype": run.dtype,
         "device": run.device,
         "matrix_gflops": round(speed / 1e9, 1),
@@ -64,19 +70,20 @@ def estimate(run: Run) -> dict[str, Any]:
 
 
 def _feedback(run: Run, stage: FeedbackStage, start: Start, speed: float, made: dict[str, Made]) -> dict[str, Any]:
-    prompts = _prompts(run, stage.prompts, where=f"stage {stage.name!r}")
+    prompts = _prompts(run, stage.prompts, made)
     responses, each = 0, SAMPLED_SHARE * stage.sampling.max_tokens
     if stage.answers is not None:
         earlier = made[stage.answers.removeprefix("@")]
-        prompts, each = answered(prompts, earlier.asked, stage), earlier.answer_tokens
+        asked = {prompt_id(p) for p in earlier.prompts}
+        prompts, samples, each = answered(prompts, asked, stage), earlier.samples, earlier.answer_tokens
     else:
-        params, reader = SamplingParams(**stage.sampling.model_dump()), Reader.named(run, stage.model or start.spec)
+        params, reader = SamplingParams(**stage.sampling.model_dump()), Reader.named(run, start_of(run.recipe, stage))
         prompts = fitting(run, prompts, params, [reader, *judges(run, stage.judge)], where=f"stage {stage.name!r}")
         guided = [g for g in guided_prompts(stage, prompts) if fits(reader.chat, reader.context, g.prompt, params)]
         responses = stage.samples * len(prompts) + sum(stage.guidance[g.guidance].samples for g in guided)
+        samples = responses // len(prompts)
     tokens = int(each * responses)
-    asked = frozenset(prompt_id(p) for p in prompts)
-    made[stage.name] = Made(asked, len(prompts) * stage.pairs_per_prompt, prompt_tokens(start.chat, prompts), each)
+    made[stage.name] = Made(tuple(prompts), samples, stage.pairs_per_prompt, each)
     return {
         "prompts": len(prompts),
         "responses": responses,
@@ -87,17 +94,19 @@ def _feedback(run: Run, stage: FeedbackStage, start: Start, speed: float, made: 
     }
 
 
-def _evaluation(run: Run, spec: EvaluationSpec, start: Start, speed: float) -> dict[str, Any]:
+def _evaluation(
+    run: Run, spec: EvaluationSpec, start: Start, speed: float, made: Mapping[str, Made]
+) -> dict[str, Any]:
     """Every model and the reference answer the suite; each then reads the other's answers."""
-    prompts = _prompts(run, spec.prompts, where="evaluation")
-    models = {*spec.models, *spec.shown}
-    readers = [Reader.named(run, model) for model in sorted({start.spec, spec.against or start.spec, *models})]
+    prompts = _prompts(run, spec.prompts, made)
+    models = {*claimed_of(run.recipe), *spec.shown}
+    readers = [Reader.named(run, model) for model in sorted({spec.against or run.recipe.model, *models})]
     params = SamplingParams(max_tokens=spec.sampling.max_tokens)
     readers += judges(run, spec.judge)
     prompts = fitting(run, prompts, params, readers, where=f"evaluation, {spec.prompts.path}")
     each = SAMPLED_SHARE * spec.sampling.max_tokens
-    tokens = int(each * len(prompts) * (max(1, len(models)) + 1))
-    read = 2 * max(1, len(models)) * min(len(prompts), spec.drift_prompts or len(prompts))
+    tokens = int(each * len(prompts) * (len(models) + 1))
+    read = 2 * len(models) * min(len(prompts), spec.drift_prompts or len(prompts))
     read_tokens = read * (each + prompt_tokens(start.chat, prompts))
     return {
         "prompts": len(prompts),
@@ -116,11 +125,10 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dic
     if online:
         assert stage.prompts is not None
         r = stage.rollouts
-        if not stage.prompts.path.startswith("@"):  # how many there are does not matter, but that one can be asked
-            prompts, _ = run.prompts(stage.prompts, seed=run.recipe.seed)
-            readers = [Reader.named(run, stage.model or start.spec)]
-            readers += [reader for term in stage.reward for reader in scorers(run, term.source)]
-            fitting(run, prompts, SamplingParams(max_tokens=r.max_tokens), readers, where=f"stage {stage.name!r}")
+        prompts = _prompts(run, stage.prompts, made)  # how many there are does not matter, but that one can be asked
+        readers = [Reader.named(run, start_of(run.recipe, stage))]
+        readers += [reader for term in stage.reward for reader in scorers(run, term.source)]
+        fitting(run, prompts, SamplingParams(max_tokens=r.max_tokens), readers, where=f"stage {stage.name!r}")
         responses = r.prompts_per_iteration * r.samples_per_prompt
         sampled = r.iterations * responses * r.max_tokens
         tokens, learnt_share = sampled * r.epochs, 1.0
@@ -171,19 +179,36 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dic
     }
 
 
-def _prompts(run: Run, spec: DataSpec, *, where: str) -> list[Prompt]:
-    """The prompts of a file.
+def _prompts(run: Run, spec: DataSpec, made: Mapping[str, Made]) -> list[Prompt]:
+    """The prompts of a file, or those that an earlier stage will have asked."""
+    earlier = _earlier(spec, made)
+    return earlier.asked(spec) if earlier else run.prompts(spec, seed=run.recipe.seed)[0]
+
+
+def _earlier(spec: DataSpec, made: Mapping[str, Made]) -> Made | None:
+    """What an earlier stage will have made of the records a data spec names; None for what is there already.
 
     Raises:
-        InputError: an earlier stage will make them, and how many is not known before.
+        InputError: a stage that learns will keep them, which ones is not known before.
     """
-    if spec.path.startswith("@"):
+    name = stage_named(spec.path)
+    if name is None:
+        return None
+    if name not in made:
         raise InputError(
-            f"what {spec.path} will ask is not known before it ran",
-            where=f"{where}, prompts",
-            remedy="Run the stages before it (`tightrope train`), or plan with a file of prompts.",
+            f"what {spec.path} will hold is not known before it ran",
+            where=spec.path,
+            remedy="Run the stages before it (`tightrope train`), or plan with a file.",
         )
-    return run.prompts(spec, seed=run.recipe.seed)[0]
+    return made[name]
+
+
+def _supposed(part: FeedbackStage | TrainStage | EvaluationSpec, made: Mapping[str, Made]) -> list[str]:
+    """The stages whose records a part of the plan is counted on, though they are not made yet."""
+    records = [source.spec for source in sources_of(part) if source.is_records]
+    answers = [part.answers] if isinstance(part, FeedbackStage) and part.answers else []
+    named = {stage_named(spec) for spec in (*records, *answers)}
+    return [name for name in made if name in named]
 
 
 def _sampling_seconds(start: Start, tokens: int, speed: float) -> float:
@@ -207,9 +232,8 @@ def _rows(
     kind = RECORDS[objective.card.data]
     found: list[Rows] = []
     for spec in data:
-        name = spec.path[1:].split("/")[0] if spec.path.startswith("@") else ""
-        if name in made:
-            found.append(made[name].rows(kind_of(kind), spec.limit))
+        if (earlier := _earlier(spec, made)) is not None:
+            found.append(earlier.rows(kind_of(kind), spec, start.chat))
             continue
         records, _ = run.stream(spec, kind=kind_of(kind), seed=run.recipe.seed, needed_by=needed_by)
         found.append(counted(records, objective, start.chat, stage))

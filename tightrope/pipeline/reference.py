@@ -12,6 +12,7 @@ from tightrope.data.batch import Example
 from tightrope.models.policy import Policy
 from tightrope.objectives.base import Card
 from tightrope.pipeline.context import Run
+from tightrope.recipes.lineage import start_of
 from tightrope.recipes.schema import TrainStage
 from tightrope.records import content_hash
 from tightrope.training.sources import policy_fingerprint, with_reference
@@ -24,13 +25,13 @@ def starts_at_reference(run: Run, stage: TrainStage, card: Card) -> bool:
     """
     if stage.reference is None or card.data == "prompts":
         return True
-    return run.model_input(stage.reference) == run.model_input(stage.model)
+    return run.model_input(stage.reference) == run.model_input(start_of(run.recipe, stage))
 
 
 def frozen_reference(run: Run, stage: TrainStage) -> Policy:
     """A second model in memory: the stage's reference, or the model it starts from."""
     reference = Policy.load(
-        run.model_spec(stage.reference or stage.model), dtype=run.dtype, device=run.device
+        run.model_spec(stage.reference or start_of(run.recipe, stage)), dtype=run.dtype, device=run.device
     )
     reference.model.requires_grad_(False)
     return reference

@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from tightrope.errors import InputError, WorkError
+from tightrope.errors import InputError
 from tightrope.files import write_text
-from tightrope.pipeline.checking import check_scorers
+from tightrope.models import loading
+from tightrope.pipeline.checking import check_models, check_scorers
 from tightrope.pipeline.context import Run, stderr_console
 from tightrope.pipeline.feedback import run_feedback
 from tightrope.pipeline.fitting import judges
@@ -19,6 +20,7 @@ from tightrope.pipeline.folders import StageFolder, clear_of_others, locked
 from tightrope.pipeline.learn import run_training
 from tightrope.pipeline.measuring import measure_models
 from tightrope.pipeline.planning import estimate
+from tightrope.recipes.lineage import claimed_of, start_of
 from tightrope.recipes.loading import load_recipe, parse_recipe
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import (
@@ -56,7 +58,7 @@ def train(
         WorkError: training or writing failed; run the same command again to resume.
     """
     checked = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    check_scorers(checked)
+    check_models(checked)
     run = Run(checked, Path(checked.output) / checked.name, console=console or stderr_console())
     with locked(run.folder):
         clear_of_others(run.folder, [stage.name for stage in checked.stages], redo=redo)
@@ -111,7 +113,7 @@ def evaluate(
         {
             "name": "evaluation",
             "dtype": dtype,
-            "stages": [{"name": "none", "method": "feedback", "prompts": {"path": suite}}],
+            "stages": [{"name": "none", "method": "feedback", "prompts": {"path": suite}, "judge": judge}],
         },
         where="evaluate",
     )
@@ -119,7 +121,7 @@ def evaluate(
     run = Run(recipe, folder, console=console or stderr_console())
     prompts, account = run.prompts(DataSpec(path=suite, limit=limit), seed=seed)
     _refuse_duplicates([prompt_id(p) for p in prompts], suite)
-    specs = (run.model_spec(model), run.model_spec(against))
+    specs = (loading.resolve(model), loading.resolve(against))
     names = ("model", "reference")
     if model != against:
         names = (_name(model), _name(against))
@@ -148,7 +150,7 @@ def _stage(run: Run, stage: FeedbackStage | TrainStage, *, redo: bool) -> dict[s
         config.get("loop", {}).pop(key, None)  # they do not change the result
     if isinstance(stage, TrainStage):  # a preset's values and the defaults decide the result too
         config["objective"] = resolve(stage.method, stage.objective, where=stage.name)[1].model_dump(mode="json")
-    inputs = {"model": run.model_input(stage.model), "dtype": run.dtype}
+    inputs = {"model": run.model_input(start_of(run.recipe, stage)), "dtype": run.dtype}
     if isinstance(stage, FeedbackStage):
         inputs["prompts"] = run.data_input(stage.prompts)
         if stage.answers is not None:
@@ -178,10 +180,6 @@ def _stage(run: Run, stage: FeedbackStage | TrainStage, *, redo: bool) -> dict[s
         )
         folder.finish(summary)
     Checkpoints(folder.path / "checkpoints").remove()
-    if isinstance(stage, TrainStage):
-        objective, _ = resolve(stage.method, stage.objective, where=stage.name)
-        if objective.card.head != "reward":
-            run.policies.append(stage.name)
     return summary
 
 
@@ -190,12 +188,8 @@ def _evaluation(run: Run) -> list[dict[str, Any]]:
     assert spec is not None
     prompts, _ = run.prompts(spec.prompts, seed=run.recipe.seed)
     _refuse_duplicates([prompt_id(p) for p in prompts], spec.prompts.path)
-    claimed = spec.models or ((f"@{run.policies[-1]}",) if run.policies else ())
+    claimed = claimed_of(run.recipe)
     stages = (*(name for name in spec.shown if name not in claimed), *claimed)
-    if not stages:
-        raise WorkError(
-            "no stage made a policy to measure", where="evaluation", remedy="Remove `evaluation`."
-        )
     models, shown = [], []
     for stage in stages:
         for model in (*(_snapshots(run, stage) if spec.snapshots else ()), stage):

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import torch
 
@@ -15,9 +14,10 @@ from tightrope.data.chat import ChatFormat
 from tightrope.data.encode import RECORDS, encoded
 from tightrope.data.encoders import Encoding
 from tightrope.data.readers import RecordStream
+from tightrope.errors import InputError
 from tightrope.models import loading
 from tightrope.objectives.base import Objective
-from tightrope.recipes.schema import TrainStage
+from tightrope.recipes.schema import DataSpec, TrainStage
 from tightrope.records import Prompt
 
 # Bytes per layer and hidden unit that a token keeps for the backward pass: 116 in bfloat16, whose norms and softmax are
@@ -43,9 +43,9 @@ class Start:
 
     @classmethod
     def of(cls, spec: str) -> Start:
-        """Reads the config and the weight files' headers."""
+        """Reads the config; no weight is loaded, or downloaded."""
         config = loading.load_config(spec).get_text_config()
-        parameters, head = _parameters(spec), config.vocab_size * config.hidden_size
+        parameters, head = loading.count_parameters(spec), config.vocab_size * config.hidden_size
         tables = head if config.tie_word_embeddings else 2 * head
         kept = KEPT_BYTES * config.num_hidden_layers * config.hidden_size
         return cls(spec, parameters, max(0, parameters - tables), head, kept)
@@ -70,18 +70,37 @@ class Rows:
 
 @dataclass(frozen=True)
 class Made:
-    """What a feedback stage will have made."""
+    """What a feedback stage will have made, were every prompt to give all it can."""
 
-    asked: frozenset[str]  # the prompts, by id
-    pairs: int
-    prompt_tokens: float  # mean
+    prompts: tuple[Prompt, ...]
+    samples: int  # answers to a prompt
+    pairs: int  # to a prompt
     answer_tokens: float  # mean
 
-    def rows(self, kind: str, limit: int | None) -> Rows:
-        """Its rows of a kind, `limit` of them at most."""
-        count, answers = {"comparison": (self.pairs, 2), "rating": (2 * self.pairs, 1)}.get(kind, (len(self.asked), 1))
-        learnt = answers * self.answer_tokens
-        return Rows(min(count, limit or count), self.prompt_tokens + learnt, learnt, self.answer_tokens)
+    def asked(self, spec: DataSpec) -> list[Prompt]:
+        """The prompts of its records of a data spec: one for each record.
+
+        Raises:
+            InputError: there is none.
+        """
+        file = spec.path.partition("/")[2].removesuffix("s.jsonl")
+        wanted = [p for p in self.prompts if not spec.tags or set(spec.tags) & set(p.tags)]
+        records = [p for p in wanted for _ in range(self._records(file))]
+        if not records:
+            raise InputError("no record is left", where=spec.path, remedy="Check `tags` and what the stage asks.")
+        left = min(len(records), spec.limit or len(records))
+        return [records[i * len(records) // left] for i in range(left)]
+
+    def rows(self, kind: str, spec: DataSpec, chat: ChatFormat) -> Rows:
+        """Its rows of a kind, as a data spec chooses them; see `asked`."""
+        path = spec.path if "/" in spec.path else f"{spec.path}/{kind}s.jsonl"
+        records = self.asked(spec.model_copy(update={"path": path}))
+        learnt = (2 if kind == "comparison" else 1) * self.answer_tokens
+        return Rows(len(records), prompt_tokens(chat, records) + learnt, learnt, self.answer_tokens)
+
+    def _records(self, kind: str) -> int:
+        """Records of a kind that a prompt gives."""
+        return {"sample": self.samples, "comparison": self.pairs, "rating": 2 * self.pairs}.get(kind, 1)
 
 
 def matrix_speed(dtype: torch.dtype, device: str) -> float:
@@ -98,24 +117,6 @@ def matrix_speed(dtype: torch.dtype, device: str) -> float:
             torch.cuda.synchronize()
         done += 1
     return 2 * 1024**3 * done / (time.perf_counter() - started)
-
-
-def _parameters(spec: str) -> int:
-    """Parameters of a model, from its weight files' headers."""
-    from safetensors import safe_open
-
-    folder = Path(loading.resolve(spec))
-    if not folder.is_dir():
-        return 0
-    total = 0
-    for file in folder.glob("*.safetensors"):
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - safe_open is not a mapping
-                size = 1
-                for n in tensors.get_slice(name).get_shape():
-                    size *= n
-                total += size
-    return total
 
 
 def counted(records: RecordStream, objective: Objective, chat: ChatFormat, stage: TrainStage) -> Rows:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 
 from tightrope.errors import InputError
 from tightrope.objectives.base import Card
+from tightrope.recipes.lineage import POLICY, RANKER, RECORDS, REWARD, claimed_of, made_by, sources_of, stage_named
 from tightrope.recipes.presets import resolve
-from tightrope.recipes.schema import FeedbackStage, Recipe, TrainStage
-from tightrope.rewards.spec import ScorerSpec
+from tightrope.recipes.schema import EvaluationSpec, FeedbackStage, Recipe, TrainStage
 
-RANKER = "a pairwise ranker"
+# What to name where no earlier stage will do.
+OTHERWISE = {
+    POLICY: "a model's folder or hub id",
+    REWARD: "a reward model's folder or hub id",
+    RECORDS: "a file of records",
+}
 
 
 def check(recipe: Recipe, *, where: str) -> None:
@@ -26,89 +31,58 @@ def check(recipe: Recipe, *, where: str) -> None:
         raise InputError(f"two stages are called {repeated!r}", where=where, remedy="Give each its own name.")
     for i, stage in enumerate(recipe.stages):
         _check_stage(stage, recipe.stages[:i], f"{where}, stage {stage.name!r}")
-    if (spec := recipe.evaluation) is not None:
-        values = [spec.prompts.path, *spec.models, *spec.shown, spec.against, *_judge_models(spec.judge)]
-        _check_names(_stage_names(values), names, f"{where}, evaluation")
-        _check_scorers(_judging(spec.judge), recipe.stages, f"{where}, evaluation, judge", of_pairs=True)
-
-
-def _references(stage: FeedbackStage | TrainStage) -> list[str]:
-    """Names of the earlier stages a stage reads, as written with `@`."""
-    values: list[str | None] = [stage.model]
-    if isinstance(stage, FeedbackStage):
-        values += [stage.prompts.path, stage.answers, *_judge_models(stage.judge)]
-    else:
-        values += [stage.reference, *(d.path for d in stage.all_data)]
-        values += [m for term in stage.reward for m in ScorerSpec.parse(term.source).models]
-        values.append(stage.prompts.path if stage.prompts else None)
-    return _stage_names(values)
-
-
-def _judging(judge: str) -> list[ScorerSpec]:
-    """The scorer of a reward judge."""
-    return [ScorerSpec.parse(judge.removeprefix("reward:"))] if judge.startswith("reward:") else []
-
-
-def _judge_models(judge: str) -> Sequence[str]:
-    return [model for scorer in _judging(judge) for model in scorer.models]
-
-
-def _stage_names(values: Iterable[str | None]) -> list[str]:
-    return [v[1:].split("/")[0] for v in values if v and v.startswith("@")]
-
-
-def _check_names(names: Iterable[str], earlier: Sequence[str], where: str, what: str = "stage") -> None:
-    for name in names:
-        if name not in earlier:
-            close = difflib.get_close_matches(name, earlier, 1)
+    if recipe.evaluation is not None:
+        _check_sources(recipe.evaluation, recipe.stages, f"{where}, evaluation")
+        if not claimed_of(recipe):
             raise InputError(
-                f"@{name} is not an earlier {what}",
-                where=where,
-                remedy=f"Did you mean @{close[0]}?"
-                if close
-                else f"Earlier {what}s: {', '.join(earlier) or 'none'}.",
+                "no stage makes a policy to measure",
+                where=f"{where}, evaluation",
+                remedy="Remove `evaluation`, or name what to measure in its `models`.",
             )
 
 
-def _check_scorers(
-    specs: Iterable[ScorerSpec], earlier: Sequence[FeedbackStage | TrainStage], where: str, *, of_pairs: bool = False
+def _check_name(name: str, earlier: Sequence[str], where: str, what: str = "stage") -> None:
+    if name not in earlier:
+        close = difflib.get_close_matches(name, earlier, 1)
+        raise InputError(
+            f"@{name} is not an earlier {what}",
+            where=where,
+            remedy=f"Did you mean @{close[0]}?" if close else f"Earlier {what}s: {', '.join(earlier) or 'none'}.",
+        )
+
+
+def _check_sources(
+    part: FeedbackStage | TrainStage | EvaluationSpec, earlier: Sequence[FeedbackStage | TrainStage], where: str
 ) -> None:
-    """Refuses stages as scorers that make something else; see `rewards.spec.check_scorer`."""
-    stages = {stage.name: stage for stage in earlier}
-    for spec in specs:
-        wanted = ["a policy"] if spec.form == "implicit" else ["a reward model"]
-        if of_pairs and spec.form == "model":
-            wanted.append(RANKER)
-        for name in _stage_names(spec.models):
-            if (made := _made(stages[name])) not in wanted:
-                raise InputError(
-                    f"the stage makes {made} where {wanted[0]} is needed",
-                    where=f"{where} @{name}",
-                    remedy="It has no score for one response: use it as a judge." if made == RANKER else "",
-                )
-
-
-def _made(stage: FeedbackStage | TrainStage) -> str:
-    if isinstance(stage, FeedbackStage):
-        return "records"
-    objective, settings = resolve(stage.method, stage.objective, where=f"stage {stage.name!r}, objective")
-    if objective.card.head != "reward":
-        return "a policy"
-    return RANKER if objective.reading(settings).get("kind") == "pairwise" else "a reward model"
+    """Refuses stages that come too late, or make something else than is needed of them."""
+    made = {stage.name: made_by(stage) for stage in earlier}
+    for source in sources_of(part):
+        if (name := stage_named(source.spec)) is None:
+            continue
+        _check_name(name, list(made), where)
+        if made[name] not in source.kinds:
+            needed = source.kinds[0]
+            suitable = [f"@{stage}" for stage, kind in made.items() if kind in source.kinds]
+            raise InputError(
+                f"the stage makes {made[name]}, not {needed}",
+                where=f"{where}, {source.field} @{name}",
+                remedy="It has no score for one response: use it as a judge."
+                if made[name] == RANKER and needed == REWARD
+                else f"Name {', '.join([*suitable, OTHERWISE[needed]])}.",
+            )
 
 
 def _check_stage(
     stage: FeedbackStage | TrainStage, earlier: Sequence[FeedbackStage | TrainStage], where: str
 ) -> None:
-    if isinstance(stage, FeedbackStage) and stage.answers is not None:
-        sampled = [one.name for one in earlier if isinstance(one, FeedbackStage)]
-        _check_names([stage.answers.removeprefix("@")], sampled, f"{where}, answers", "feedback stage")
-    _check_names(_references(stage), [one.name for one in earlier], where)
     if isinstance(stage, FeedbackStage):
-        _check_scorers(_judging(stage.judge), earlier, f"{where}, judge", of_pairs=True)
+        if stage.answers is not None:
+            sampled = [one.name for one in earlier if isinstance(one, FeedbackStage)]
+            _check_name(stage.answers.removeprefix("@"), sampled, f"{where}, answers", "feedback stage")
+        _check_sources(stage, earlier, where)
         return
-    _check_scorers((ScorerSpec.parse(term.source) for term in stage.reward), earlier, f"{where}, reward")
     objective, settings = resolve(stage.method, stage.objective, where=f"{where}, objective")
+    _check_sources(stage, earlier, where)
     card = objective.card
     if card.data == "prompts":
         if stage.prompts is None or not stage.reward:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from tightrope.errors import InputError
 from tightrope.files import read_text
 from tightrope.recipes.checking import check
+from tightrope.recipes.own import by_stage
 from tightrope.recipes.schema import FeedbackStage, Recipe, TrainStage
 
 
@@ -66,6 +67,7 @@ def parse_recipe(tree: Mapping[str, Any], *, where: str) -> Recipe:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         raise _explained(error, tree, where) from error
+    recipe = by_stage(recipe)
     check(recipe, where=where)
     return recipe
 
@@ -89,11 +91,15 @@ def _override(tree: dict[str, Any], text: str) -> None:
         else:
             at = at.setdefault(part, {}) if isinstance(at, dict) else None
         if not isinstance(at, dict):
-            raise InputError(f"{part!r} has no fields to set", where=text)
+            raise InputError(
+                f"{part!r} has no fields to set", where=text, remedy="It is a value or a list: set the whole of it."
+            )
     try:
         at[parts[-1]] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise InputError(f"{value!r} is not a YAML value", where=text) from error
+        raise InputError(
+            f"{value!r} is not a YAML value", where=text, remedy="Quote it, or close its brackets."
+        ) from error
 
 
 def _explained(error: ValidationError, tree: Mapping[str, Any], where: str) -> InputError:

@@ -253,7 +253,11 @@ def _sum(given: Mapping[str, Any], where: str) -> tuple[Objective, Settings]:
     for i, row in enumerate(rows, 1):
         place = f"{where}, part {i} of the sum"
         if not isinstance(row, Mapping) or not isinstance(row.get("method"), str) or row["method"] == SUM:
-            raise InputError("a part needs `method`, the name of one objective or preset", where=place)
+            raise InputError(
+                "a part needs `method`, the name of one objective or preset",
+                where=place,
+                remedy="Write {method: dpo, weight: 1}; names are in `tightrope methods`.",
+            )
         weight = row.get("weight", 1.0)
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
             raise InputError(f"weight is {weight!r}", where=place, remedy="Use a number above 0.")
