@@ -20,9 +20,9 @@ from tightrope.objectives.base import Objective
 from tightrope.recipes.schema import DataSpec, TrainStage
 from tightrope.records import Prompt
 
-# Bytes per layer and hidden unit that a token keeps for the backward pass: 116 in bfloat16, whose norms and softmax are
-# float32 (2026-11-23), 73 to 128 in float32 (2026-11-25), on the embedded model.
-KEPT_BYTES = 128
+# Bytes per layer and hidden unit that a token keeps for the backward pass: 52 by count, 80 by the process's peak, which
+# holds what the allocator does not give back (float32, embedded model, micro-batches of 420 to 1,667 tokens, 2026-11-26).
+KEPT_BYTES = 80
 COUNTED_ROWS = 200
 
 
