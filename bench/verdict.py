@@ -26,12 +26,14 @@ from _verdict_page import write_page
 from _world import KINDS, Truth, draw
 
 from tightrope.evaluation.from_preferences import from_preferences
+from tightrope.evaluation.rules import Rules
 from tightrope.evaluation.stats import Bootstrap
 from tightrope.evaluation.verdict import decide, decide_together
 
 POOL, SEED = 16, 20261125
 DRAWS_PER_MODEL = 240  # as pipeline/measuring.py, where several models are decided together
 PARTS = (0.1, 0.4, 0.7, 1.0)  # of the runs of every cell, one after the other
+RULES = asdict(Rules())
 RESULTS = Path(__file__).parent / "results" / "verdict.json"
 GROWTHS = (0.5, 1.0, 1.25, 1.5, 2.0, 3.0)
 FORMS = ("tanh", "log", "linear", "saturating", "the longer one")
@@ -159,10 +161,12 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="write docs/verdict.md and its figure from the results")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many minutes")
     options = parser.parse_args()
+    found = json.loads(options.out.read_text()) if options.out.is_file() else {"cells": [], "rules": RULES}
+    if found["rules"] != RULES:
+        raise SystemExit(f"{options.out} was measured under other rules: move it away and run anew")
     if options.page:
-        write_page(json.loads(options.out.read_text()))
+        write_page(found)
         return
-    found = json.loads(options.out.read_text()) if options.out.is_file() else {"cells": []}
     known = {key(c): c for c in found["cells"]}
     boots: dict[tuple[int, int], list[Bootstrap]] = {}
     stop = time.monotonic() + 60 * options.minutes
@@ -181,7 +185,8 @@ def main() -> None:
             ran = run(truth, left, models, boots[size], [number, done["runs"]])
             cell = (added(done, ran) if done["runs"] else head | ran) | {"bounds": bounds(group, truth)}
             known[key(head)] = cell
-            found = {"machine": machine(), "seed": SEED, "draws": DRAWS_PER_MODEL, "cells": list(known.values())}
+            found = {"machine": machine(), "seed": SEED, "draws": DRAWS_PER_MODEL, "rules": RULES}
+            found["cells"] = list(known.values())
             options.out.parent.mkdir(parents=True, exist_ok=True)
             options.out.write_text(json.dumps(found, indent=1) + "\n")
             print(group, {k: v for k, v in asdict(truth).items() if v != getattr(Truth(), k)}, models, cell["words"],
