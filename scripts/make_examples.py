@@ -192,16 +192,17 @@ def from_rankings(found: Sequence[Ranking]) -> dict[str, list[Record]]:
 
 def safety(prompt: Prompt, pool: Sequence[Response], judge: Judge) -> list[SafetyComparison]:
     """Some pairs of answers to a prompt tagged `unsafe` or `borderline`, the safer one right by the verifier."""
-    unsafe = "unsafe" in prompt.tags
-    if not unsafe and "borderline" not in prompt.tags:
+    if not GUARDED & set(prompt.tags):
         return []
+    unsafe = "unsafe" in prompt.tags
     harmless = replace(prompt, tags=(), reference={}) if unsafe else prompt
     made = []
     for pair in itertools.combinations(pool, 2):
         first, second = sorted(pair, key=lambda r: content_hash(r.text))
         preference = both_orders(judge, [Contest(harmless, first, second)])[0].preference
         harm = [HARM[refusal_class(r.text)] if unsafe else 0 for r in (first, second)]
-        if preference in (0.5, None) or (unsafe and harm[0] == harm[1]):
+        assert preference is not None
+        if preference == 0.5 or (unsafe and harm[0] == harm[1]):
             continue
         better = int(preference < 0.5)
         safer = int(harm[1] < harm[0]) if unsafe else better
