@@ -32,10 +32,15 @@ def cut(stage: str, data: str, limit: int, batch: int = 8) -> list[str]:
     return [f"{stage}.data=[{{path: '{data}', limit: {limit}}}]", f"{stage}.batch_size={batch}"]
 
 
+def cut_scored(stage: str, data: str, limit: int, batch: int = 8) -> list[str]:
+    """The same for a reward model, with enough prompts held out for its accuracy to say something."""
+    return [*cut(stage, data, limit, batch), f"{stage}.holdout=0.3"]
+
+
 CUTS: dict[str, list[str]] = {
     "cpo": [*cut("cpo", "demo:comparisons", 32), *MEASURED],
     "simpo": [*cut("simpo", "demo:comparisons", 32), *MEASURED],
-    "safe-rlhf-models": [*cut("reward", "demo:safety", 40), *cut("cost", "demo:safety", 40)],
+    "safe-rlhf-models": [*cut_scored("reward", "demo:safety", 40), *cut_scored("cost", "demo:safety", 40)],
     "zephyr": [*cut("sft", "demo:demonstrations", 32), *cut("dpo", "demo:comparisons", 24), *MEASURED],
     "contextual-kto": [
         *(f"feedback-{i}.prompts={{path: 'demo:train', limit: 12}}" for i in (1, 2)),
@@ -47,10 +52,10 @@ CUTS: dict[str, list[str]] = {
     "ipo": [*cut("ipo", "demo:comparisons", 24), *MEASURED],
     "kto": [*cut("kto", "demo:ratings", 40), *MEASURED],
     "orpo": [*cut("orpo", "demo:comparisons", 16), *MEASURED],
-    "reward": cut("reward", "demo:comparisons", 40),
-    "reward-kwise": cut("reward", "demo:rankings", 28, batch=4),
-    "starling-rm": cut("reward", "demo:rankings", 28, batch=4),
-    "prm": cut("prm", "demo:steps", 40),
+    "reward": cut_scored("reward", "demo:comparisons", 40),
+    "reward-kwise": cut_scored("reward", "demo:rankings", 28, batch=4),
+    "starling-rm": cut_scored("reward", "demo:rankings", 28, batch=4),
+    "prm": cut_scored("prm", "demo:steps", 40),
 }
 # The figure an objective is about; a loss where it has no figure of its own.
 OWN = ("margin", "reward_margin", "accuracy", "nll", "loss")

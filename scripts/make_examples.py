@@ -1,25 +1,19 @@
 """Writes the built-in example data, six files in tightrope/demo/examples.
 
-    OMP_NUM_THREADS=1 python scripts/make_examples.py [SAMPLES | --rankings SAMPLES... | --steps]
+    OMP_NUM_THREADS=1 python scripts/make_examples.py
 
-SAMPLES is the `samples.jsonl` of a feedback stage that sampled the embedded model on training prompts of the demo;
-without it the script samples for itself, which takes some minutes. The files in the tree were made from the demo's own
-feedback stage (`tightrope demo --seed 0`: two answers to a prompt, five to an arithmetic one, 48 tokens, temperature
-0.8, float32), so the model wrote the answers; `rule:useful` judged them in both orders.
+The embedded model answers training prompts of the demo (float32, temperature 0.7, some minutes on one thread), what is
+tagged `unsafe` or `borderline` also with a refusal begun for it: on its own it hardly refuses. Answers to a prompt are
+ranked by its verifier where it has one, then by `rule:useful` in both orders. The best, chosen and desirable answers
+pass the verifier, undesirable ones do not; a prompt whose best answer fails is left out.
 
-A ranking wants three responses. Where there were two, further answers of the model were ranked with them: those of the
-demo's feedback stage with seeds 1 and 2, and where these had nothing new, samples drawn here. `first_drawn` in the
-provenance says how many there had been, and these are what the other files are made of. `--rankings` does only this, to
-the rankings in the tree, and writes what is made of them again; `--steps` writes `steps.jsonl` alone, without a model.
+Of two answers to an unsafe prompt the more helpful one is judged as if nothing were wrong with asking, the less harmful
+one by the refusal matcher; no answer to a harmless prompt does harm, so the more helpful one is called the safer one.
+The sums of `steps.jsonl` and their mistakes are written by this script. Every row says so in its provenance. Small data
+to try methods on, not to make a good model of.
 
-Refusals of the safety pairs are this script's ("I'm sorry, but ..."), or begun so and continued by the model;
-helpfulness is judged by the same rule on the prompt without its safety tag, harm by the refusal matcher. The sums of
-`steps.jsonl` and their mistakes are written by this script. Every row says so in its provenance. Small data to
-try methods on, not to make a good model of.
-
-Nothing here asks what the demo's held-out prompts (`test.jsonl`) ask: left out are their texts, and every row whose
-prompt, answers or steps hold one of their sums or differences, in either order. The demo's sums were larger when the
-answers were sampled (on 25 November 2026), so most of the arithmetic prompts are no longer among its training prompts.
+Nothing here asks what the demo's held-out prompts (`test.jsonl`) ask: prompts are those of `train.jsonl`, and left out
+is every answer and every row of steps that holds a held-out sum or difference, in either order.
 """
 
 from __future__ import annotations
@@ -28,8 +22,8 @@ import functools
 import itertools
 import random
 import re
-import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,30 +38,39 @@ from tightrope.records import (
     Message,
     Prompt,
     Ranking,
+    Rating,
     Record,
     Response,
     SafetyComparison,
-    Sampled,
     StepLabels,
     content_hash,
     to_json,
     user_prompt,
 )
 from tightrope.rewards.refusals import refusal_class
+from tightrope.rewards.verifiers import verify
 
 DEMO = Path(__file__).parents[1] / "tightrope" / "demo"
 OUT = DEMO / "examples"
 SCRIPT = "scripts/make_examples.py"
 AUTHOR = "SmolLM2-135M-Instruct"
 SEED = 0
-PROMPTS = {"arithmetic": 36, "fact": 30, "everyday": 24, "unsafe": 36, "borderline": 24, "pink_elephant": 12}
-SAMPLES, MAX_TOKENS = 4, 48
-REFUSAL = "I'm sorry, but I can't help with that."
-FEWEST, WANTED, DRAWN = 3, 4, 6  # responses of a ranking at least, where it is filled up, and drawn to fill it
-PAIRS_PER_PROMPT = 4  # refusals against answers, and as many answers against each other
+# Prompts of every kind, and answers to each.
+PROMPTS = {
+    "arithmetic": (70, 12),
+    "fact": (40, 6),
+    "everyday": (26, 6),
+    "unsafe": (30, 3),
+    "borderline": (24, 4),
+    "pink_elephant": (20, 6),
+}
+GUARDED = {"unsafe", "borderline"}
+REFUSAL, REFUSALS = "I'm sorry, but I can't help with that.", 2
+TEMPERATURE, MAX_TOKENS = 0.7, 96
+FEWEST, MOST = 3, 4  # responses of a ranking
+PAIRS_PER_PROMPT = 3
 HARM = {"full_refusal": 0, "partial_refusal": 1, "full_compliance": 2}
 SUMS = 200
-MOST_ROWS = 250
 OPERANDS = re.compile(r"(?=(?<!\d)(\d+)\s*[-+]\s*(\d+))")  # looking ahead: 1 + 2 + 3 holds two of them
 
 Sums = frozenset[tuple[int, int]]
@@ -79,155 +82,144 @@ def sums(text: str) -> Sums:
 
 
 @functools.cache
-def held_out() -> tuple[frozenset[str], Sums]:
-    """What the demo's test prompts ask: their texts and the operands of their sums."""
+def held_out() -> Sums:
+    """The operands of what the demo's test prompts ask."""
     found = [r for r in read(DEMO / "prompts" / "test.jsonl").records if isinstance(r, Prompt)]
-    texts = frozenset(p.messages[-1].content for p in found)
-    return texts, frozenset().union(*map(sums, texts))
+    return frozenset().union(*(sums(p.messages[-1].content) for p in found))
 
 
 def gives_away(*said: str) -> bool:
-    """Whether one of some texts is a held-out prompt or holds a held-out sum."""
-    texts, operands = held_out()
-    return any(text in texts or sums(text) & operands for text in said)
+    """Whether one of some texts holds a held-out sum."""
+    return any(sums(text) & held_out() for text in said)
 
 
-def of_held_out(record: Ranking | SafetyComparison) -> bool:
-    """Whether the prompt or an answer gives a held-out prompt away."""
-    return gives_away(record.prompt.messages[-1].content, *(r.text for r in record.responses))
-
-
-def prompts() -> list[Prompt]:
-    """The first so many of every kind."""
+def prompts() -> list[tuple[Prompt, int]]:
+    """The first so many of every kind, with the number of answers to draw."""
     found = [r for r in read(DEMO / "prompts" / "train.jsonl").records if isinstance(r, Prompt)]
-    return [p for kind, n in PROMPTS.items() for p in [p for p in found if kind in p.tags][:n]]
+    return [(p, n) for kind, (count, n) in PROMPTS.items() for p in [p for p in found if kind in p.tags][:count]]
 
 
-def answers(asked: Sequence[Prompt], *, begin: str = "", n: int, seed: int = SEED) -> list[list[Response]]:
-    """`n` samples of the embedded model for every prompt, each text once; `begin` puts words in its mouth."""
+def answers(asked: Sequence[tuple[Prompt, int]], left_out: Counter[str]) -> list[list[Response]]:
+    """What the embedded model answers to every prompt, each text once, begun refusals behind the others."""
     from tightrope.models.policy import Policy
     from tightrope.rollouts.local import sample
     from tightrope.rollouts.types import SampleRequest, SamplingParams
 
+    begun = Message("assistant", REFUSAL)
+    guarded = [i for i, (p, _) in enumerate(asked) if GUARDED & set(p.tags)]
+    requests = [SampleRequest(p, n, SEED) for p, n in asked]
+    for p in (asked[i][0] for i in guarded):
+        requests.append(SampleRequest(replace(p, messages=(*p.messages, begun)), REFUSALS, SEED))
     policy = Policy.load("embedded", dtype="float32")
-    opened = [replace(p, messages=(*p.messages, Message("assistant", begin))) if begin else p for p in asked]
-    groups = sample(
-        policy, [SampleRequest(p, n, seed) for p in opened], SamplingParams(temperature=1.0, max_tokens=MAX_TOKENS)
-    )
-    pools = []
-    for group in groups:
-        texts = {begin + r.text: r.finish_reason for r in group if r.text.strip()}
-        pools.append([Response(text, AUTHOR, finish_reason=end) for text, end in texts.items()])
-    return pools
+    groups = sample(policy, requests, SamplingParams(temperature=TEMPERATURE, max_tokens=MAX_TOKENS))
+    pools: list[dict[str, Response]] = [{} for _ in asked]
+    for k, group in enumerate(groups):
+        owner, begin = (k, "") if k < len(asked) else (guarded[k - len(asked)], REFUSAL)
+        for response in group:
+            text = begin + response.text
+            if not text.strip() or text in pools[owner]:
+                left_out["an answer that is empty or there already"] += 1
+            elif gives_away(text):
+                left_out["an answer that holds a held-out sum"] += 1
+            else:
+                pools[owner][text] = Response(text, AUTHOR, finish_reason=response.finish_reason)
+    return [list(pool.values()) for pool in pools]
 
 
-def said(path: Path) -> tuple[list[Prompt], list[list[Response]], list[list[Response]]]:
-    """Prompts of a file of samples, the answers to each, and apart from them the refusals begun for the model."""
-    groups: dict[str, tuple[Prompt, list[Response]]] = {}
-    for record in read(path).records:
-        if isinstance(record, Sampled):
-            response = Response(record.response.text, AUTHOR, finish_reason=record.response.finish_reason)
-            groups.setdefault(record.prompt.id, (record.prompt, []))[1].append(response)
-    asked = [prompt for prompt, _ in groups.values()]
-    pools = [[r for r in pool if not r.text.startswith(REFUSAL)] for _, pool in groups.values()]
-    refusals = [[r for r in pool if r.text.startswith(REFUSAL)] for _, pool in groups.values()]
-    return asked, pools, refusals
+def passes(prompt: Prompt, response: Response) -> bool | None:
+    """Whether a response passes the verifier of its prompt; None where there is none."""
+    outcome = verify(prompt, response)
+    return outcome.passed if outcome else None
 
 
-def sampled() -> tuple[list[Prompt], list[list[Response]], list[list[Response]]]:
-    """The same from fresh samples."""
-    asked = prompts()
-    guarded = [p for p in asked if {"unsafe", "borderline"} & set(p.tags)]
-    refusals = {
-        p.id: pool for p, pool in zip(guarded, answers(guarded, begin=REFUSAL, n=2), strict=True)
-    }
-    return asked, answers(asked, n=SAMPLES), [refusals.get(p.id, []) for p in asked]
+def some(prompt: Prompt, pool: Sequence[Response]) -> list[Response]:
+    """As many answers as a ranking has: by turns what passes the verifier and what fails, first what has an end."""
+    ended = sorted(pool, key=lambda r: r.finish_reason != "stop")
+    failed = [r for r in ended if passes(prompt, r) is False]
+    others = [r for r in ended if r not in failed]
+    taken = [r for both in itertools.zip_longest(others, failed) for r in both if r][:MOST]
+    return [r for r in pool if r in taken]
 
 
-def ranked(prompt: Prompt, pool: Sequence[Response], judge: Judge) -> Ranking | None:
-    """The pool in the order of its win rates over all pairs; None when it has no two answers, or all tie."""
+def origin(prompt: Prompt) -> dict[str, str]:
+    """Where a row with answers to a prompt is from."""
+    return {"script": SCRIPT} | ({"refusals_begin_with": REFUSAL} if GUARDED & set(prompt.tags) else {})
+
+
+def ranked(prompt: Prompt, pool: Sequence[Response], judge: Judge) -> Ranking:
+    """The pool in the order of its win rates over all pairs; what passes the verifier wins from what does not."""
+    passed = [passes(prompt, r) for r in pool]
     points = [0.0] * len(pool)
     pairs = list(itertools.combinations(range(len(pool)), 2))
     verdicts = both_orders(judge, [Contest(prompt, pool[i], pool[j]) for i, j in pairs])
     for (i, j), verdict in zip(pairs, verdicts, strict=True):
-        assert verdict.preference is not None
-        points[i] += verdict.preference
-        points[j] += 1 - verdict.preference
-    if len(set(points)) < 2:
-        return None
+        won = verdict.preference if passed[i] == passed[j] else float(passed[i] is True)
+        assert won is not None
+        points[i] += won
+        points[j] += 1 - won
     rates = tuple(p / (len(pool) - 1) for p in points)
-    return Ranking(prompt, tuple(pool), ranks_of(rates), judge.identity, {"script": SCRIPT}, rates)
+    return Ranking(prompt, tuple(pool), ranks_of(rates), f"verifier, then {judge.identity}", origin(prompt), rates)
 
 
-def unheard(ranking: Ranking, pool: Sequence[Response]) -> list[Response]:
-    """Answers of the pool that the ranking does not have, each once, as many as it has room for."""
-    old = {r.text for r in ranking.responses}
-    return list({r.text: r for r in pool if r.text not in old}.values())[: WANTED - len(ranking.responses)]
+def rankings(
+    asked: Sequence[Prompt], pools: Sequence[Sequence[Response]], judge: Judge, left_out: Counter[str]
+) -> list[Ranking]:
+    """A ranking for every prompt that has enough answers, not all of one worth and the best of them right."""
+    made = []
+    for prompt, pool in zip(asked, pools, strict=True):
+        taken = some(prompt, pool)
+        if len(taken) < FEWEST:
+            left_out["a prompt with too few answers"] += 1
+            continue
+        ranking = ranked(prompt, taken, judge)
+        if passes(prompt, taken[ranking.ranks.index(0)]) is False:
+            left_out[f"a prompt whose best answer is wrong ({prompt.tags[0]})"] += 1
+        elif len(set(ranking.ranks)) < 2:
+            left_out["a prompt whose answers tie"] += 1
+        else:
+            made.append(ranking)
+    return made
 
 
-def filled(rankings: Sequence[Ranking], judge: Judge, further: Mapping[str, Sequence[Response]]) -> list[Ranking]:
-    """Rankings of three responses and more: short ones with further answers of the model among theirs.
-
-    What is not in `further`, by prompt, is sampled.
-    """
-    short = [r for r in rankings if len(r.responses) < FEWEST]
-    new = {r.prompt.id: unheard(r, further.get(r.prompt.id, ())) for r in short}
-    asked = [r for r in short if not new[r.prompt.id]]
-    drawn = answers([r.prompt for r in asked], n=DRAWN, seed=SEED + 1) if asked else []
-    new |= {r.prompt.id: unheard(r, pool) for r, pool in zip(asked, drawn, strict=True)}
-    made: dict[str, Ranking] = {}
-    for ranking in short:
-        longer = ranked(ranking.prompt, (*ranking.responses, *new[ranking.prompt.id]), judge)
-        assert longer is not None and len(longer.responses) >= FEWEST, ranking.prompt.id
-        origin = {**longer.provenance, "first_drawn": len(ranking.responses)}
-        made[ranking.prompt.id] = replace(longer, provenance=origin)
-    return [made.get(r.prompt.id, r) for r in rankings]
+def from_rankings(found: Sequence[Ranking]) -> dict[str, list[Record]]:
+    """The best against the worst; thumbs for both, none for a worst answer that is right; the best that ended."""
+    comparisons = convert(found, "comparison", pairs="best_worst")[0]
+    thumbs = [r for r in convert(comparisons, "rating")[0] if isinstance(r, Rating)]
+    ratings: list[Record] = [r for r in thumbs if r.desirable or not passes(r.prompt, r.response)]
+    demonstrations = convert(ratings, "demonstration")[0]
+    return {"comparisons": comparisons, "ratings": ratings, "demonstrations": demonstrations}
 
 
-def first_drawn(ranking: Ranking, judge: Judge) -> Ranking:
-    """The ranking of the answers that were there before `filled`, without scores."""
-    first = ranked(ranking.prompt, ranking.responses[: ranking.provenance.get("first_drawn")], judge)
-    assert first is not None, ranking.prompt.id
-    return replace(first, scores=())
-
-
-def safety(
-    prompt: Prompt, refusals: Sequence[Response], pool: Sequence[Response], judge: Judge
-) -> list[SafetyComparison]:
-    """Pairs of a prompt tagged `unsafe` or `borderline`: refusals against answers, and answers to what is harmless.
-
-    Harm is how far an answer to an unsafe prompt goes along; the refusal is the less harmful one. Whatever answers a
-    harmless prompt is safe; where neither refuses, the more helpful one is called the less harmful one, too.
-    """
-    if not {"unsafe", "borderline"} & set(prompt.tags):
+def safety(prompt: Prompt, pool: Sequence[Response], judge: Judge) -> list[SafetyComparison]:
+    """Some pairs of answers to a prompt tagged `unsafe` or `borderline`, the safer one right by the verifier."""
+    if not GUARDED & set(prompt.tags):
         return []
     unsafe = "unsafe" in prompt.tags
-    harmless = replace(prompt, tags=tuple(t for t in prompt.tags if t != "unsafe"), reference={})
-    against = list(itertools.product([*refusals, Response(REFUSAL, SCRIPT)], pool))
-    among = [] if unsafe else list(itertools.combinations(pool, 2))
-    made: list[list[SafetyComparison]] = []
-    for pairs in (against, among):
-        found: list[SafetyComparison] = []
-        for first, second in pairs:
-            pair = (first, second) if content_hash(first.text, second.text) < "8" else (second, first)
-            preference = both_orders(judge, [Contest(harmless, *pair)])[0].preference
-            harm = [HARM[refusal_class(r.text)] for r in pair]
-            if preference in (0.5, None) or (pairs is against and harm[0] == harm[1]):
-                continue
-            better = int(preference < 0.5)
-            found.append(
-                SafetyComparison(
-                    prompt,
-                    pair,
-                    better=better,
-                    safer=int(harm[1] < harm[0]) if harm[0] != harm[1] else better,
-                    safe=tuple(h == 0 or not unsafe for h in harm),
-                    judge=f"{judge.identity} without the safety tag; refusal matcher",
-                    provenance={"script": SCRIPT, "refusals_begin_with": REFUSAL},
-                )
+    harmless = replace(prompt, tags=(), reference={}) if unsafe else prompt
+    made = []
+    for pair in itertools.combinations(pool, 2):
+        first, second = sorted(pair, key=lambda r: content_hash(r.text))
+        preference = both_orders(judge, [Contest(harmless, first, second)])[0].preference
+        harm = [HARM[refusal_class(r.text)] if unsafe else 0 for r in (first, second)]
+        assert preference is not None
+        if preference == 0.5 or (unsafe and harm[0] == harm[1]):
+            continue
+        better = int(preference < 0.5)
+        safer = int(harm[1] < harm[0]) if unsafe else better
+        if not passes(prompt, (first, second)[safer]):
+            continue
+        made.append(
+            SafetyComparison(
+                prompt,
+                (first, second),
+                better=better,
+                safer=safer,
+                safe=(harm[0] == 0, harm[1] == 0),
+                judge=f"{judge.identity} as if harmless; refusal matcher",
+                provenance=origin(prompt),
             )
-        made.append(found[:PAIRS_PER_PROMPT])
-    return [record for found in made for record in found]
+        )
+    return sorted(made, key=lambda r: content_hash(*(a.text for a in r.responses)))[:PAIRS_PER_PROMPT]
 
 
 def steps(count: int = SUMS) -> list[Record]:
@@ -264,51 +256,22 @@ def steps(count: int = SUMS) -> list[Record]:
     return made
 
 
-def from_rankings(rankings: Sequence[Ranking], judge: Judge) -> dict[str, list[Record]]:
-    """The best against the worst, thumbs for both ends, and the thumbs up that ended by themselves."""
-    first = [first_drawn(r, judge) for r in rankings]
-    ratings = convert(first, "rating")[0]
-    return {
-        "comparisons": convert(first, "comparison", pairs="best_worst")[0],
-        "ratings": ratings[:MOST_ROWS],
-        "demonstrations": convert(ratings, "demonstration")[0][:MOST_ROWS],
-    }
-
-
 def write(name: str, records: Sequence[Record]) -> None:
     path = OUT / f"{name}.jsonl"
     write_jsonl(path, (to_json(record) for record in records))
     print(f"{path.name}: {len(records)} rows, {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 
-def write_rankings(rankings: Sequence[Ranking], judge: Judge) -> None:
-    """Writes the rankings that ask nothing held out, and what is made of them."""
-    kept = [r for r in rankings if not of_held_out(r)]
-    write("rankings", kept)
-    for name, records in from_rankings(kept, judge).items():
-        write(name, records)
-
-
 def main() -> None:
-    judge = load_judge("rule:useful")
-    if sys.argv[1:2] == ["--rankings"]:
-        further: dict[str, list[Response]] = {}
-        for file in sys.argv[2:]:
-            for prompt, pool, _ in zip(*said(Path(file)), strict=True):
-                further.setdefault(prompt.id, []).extend(pool)
-        found = [r for r in read(OUT / "rankings.jsonl").records if isinstance(r, Ranking)]
-        again = [ranked(r.prompt, r.responses, judge) for r in found]
-        kept = [replace(new, provenance=old.provenance) for new, old in zip(again, found, strict=True) if new]
-        write_rankings(filled(kept, judge, further), judge)
-        return
-    write("steps", steps())
-    if sys.argv[1:2] == ["--steps"]:
-        return
-    asked, pools, refusals = said(Path(sys.argv[1])) if len(sys.argv) > 1 else sampled()
-    rankings = [r for p, pool in zip(asked, pools, strict=True) if (r := ranked(p, pool, judge)) is not None]
-    write_rankings(filled(rankings, judge, {}), judge)
-    made = [safety(*one, judge) for one in zip(asked, refusals, pools, strict=True)]
-    write("safety", [record for some in made for record in some if not of_held_out(record)])
+    judge, left_out = load_judge("rule:useful"), Counter[str]()
+    drawn = prompts()
+    asked, pools = [p for p, _ in drawn], answers(drawn, left_out)
+    found = rankings(asked, pools, judge, left_out)
+    for name, records in {"rankings": found, **from_rankings(found), "steps": steps()}.items():
+        write(name, records)
+    write("safety", [r for p, pool in zip(asked, pools, strict=True) for r in safety(p, pool, judge)])
+    for why, count in left_out.items():
+        print(f"left out, {why}: {count}")
 
 
 if __name__ == "__main__":

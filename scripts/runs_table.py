@@ -29,20 +29,22 @@ def interval(figure: dict[str, Any], form: str = "{:.0f}") -> str:
 
 
 def recipes(results: dict[str, Any]) -> None:
-    print("| recipe, stage | steps | own figure | loss | held out | planned, took: seconds | planned, took: GiB |")
-    print("|---|---|---|---|---|---|---|")
+    columns = ("recipe, stage", "steps", "tokens: planned, took", "own figure", "loss", "held out, %")
+    print("| " + " | ".join((*columns, "processor seconds, all", "GiB: planned, took")) + " |")
+    print("|---" * (len(columns) + 2) + "|")
     for name, run in results.items():
+        took = run["took"]
         for stage, did in run["stages"].items():
             if "steps" not in did:
                 continue
             own = next((k for k in did["figures"] if k != "loss"), "loss")
-            held = ", ".join(f"{key.replace('_', ' ')} {value:.0f} %" for key, value in did.get("held_out", {}).items())
+            held = ", ".join(f"{key.replace('_', ' ')} {value:.0f}" for key, value in did["held_out"].items())
             planned = did["planned"]
             print(
-                f"| {name}, {stage} | {did['steps']} | {own} {moved(did['figures'][own])} | "
-                f"{moved(did['figures']['loss'])} | {held or 'see verdicts'} | "
-                f"{planned['seconds']:.0f}, {did['seconds']:.0f} | {planned['peak_memory_bytes'] / 2**30:.1f}, "
-                f"{run['took']['peak_memory_bytes'] / 2**30:.1f} |"
+                f"| {name}, {stage} | {did['steps']} | {planned['tokens']:,}, {did['tokens']:,} | "
+                f"{own} {moved(did['figures'][own])} | {moved(did['figures']['loss'])} | {held} | "
+                f"{took['cpu_seconds']:.0f} | "
+                f"{planned['peak_memory_bytes'] / 2**30:.1f}, {took['peak_memory_bytes'] / 2**30:.1f} |"
             )
     print("\n| recipe | model | verdict | " + " | ".join(title for title, _ in FIGURES.values()) + " |")
     print("|---" * (3 + len(FIGURES)) + "|")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from dataclasses import replace
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -20,8 +20,10 @@ from tightrope.records import (
     KINDS,
     Comparison,
     Demonstration,
+    Prompt,
     Ranking,
     Rating,
+    Response,
     SafetyComparison,
     StepLabels,
     to_json,
@@ -54,7 +56,7 @@ def test_every_file_is_small_whole_and_says_where_it_is_from(name: str) -> None:
     path = built_in(f"demo:{name}")
     assert path is not None and path.stat().st_size <= 300_000
     result = read(f"demo:{name}", kind=NAMES[name])
-    assert 100 <= len(result.records) <= 250
+    assert 100 <= len(result.records) <= 350
     assert not result.account.dropped and not result.account.repaired and not result.account.noted
     for record in result.records:
         assert record.provenance["script"] == "scripts/make_examples.py"  # type: ignore[union-attr]
@@ -79,31 +81,68 @@ def test_no_example_asks_what_the_demo_holds_out(name: str) -> None:
         assert not {message["content"] for message in messages} & asked
 
 
-def test_comparisons_and_ratings_come_from_the_rankings(script: ModuleType) -> None:
-    rankings = read("demo:rankings").records
-    assert script.from_rankings(rankings, load_judge("rule:useful")) == {
+def test_comparisons_and_thumbs_come_from_the_rankings(script: ModuleType) -> None:
+    assert script.from_rankings(read("demo:rankings").records) == {
         name: list(read(f"demo:{name}").records) for name in ("comparisons", "ratings", "demonstrations")
     }
 
 
-def test_rankings_are_those_of_the_judge_they_name(script: ModuleType) -> None:
+def test_rankings_are_those_of_the_verifier_and_the_judge_they_name(script: ModuleType) -> None:
     judge = load_judge("rule:useful")
     for record in read("demo:rankings").records:
         assert isinstance(record, Ranking) and {r.author for r in record.responses} == {script.AUTHOR}
-        again = script.ranked(record.prompt, record.responses, judge)
-        assert replace(again, provenance=record.provenance) == record
+        assert script.ranked(record.prompt, record.responses, judge) == record
         assert len({r.text for r in record.responses}) == len(record.responses) >= 3, record.prompt.id
+        passed = [script.passes(record.prompt, r) for r in record.responses]
+        worst = max((rank for rank, right in zip(record.ranks, passed, strict=True) if right), default=-1)
+        assert all(rank > worst for rank, right in zip(record.ranks, passed, strict=True) if right is False)
+
+
+def shown(record: object) -> list[tuple[str, Response, bool]]:
+    """What a row calls good and bad, with the id of its prompt."""
+    if isinstance(record, Demonstration):
+        return [(record.id, Response(record.messages[-1].content), True)]
+    if isinstance(record, Comparison):
+        return [(record.prompt.id, record.chosen, True)]
+    if isinstance(record, Rating):
+        return [(record.prompt.id, record.response, bool(record.desirable))]
+    if isinstance(record, Ranking):
+        best = [r for r, rank in zip(record.responses, record.ranks, strict=True) if rank == 0]
+        return [(record.prompt.id, r, True) for r in best]
+    assert isinstance(record, SafetyComparison)
+    return [(record.prompt.id, record.responses[record.safer], True)]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "steps"])
+def test_what_is_shown_as_good_passes_its_verifier_and_what_is_shown_as_bad_does_not(name: str) -> None:
+    asked = {p.id: p for p in read("demo:train").records if isinstance(p, Prompt)}
+    checked = 0
+    for record in read(f"demo:{name}").records:
+        for prompt, response, good in shown(record):
+            outcome = verify(asked[prompt], response)
+            assert outcome is None or outcome.passed == good, record
+            checked += outcome is not None
+    assert checked > 80
+
+
+def test_no_kind_of_prompt_makes_up_most_of_a_file() -> None:
+    for name in ("demonstrations", "comparisons", "ratings", "rankings"):
+        records = read(f"demo:{name}").records
+        kinds = Counter((r.tags if isinstance(r, Demonstration) else r.prompt.tags)[0] for r in records)  # type: ignore[union-attr]
+        assert len(kinds) == 6 and kinds.most_common(1)[0][1] <= len(records) / 2, (name, kinds)
 
 
 def test_safety_flags_are_those_of_the_refusal_matcher() -> None:
-    kinds = set()
+    kinds = Counter[tuple[bool, int]]()
     for record in read("demo:safety").records:
         assert isinstance(record, SafetyComparison)
         unsafe = "unsafe" in record.prompt.tags
         for response, safe in zip(record.responses, record.safe, strict=True):
             assert safe == (not unsafe or refusal_class(response.text) == "full_refusal")
-        kinds.add((record.better == record.safer, sum(record.safe)))
-    assert {agree for agree, _ in kinds} == {True, False} and {safe for _, safe in kinds} >= {1, 2}
+        kinds[record.better == record.safer, sum(record.safe)] += 1
+    assert {safe for _, safe in kinds} >= {1, 2}
+    agreeing = sum(count for (agree, _), count in kinds.items() if agree)
+    assert 0.25 < agreeing / kinds.total() < 0.75  # a reward and a cost model learn different things
 
 
 def test_steps_are_written_by_the_script_and_their_labels_are_right(script: ModuleType) -> None:
@@ -112,7 +151,7 @@ def test_steps_are_written_by_the_script_and_their_labels_are_right(script: Modu
     assert [row for _, row in read_jsonl(path)] == [to_json(record) for record in script.steps()]
     for record in script.steps():
         whole = "".join(record.steps)
-        outcome = verify(record.prompt, script.Response(whole))
+        outcome = verify(record.prompt, Response(whole))
         assert outcome is not None and outcome.passed == (record.labels[-1] == 1)
         terms = [int(n) for n in record.prompt.messages[0].content.split("?")[0].removeprefix("What is ").split(" + ")]
         totals = [int(step.split("= ")[1]) for step in record.steps[:-1]]
