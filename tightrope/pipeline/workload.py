@@ -21,7 +21,7 @@ from tightrope.recipes.schema import DataSpec, TrainStage
 from tightrope.records import Prompt
 
 # Bytes per layer and hidden unit that a token keeps for the backward pass: 52 by count, 80 by the process's peak, which
-# holds what the allocator does not give back (float32, embedded model, micro-batches of 420 to 1,667 tokens, 2026-11-26).
+# holds what the allocator does not give back (float32, embedded model, 420 to 1,667 tokens at once, 2026-11-26).
 KEPT_BYTES = 80
 COUNTED_ROWS = 200
 
