@@ -16,7 +16,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from tightrope.data.batch import Example, TokenBatch, pack
+from tightrope.data.batch import Example, TokenBatch
 from tightrope.data.chat import ChatFormat
 from tightrope.errors import InputError
 from tightrope.models import loading
@@ -157,18 +157,13 @@ class Policy(Trunk):
         progress: Callable[[int], None] | None = None,
     ) -> list[NDArray[np.float32]]:
         """Log-probabilities without gradients, one [learned tokens] array per example, in order."""
-        out: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(examples)
-        for group in pack([e.tokens for e in examples], token_budget):
-            batch = TokenBatch.from_examples([_bare(examples[i]) for i in group], self.device)
-            with torch.no_grad():
-                logprobs = self.token_logprobs(batch, temperature=temperature).logprobs.cpu().numpy()
-            at = 0
-            for i in group:
-                out[i] = logprobs[at : at + examples[i].learned].copy()
-                at += examples[i].learned
-            if progress:
-                progress(len(group))
-        return out
+        return self.read_each(
+            examples,
+            lambda batch: self.token_logprobs(batch, temperature=temperature).logprobs,
+            lambda example: example.learned,
+            token_budget=token_budget,
+            progress=progress,
+        )
 
     @contextmanager
     def adapters_disabled(self) -> Iterator[None]:
@@ -212,8 +207,3 @@ class Policy(Trunk):
             return AutoModelForCausalLM.from_pretrained(staging, dtype="auto")
 
         save_folder(folder, write, dict(model.state_dict()), reload=reload)
-
-
-def _bare(example: Example) -> Example:
-    """The example without its columns: examples of one batch need not agree on them."""
-    return Example(key=example.key, prompt_ids=example.prompt_ids, responses=example.responses)

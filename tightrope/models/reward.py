@@ -24,7 +24,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch, pack
+from tightrope.data.batch import EncodedResponse, Example, TokenBatch
 from tightrope.data.chat import ChatFormat
 from tightrope.data.joint import joint_example
 from tightrope.data.steps import encode_steps, split_steps
@@ -149,8 +149,8 @@ class RewardModel(Trunk):
         self, examples: Sequence[Example], *, token_budget: int = 4096
     ) -> list[NDArray[np.float32]]:
         """Outputs at the responses' ends without gradients: one [responses] array per example, in order."""
-        counts = [len(e.responses) for e in examples]
-        return [x[:, 0] for x in self._read_all(examples, lambda b: b.response_last, counts, token_budget)]
+        found = self._read_each(examples, lambda b: b.response_last, lambda e: len(e.responses), token_budget)
+        return [outputs[:, 0] for outputs in found]
 
     def step_probabilities(
         self, examples: Sequence[Example], *, token_budget: int = 4096
@@ -166,25 +166,22 @@ class RewardModel(Trunk):
                 where=self.name,
                 remedy="Train one with the objective `process`.",
             )
-        counts = [sum(len(r.step_ends) for r in e.responses) for e in examples]
-        outputs = self._read_all(examples, lambda b: b.step_end, counts, token_budget)
-        return [correct(torch.from_numpy(x).double()).numpy() for x in outputs]
+        found = self._read_each(
+            examples, lambda b: b.step_end, lambda e: sum(len(r.step_ends) for r in e.responses), token_budget
+        )
+        return [correct(torch.from_numpy(outputs).double()).numpy() for outputs in found]
 
-    def _read_all(
-        self, examples: Sequence[Example], at: Callable[[TokenBatch], Tensor], counts: Sequence[int], budget: int
+    def _read_each(
+        self,
+        examples: Sequence[Example],
+        at: Callable[[TokenBatch], Tensor],
+        count: Callable[[Example], int],
+        budget: int,
     ) -> list[NDArray[np.float32]]:
-        out: list[NDArray[np.float32]] = [np.empty((0, self.reading.outputs), np.float32)] * len(examples)
-        for group in pack([e.tokens for e in examples], budget):
-            # Bare: examples of one batch need not agree on their columns.
-            bare = [Example(examples[i].key, examples[i].prompt_ids, examples[i].responses) for i in group]
-            batch = TokenBatch.from_examples(bare, self.device)
-            with torch.no_grad():
-                outputs = self.read(self.hidden(batch), at(batch)).cpu().numpy()
-            start = 0
-            for i in group:
-                out[i] = outputs[start : start + counts[i]].copy()
-                start += counts[i]
-        return out
+        """The head's outputs [count, outputs] of every example at the places of a batch that `at` names."""
+        return self.read_each(
+            examples, lambda batch: self.read(self.hidden(batch), at(batch)), count, token_budget=budget
+        )
 
     def score_texts(self, answers: Sequence[tuple[Prompt, Response]]) -> NDArray[np.float32]:
         """Scores of (prompt, response) pairs, [len(answers)], higher is better whatever the model's kind.

@@ -7,9 +7,12 @@ branch: slower, same numbers, same batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -18,6 +21,7 @@ from tightrope.data.batch import EncodedResponse, Example, TokenBatch
 from tightrope.data.chat import ChatFormat
 from tightrope.models import loading
 from tightrope.models.attention import PaddedRows, TreeAttention, install, no_mask
+from tightrope.models.lanes import side_by_side
 from tightrope.models.lean import keep_less
 
 
@@ -56,23 +60,10 @@ class Trunk:
             batch: the bundles.
             noise: [T, D] added to the input embeddings, once, in this call.
         """
-        if noise is None:
-            return self._hidden(batch)
-        added = noise
-        if not self.shares_prompts:
-            added = noise[PaddedRows.of(batch.layout).gather.to(noise.device)]
-        embeddings = self.model.get_input_embeddings()
-        hook = embeddings.register_forward_hook(lambda module, inputs, out: out + added.to(out.dtype))
-        try:
-            return self._hidden(batch)
-        finally:
-            hook.remove()
-
-    def _hidden(self, batch: TokenBatch) -> Tensor:
         run = loading.backbone(self.model)
         if self.shares_prompts:
             out = run(
-                input_ids=batch.input_ids[None],
+                **self._read(batch.input_ids[None], None if noise is None else noise[None]),
                 position_ids=batch.positions[None],
                 attention_mask=no_mask(batch.input_ids.device),
                 layout=TreeAttention(batch),
@@ -82,12 +73,54 @@ class Trunk:
         rows = PaddedRows.of(batch.layout)
         gather = rows.gather.to(batch.input_ids.device)
         out = run(
-            input_ids=batch.input_ids[gather],
+            **self._read(batch.input_ids[gather], None if noise is None else noise[gather]),
             position_ids=batch.positions[gather],
             attention_mask=(torch.arange(gather.shape[1])[None] < rows.lengths[:, None]).to(gather.device),
             use_cache=False,
         )
         return cast(Tensor, out.last_hidden_state).flatten(0, 1)[rows.scatter.to(gather.device)]
+
+    def _read(self, ids: Tensor, noise: Tensor | None) -> dict[str, Tensor]:
+        """What the backbone is given: token ids, or their embeddings with noise added."""
+        if noise is None:
+            return {"input_ids": ids}
+        embeddings = self.model.get_input_embeddings()(ids)
+        return {"inputs_embeds": embeddings + noise.to(embeddings.dtype)}
+
+    def read_each(
+        self,
+        examples: Sequence[Example],
+        read: Callable[[TokenBatch], Tensor],
+        count: Callable[[Example], int],
+        *,
+        token_budget: int,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """Reads examples without gradients and returns what belongs to each, in order.
+
+        Args:
+            examples: of one batch need not agree on their columns: they are read without.
+            read: a batch's outputs [n, ..], its examples' one behind the other.
+            count: how many of them are an example's.
+            token_budget: tokens at work at a time.
+            progress: called with numbers of examples that have been read.
+        """
+        out: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(examples)
+
+        def work(number: int, group: list[int]) -> list[int]:
+            bare = [Example(e.key, e.prompt_ids, e.responses) for e in (examples[i] for i in group)]
+            with torch.no_grad():
+                found = read(TokenBatch.from_examples(bare, self.device)).cpu().numpy()
+            at = 0
+            for i in group:
+                out[i] = found[at : at + count(examples[i])].copy()
+                at += count(examples[i])
+            return group
+
+        for group in side_by_side([e.tokens for e in examples], token_budget, self.device, work):
+            if progress:
+                progress(len(group))
+        return out
 
     def probe(self, example: Example, *, tolerance: float) -> str | None:
         """Compares packed hidden states with a plain forward; falls back when they differ.

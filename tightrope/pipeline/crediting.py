@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import logsigmoid
 
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch, pack
+from tightrope.data.batch import EncodedResponse, Example, TokenBatch
 from tightrope.data.makers import MAKERS, responses
 from tightrope.data.pairing import Choices
 from tightrope.errors import InputError
 from tightrope.evaluation.credit import Credited, Role
+from tightrope.models.lanes import side_by_side
 from tightrope.models.policy import Policy
 from tightrope.records import Comparison, Demonstration, Prompt, Record, Response, prompt_id
 
@@ -126,15 +127,17 @@ def take_step(policy: Policy, examples: Sequence[Example], base: Sequence[NDArra
     """
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     policy.model.zero_grad(set_to_none=True)
-    total = 0.0
-    for group in pack([e.tokens for e in examples], 2048):
+
+    def work(number: int, group: list[int]) -> float:
         batch = TokenBatch.from_examples([examples[i] for i in group], policy.device)
         theirs = torch.as_tensor(np.concatenate([base[i] for i in group]), device=policy.device)
         credit = policy.token_logprobs(batch).logprobs - theirs
         sums = torch.zeros(2 * len(group), device=policy.device).index_add(0, batch.response, credit)  # [R]
         loss = -logsigmoid(beta * (sums[0::2] - sums[1::2])).sum() / len(examples)
         loss.backward()
-        total += float(loss.detach())
+        return float(loss.detach())
+
+    total = sum(side_by_side([e.tokens for e in examples], 2048, policy.device, work, parameters=parameters))
     square = sum(float(p.grad.float().pow(2).sum()) for p in parameters if p.grad is not None)
     with torch.no_grad():
         for p in parameters:

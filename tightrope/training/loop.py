@@ -11,6 +11,7 @@ demonstrations of PPO-ptx.
 
 from __future__ import annotations
 
+import functools
 import math
 import resource
 import sys
@@ -25,8 +26,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from tightrope.data.batch import Example, TokenBatch, pack
+from tightrope.data.batch import Example, TokenBatch
 from tightrope.errors import WorkError
+from tightrope.models.lanes import side_by_side
 from tightrope.objectives.base import Unit
 from tightrope.training.checkpoint import Checkpoints
 from tightrope.training.learner import Learner
@@ -221,17 +223,18 @@ def _backward(
     learner: Learner, examples: Sequence[Example], step: int, token_budget: int, weight: float = 1.0
 ) -> _Backward:
     """Adds the gradient of weight x the examples' loss, micro-batch by micro-batch."""
-    card = learner.objective.card
     learnt = [e.learnt() for e in examples]
-    counts = {card.unit: _count(learnt, card.unit, step)}
+    unit, device = learner.objective.card.unit, learner.model.device
+    count = functools.cache(lambda unit: _count(learnt, unit, step))
+    count(unit)
     known = step_statistics(learner, examples, token_budget)
-    total, sums = 0.0, _Means()
-    for n, group in enumerate(pack([e.tokens for e in learnt], token_budget)):
-        batch = TokenBatch.from_examples([learnt[i] for i in group], learner.model.device)
-        loss = learner.loss(batch, known, draw=(step, n))
-        value = loss.values.sum() / counts[card.unit]
-        for unit, values in loss.others.items():
-            value = value + values.sum() / counts.setdefault(unit, _count(learnt, unit, step))
+
+    def work(number: int, group: list[int]) -> tuple[float, dict[str, Tensor]]:
+        batch = TokenBatch.from_examples([learnt[i] for i in group], device)
+        loss = learner.loss(batch, known, draw=(step, number))
+        value = loss.values.sum() / count(unit)
+        for other, values in loss.others.items():
+            value = value + values.sum() / count(other)
         if not bool(torch.isfinite(value)):
             raise WorkError(
                 f"the loss is {float(value.detach())}",
@@ -239,8 +242,12 @@ def _backward(
                 remedy="Lower the learning rate, or look at these rows; the last checkpoint is unharmed.",
             )
         (weight * value).backward()
-        total += float(value.detach())
-        sums.add(loss.metrics)
+        return float(value.detach()), loss.metrics
+
+    total, sums, sizes = 0.0, _Means(), [e.tokens for e in learnt]
+    for value, metrics in side_by_side(sizes, token_budget, device, work, parameters=learner.parameters()):
+        total += value
+        sums.add(metrics)
     means = sums.means()
     figures = learner.objective.report(means) | {n: float(v) for n, v in known.items() if v.ndim == 0}
     return _Backward(total, means, figures, learnt)

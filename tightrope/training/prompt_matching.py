@@ -21,8 +21,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
+from torch import Tensor
 
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch, pack
+from tightrope.data.batch import EncodedResponse, Example, TokenBatch
 from tightrope.data.lazy import LazyExamples
 from tightrope.data.mismatch import prompt_digest
 from tightrope.errors import InputError
@@ -117,18 +118,15 @@ class LogOdds:
 def prompt_features(policy: Policy, *, token_budget: int) -> Features:
     """The mean of the policy's last hidden states over each prompt's tokens, without gradient."""
 
+    def prompt_means(batch: TokenBatch) -> Tensor:
+        hidden, bundles = policy.hidden(batch).float(), range(len(batch.keys))
+        return torch.stack([hidden[(batch.bundle == b) & (batch.branch == 0)].mean(0) for b in bundles])
+
     def features(examples: Sequence[Example]) -> Floats:
         # A prompt's states do not see what stands behind it; a bundle wants one token there.
         bare = [Example(e.key, e.prompt_ids, (EncodedResponse(e.responses[0].ids[:1]),)) for e in examples]
-        out: list[Floats] = [np.empty(0)] * len(bare)
-        for group in pack([e.tokens for e in bare], token_budget):
-            batch = TokenBatch.from_examples([bare[i] for i in group], policy.device)
-            with torch.no_grad():
-                hidden = policy.hidden(batch).float()
-            for b, i in enumerate(group):
-                prompt = (batch.bundle == b) & (batch.branch == 0)
-                out[i] = hidden[prompt].mean(0).double().cpu().numpy()
-        return np.stack(out)
+        means = policy.read_each(bare, prompt_means, lambda example: 1, token_budget=token_budget)
+        return np.concatenate(means).astype(np.float64)
 
     return features
 

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch, pack
+from tightrope.data.batch import EncodedResponse, Example, TokenBatch
 from tightrope.errors import InputError, WorkError
 from tightrope.files import append_jsonl, cut_jsonl
 from tightrope.models.heads import ScalarHead
@@ -167,21 +168,14 @@ class RolloutSource:
         self, examples: Sequence[Example]
     ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
         """Log-probs and values of every response token with the training forward, without gradients."""
-        logprobs: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(examples)
-        values = list(logprobs)
-        for group in pack([e.tokens for e in examples], 4096):
-            batch = TokenBatch.from_examples([examples[i] for i in group], self.policy.device)
-            with torch.no_grad():
-                hidden = self.policy.hidden(batch)
-                out = self.policy.logprobs_of(hidden, batch, temperature=self.settings.temperature)
-                value = self.value_head(hidden.index_select(0, batch.source)).cpu().numpy()
-            flat = out.logprobs.cpu().numpy()
-            at = 0
-            for i in group:
-                part = slice(at, at + examples[i].learned)
-                logprobs[i], values[i] = flat[part].copy(), value[part].copy()
-                at = part.stop
-        return logprobs, values
+
+        def both(batch: TokenBatch) -> Tensor:
+            hidden = self.policy.hidden(batch)
+            out = self.policy.logprobs_of(hidden, batch, temperature=self.settings.temperature)
+            return torch.stack([out.logprobs, self.value_head(hidden.index_select(0, batch.source))], 1)
+
+        found = self.policy.read_each(examples, both, lambda example: example.learned, token_budget=4096)
+        return [x[:, 0] for x in found], [x[:, 1] for x in found]
 
     def _check_sampler(
         self, responses: Sequence[Sequence[Response]], logprobs: Sequence[NDArray[np.float32]], iteration: int

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tightrope.data.batch import Example, TokenBatch, pack
+from tightrope.data.batch import Example, TokenBatch
+from tightrope.models.lanes import side_by_side
+from tightrope.objectives.base import Statistic
 from tightrope.training.learner import Learner
 
 
@@ -27,15 +29,25 @@ def step_statistics(learner: Learner, examples: Sequence[Example], token_budget:
     """
     settled: dict[str, Tensor] = {}
     for statistic in learner.objective.statistics(learner.settings):
-        probes = statistic.reads == "probes"
-        rows = [e.probing() if probes else e.learnt() for e in examples]
-        values: dict[str, list[Tensor]] = {}
-        for group in pack([e.tokens for e in rows], token_budget):
-            batch = TokenBatch.from_examples([rows[i] for i in group], learner.model.device)
-            inputs = learner.measured(batch, run_model=statistic.reads != "lengths")
-            for name, value in statistic.measure(inputs).items():
-                values.setdefault(name, []).append(value.detach().double().cpu())
-        whole = {name: torch.cat(parts) for name, parts in values.items()}
-        settled |= statistic.settle(whole, learner.step_state)
+        settled |= statistic.settle(_measured(learner, statistic, examples, token_budget), learner.step_state)
     learner.step_state = settled
     return settled
+
+
+def _measured(
+    learner: Learner, statistic: Statistic, examples: Sequence[Example], token_budget: int
+) -> dict[str, Tensor]:
+    """What a statistic reads, of the whole step, in float64."""
+    rows = [e.probing() if statistic.reads == "probes" else e.learnt() for e in examples]
+    device = learner.model.device
+
+    def work(number: int, group: list[int]) -> dict[str, Tensor]:
+        batch = TokenBatch.from_examples([rows[i] for i in group], device)
+        values = statistic.measure(learner.measured(batch, run_model=statistic.reads != "lengths"))
+        return {name: value.detach().double().cpu() for name, value in values.items()}
+
+    values: dict[str, list[Tensor]] = {}
+    for found in side_by_side([e.tokens for e in rows], token_budget, device, work):
+        for name, value in found.items():
+            values.setdefault(name, []).append(value)
+    return {name: torch.cat(parts) for name, parts in values.items()}

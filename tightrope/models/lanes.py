@@ -1,0 +1,177 @@
+"""Micro-batches side by side on the cores of a CPU.
+
+The products of a small model spread badly over cores, and what goes element by element spreads worse: two threads on
+one micro-batch are 1.6 times as fast as one, two micro-batches beside each other nearly twice (docs/performance.md). So
+a CPU works on several at once, each in a lane with its share of the threads; together they hold no more tokens than one
+alone would have. What is too long for a lane comes afterwards, with all threads.
+
+Gradients reach every parameter in the order of the micro-batches, whoever is faster: a sum of floats depends on its
+order, and a run must be repeatable bit for bit.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from tightrope.data.batch import pack
+from tightrope.models.heap import keep_freed_memory
+
+T = TypeVar("T")
+
+LANE_TOKENS = 256  # that a lane must have to do, or writing all gradients once more costs what it gains
+
+
+def side_by_side(
+    sizes: Sequence[int],
+    budget: int,
+    device: torch.device,
+    work: Callable[[int, list[int]], T],
+    *,
+    parameters: Iterable[nn.Parameter] = (),
+) -> Iterator[T]:
+    """Yields `work(number, group)` of every micro-batch, in the order of their numbers.
+
+    Args:
+        sizes: tokens of each item.
+        budget: tokens at work at a time, in all lanes; an item above it is at work alone.
+        device: where the work is done; anything but a CPU has one lane.
+        work: called in a thread of its own wherever there are several lanes, so thread-local switches such as
+            `torch.no_grad` belong into it. A group is a list of indexes into `sizes`.
+        parameters: whose gradients the work adds to.
+    """
+    threads = 1
+    if device.type == "cpu":
+        keep_freed_memory()
+        threads = torch.get_num_threads()
+    lanes, beside, after = split(sizes, budget, threads)
+    if lanes > 1:
+        yield from _in_lanes(lanes, beside, work, parameters)
+    for number, group in enumerate(after, len(beside)):
+        yield work(number, group)
+
+
+def split(sizes: Sequence[int], budget: int, threads: int) -> tuple[int, list[list[int]], list[list[int]]]:
+    """Returns the number of lanes, the groups that go through them, and those that take all threads afterwards.
+
+    The same input gives the same groups. With one lane nothing goes through it: all groups come afterwards.
+    """
+    for lanes in range(min(threads, len(sizes)), 1, -1):
+        short = [i for i, size in enumerate(sizes) if size * lanes <= budget]
+        if threads % lanes == 0 and len(short) >= lanes and sum(sizes[i] for i in short) >= lanes * LANE_TOKENS:
+            long = [i for i, size in enumerate(sizes) if size * lanes > budget]
+            even = _even([sizes[i] for i in short], budget // lanes, lanes)
+            alone = pack([sizes[i] for i in long], budget)
+            return lanes, [[short[i] for i in group] for group in even], [[long[i] for i in group] for group in alone]
+    return 1, [], pack(sizes, budget)
+
+
+def _even(sizes: Sequence[int], budget: int, lanes: int) -> list[list[int]]:
+    """Groups of nearly the same size, at most `budget`, longest first; their number is a multiple of the lanes.
+
+    Every item goes to the lightest group, the largest items first (Graham 1969, longest processing time).
+    """
+    order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
+    count = lanes * -(-sum(sizes) // (budget * lanes))
+    while True:
+        count = min(count, len(sizes))
+        groups: list[list[int]] = [[] for _ in range(count)]
+        lightest = [(0, g) for g in range(count)]
+        for i in order:
+            load, g = lightest[0]
+            groups[g].append(i)
+            heapq.heapreplace(lightest, (load + sizes[i], g))
+        loads = dict((g, load) for load, g in lightest)
+        if max(loads.values()) <= budget:
+            return [groups[g] for g in sorted(loads, key=lambda g: (-loads[g], g))]
+        count += lanes
+
+
+def _in_lanes(
+    lanes: int, groups: Sequence[list[int]], work: Callable[[int, list[int]], T], parameters: Iterable[nn.Parameter]
+) -> Iterator[T]:
+    pool = _pool(lanes, torch.get_num_threads())
+    with _Turns(parameters).kept() as turns:
+        futures = [pool.submit(turns.take, number, work, group) for number, group in enumerate(groups)]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:  # after an error, or when nobody asks any more
+            for future in futures:
+                future.cancel()
+            wait(futures)
+
+
+@functools.cache
+def _pool(lanes: int, threads: int) -> ThreadPoolExecutor:
+    """As many threads as lanes, each computing with its share of the process's threads."""
+    together = threading.Barrier(lanes + 1)
+
+    def begin() -> None:
+        torch.get_num_threads()  # at its first question a thread takes over the process's number: before ours is set
+        torch.set_num_threads(threads // lanes)
+
+    pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane", initializer=begin)
+    for _ in range(lanes):
+        pool.submit(together.wait)
+    together.wait()
+    torch.set_num_threads(threads)  # the last lane's number is what a thread begun later would take over
+    return pool
+
+
+class _Turns:
+    """Lets micro-batches add to each parameter's gradient in the order of their numbers.
+
+    Of several at work the later ones wait, parameter by parameter, until the earlier ones have added or are done.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self._parameters = list(parameters)
+        self._changed = threading.Condition()
+        self._at_work: dict[int, set[int]] = {}  # number: places in `parameters` that it has added to
+        self._mine = threading.local()
+
+    @contextmanager
+    def kept(self) -> Iterator[_Turns]:
+        """Keeps the order as long as the context lasts."""
+        hooks = []
+        for place, parameter in enumerate(self._parameters):
+            hooks.append(parameter.register_hook(functools.partial(self._await, place)))
+            hooks.append(parameter.register_post_accumulate_grad_hook(functools.partial(self._added, place)))
+        try:
+            yield self
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def take(self, number: int, work: Callable[[int, list[int]], T], group: list[int]) -> T:
+        """Does the work of one micro-batch; numbers begin in their order."""
+        with self._changed:
+            self._at_work[number] = set()
+        self._mine.number = number
+        try:
+            return work(number, group)
+        finally:
+            with self._changed:
+                del self._at_work[number]
+                self._changed.notify_all()
+
+    def _await(self, place: int, gradient: Tensor) -> None:
+        mine = self._mine.number
+        with self._changed:
+            self._changed.wait_for(
+                lambda: all(place in added for number, added in self._at_work.items() if number < mine)
+            )
+
+    def _added(self, place: int, parameter: Tensor) -> None:
+        with self._changed:
+            self._at_work[self._mine.number].add(place)
+            self._changed.notify_all()
