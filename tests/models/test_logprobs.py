@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
 from tightrope.data.batch import EncodedResponse, Example, TokenBatch
 from tightrope.models import logprobs as logprobs_module
+from tightrope.models.logprobs import OutputHead, token_logprobs
 from tightrope.models.policy import Policy
 from tightrope.models.trunk import probe_example
 
@@ -124,3 +125,11 @@ def test_entropy_keeps_its_digits_where_logits_are_far_from_zero(monkeypatch: py
     out = logprobs_module.token_logprobs(hidden, head, at, at, entropy=True)
     assert out.entropy is not None
     torch.testing.assert_close(out.entropy.double(), -(p * p.log()).sum(-1), atol=4e-4, rtol=0)
+
+
+def test_a_batch_without_a_learnt_token_has_a_gradient_of_zero() -> None:
+    head = OutputHead(weight=torch.ones(300, 4, requires_grad=True), bias=torch.ones(300, requires_grad=True))
+    hidden, nothing = torch.ones(3, 4, requires_grad=True), torch.zeros(0, dtype=torch.long)
+    token_logprobs(hidden, head, nothing, nothing).logprobs.sum().backward()
+    for tensor in (hidden, head.weight, head.bias):
+        assert tensor is not None and tensor.grad is not None and not tensor.grad.any()

@@ -135,7 +135,8 @@ class RunningSoftmax:
 class HeadGradients:
     """Collects what a loss on logits means for hidden states and head, tile by tile, in a backward pass.
 
-    Sums over many tiles are kept in float32: adding bfloat16 tile by tile loses small gradients.
+    Sums over many tiles are kept in float32: adding bfloat16 tile by tile loses small gradients. The tiles come as
+    `tiles` gives them, and cover everything.
 
     Args:
         hidden: [N, D] the states the logits are of.
@@ -147,8 +148,9 @@ class HeadGradients:
     def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: Sequence[bool]) -> None:
         want_hidden, want_weight, want_bias = wanted
         self._hidden, self._weight, self._bias = hidden, weight, bias
-        self._of_hidden = torch.zeros_like(hidden, dtype=torch.float32) if want_hidden else None
-        self._of_weight = torch.zeros_like(weight, dtype=torch.float32) if want_weight else None
+        room = torch.empty_like if len(hidden) else torch.zeros_like  # without a row no tile comes
+        self._of_hidden = room(hidden, dtype=torch.float32) if want_hidden else None
+        self._of_weight = room(weight, dtype=torch.float32) if want_weight else None
         self._of_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and want_bias else None
 
     def add(self, part: slice, tokens: slice, d: Tensor) -> None:
@@ -157,9 +159,9 @@ class HeadGradients:
             self._of_bias[tokens] += d.sum(0)
         d = d.to(self._hidden.dtype)
         if self._of_hidden is not None:
-            _add_product(self._of_hidden[part], d, self._weight[tokens].to(d.dtype))
+            _put_product(self._of_hidden[part], d, self._weight[tokens].to(d.dtype), first=tokens.start == 0)
         if self._of_weight is not None:
-            _add_product(self._of_weight[tokens], d.t(), self._hidden[part])
+            _put_product(self._of_weight[tokens], d.t(), self._hidden[part], first=part.start == 0)
 
     def result(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """The gradients of hidden states, weight and bias, in their types."""
@@ -171,10 +173,12 @@ class HeadGradients:
         return hidden, weight, bias
 
 
-def _add_product(to: Tensor, a: Tensor, b: Tensor) -> None:
-    """Adds a @ b to a float32 tensor in place."""
+def _put_product(to: Tensor, a: Tensor, b: Tensor, *, first: bool) -> None:
+    """Writes a @ b into a float32 tensor or, unless it is the first, adds it there."""
     if a.dtype == torch.float32:
-        to.addmm_(a, b)
+        to.addmm_(a, b, beta=0 if first else 1)
+    elif first:
+        to.copy_(a @ b)
     else:
         to += a @ b
 
