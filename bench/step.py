@@ -1,4 +1,6 @@
-"""Where a training step's time goes: the operators of one forward and backward pass over the bench's pairs.
+"""Where a training step's time goes: one forward and backward pass over the bench's pairs, in one lane and in several.
+
+The operators are those of one lane with all threads.
 
 OMP_NUM_THREADS=2 .venv/bin/python bench/step.py
 """
@@ -6,13 +8,17 @@ OMP_NUM_THREADS=2 .venv/bin/python bench/step.py
 from __future__ import annotations
 
 import argparse
+import os
 import time
+from collections.abc import Callable
 
+import torch
 from _pairs import make_pairs
 from torch.profiler import ProfilerActivity, profile
 
 from tightrope.data.batch import TokenBatch, pack
 from tightrope.data.encode import encode
+from tightrope.models.lanes import side_by_side
 from tightrope.models.policy import Policy
 from tightrope.records import Comparison, Response, user_prompt
 from tightrope.training.loop import peak_memory_bytes
@@ -20,11 +26,19 @@ from tightrope.training.loop import peak_memory_bytes
 SHOWN = 12
 
 
+def measured(step: Callable[[], None]) -> float:
+    """Seconds of a step."""
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--token-budget", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=3, help="timed steps of either kind, in turns")
     asked = parser.parse_args()
     policy = Policy.load(asked.model, dtype="float32")
     records = [
@@ -32,20 +46,28 @@ def main() -> None:
         for p in make_pairs(asked.pairs)
     ]
     examples = encode(records, policy.chat, kind=Comparison, max_tokens=4096).examples
-    groups = pack([e.tokens for e in examples], asked.token_budget)
-    batches = [TokenBatch.from_examples([examples[i] for i in group], policy.device) for group in groups]
+    sizes, parameters = [e.tokens for e in examples], list(policy.model.parameters())
+    print(f"{sum(sizes)} tokens laid out, {torch.get_num_threads()} threads, load average {os.getloadavg()[0]:.1f}")
 
-    def step() -> None:
-        for batch in batches:
-            policy.token_logprobs(batch).logprobs.sum().backward()
+    def work(number: int, group: list[int]) -> None:
+        batch = TokenBatch.from_examples([examples[i] for i in group], policy.device)
+        policy.token_logprobs(batch).logprobs.sum().backward()
 
-    step()
-    started = time.perf_counter()
-    step()
-    seconds, peak = time.perf_counter() - started, peak_memory_bytes(policy.device) / 2**30
-    print(f"{sum(len(b.input_ids) for b in batches)} tokens laid out, {seconds:.2f} s a step, at most {peak:.2f} GiB")
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    def one_lane() -> None:
+        for group in pack(sizes, asked.token_budget):
+            work(0, group)
+
+    def lanes() -> None:
+        list(side_by_side(sizes, asked.token_budget, policy.device, work, parameters=parameters))
+
+    for step in (one_lane, lanes):
         step()
+    seconds = [(measured(one_lane), measured(lanes)) for _ in range(asked.rounds)]
+    for alone, beside in seconds:
+        print(f"{alone:.2f} s in one lane, {beside:.2f} s side by side: {alone / beside:.2f} times as fast")
+    print(f"at most {peak_memory_bytes(policy.device) / 2**30:.2f} GiB")
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        one_lane()
     rows = sorted(seen.key_averages(), key=lambda row: -row.self_cpu_time_total)
     total = sum(row.self_cpu_time_total for row in rows)
     for row in rows[:SHOWN]:

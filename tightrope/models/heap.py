@@ -14,9 +14,8 @@ def keep_freed_memory() -> None:
     """Lets the process keep what it frees, in one heap for all threads; does nothing where the C library is not glibc.
 
     A training step allocates and frees the same large tensors again and again. By default glibc takes each from the
-    system and gives it back, which then fills it with zeros page by page: 4 of 33 seconds of processor time a step
-    with two lanes, and a heap per thread keeps its own reserve (docs/performance.md). What the process holds at its
-    peak is not more, but it holds it to its end.
+    system and gives it back, which then fills it with zeros page by page (docs/performance.md), and every thread has a
+    heap with a reserve of its own. What the process holds at its peak is not more, but it holds it to its end.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

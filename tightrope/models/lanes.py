@@ -1,9 +1,9 @@
 """Micro-batches side by side on the cores of a CPU.
 
-The products of a small model spread badly over cores, and what goes element by element spreads worse: two threads on
-one micro-batch are 1.6 times as fast as one, two micro-batches beside each other nearly twice (docs/performance.md). So
-a CPU works on several at once, each in a lane with its share of the threads; together they hold no more tokens than one
-alone would have. What is too long for a lane comes afterwards, with all threads.
+What a small model computes spreads badly over cores: many of its tensors are too small to be worth a second thread, and
+the products of one micro-batch wait for each other. So a CPU works on several micro-batches at once, each in a lane with
+its share of the threads; together they hold no more tokens than one alone would have. On two cores a step takes a tenth
+less time (docs/performance.md). What is too long for a lane comes afterwards, with all threads.
 
 Gradients reach every parameter in the order of the micro-batches, whoever is faster: a sum of floats depends on its
 order, and a run must be repeatable bit for bit.
@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 
 from tightrope.data.batch import pack
-from tightrope.models.heap import keep_freed_memory
 
 T = TypeVar("T")
 
@@ -48,11 +47,7 @@ def side_by_side(
             `torch.no_grad` belong into it. A group is a list of indexes into `sizes`.
         parameters: whose gradients the work adds to.
     """
-    threads = 1
-    if device.type == "cpu":
-        keep_freed_memory()
-        threads = torch.get_num_threads()
-    lanes, beside, after = split(sizes, budget, threads)
+    lanes, beside, after = split(sizes, budget, torch.get_num_threads() if device.type == "cpu" else 1)
     if lanes > 1:
         yield from _in_lanes(lanes, beside, work, parameters)
     for number, group in enumerate(after, len(beside)):

@@ -23,6 +23,7 @@ from transformers import (
 from tightrope.errors import InputError
 from tightrope.models.bars import without_bars, without_load_report
 from tightrope.models.embedded import embedded_model_folder
+from tightrope.models.heap import keep_freed_memory
 from tightrope.models.hub import WEIGHTS, hub_model_folder
 from tightrope.models.precision import Dtype
 from tightrope.models.saving import first_not_finite
@@ -149,6 +150,8 @@ def load_model(
     """
     path = resolve(spec)
     log.info("loading %s", spec)
+    if torch.device(device).type == "cpu":
+        keep_freed_memory()  # before the first tensor of any other thread, which would have a heap of its own
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # what does not fit is refused by name
     with _readable(spec), without_load_report():
         model, found = auto.from_pretrained(path, dtype=DTYPES[dtype], **options)
