@@ -1,8 +1,8 @@
 """Micro-batches side by side on the cores of a CPU.
 
-What a small model computes spreads badly over cores: many of its tensors are too small to be worth a second thread, and
-the products of one micro-batch wait for each other. So a CPU works on several micro-batches at once, each in a lane with
-its share of the threads; together they hold no more tokens than one alone would have. On two cores a step takes a tenth
+What a small model computes spreads badly over cores: many tensors are too small to be worth a second thread, and
+threads wait for each other at every product. So a CPU works on several micro-batches at once, each in a lane with its
+share of the threads; together they hold no more tokens than one alone would have. On two cores a step takes a tenth
 less time (docs/performance.md). What is too long for a lane comes afterwards, with all threads.
 
 Gradients reach every parameter in the order of the micro-batches, whoever is faster: a sum of floats depends on its
