@@ -29,7 +29,7 @@ from tightrope.objectives.base import Loss, Objective, ObjectiveInputs, Settings
 
 NAME = "sum"
 # What a card says of every sum.
-WORDS = {
+WORDS: dict[str, Any] = {
     "summary": "Any weighted sum of objectives on the same records; one forward pass.",
     "known_answer": "Those of its parts.",
     "when": "To hold a preference loss by the likelihood of the chosen response (simpo, ipo or exo beside "

@@ -119,7 +119,7 @@ def describe(name: str) -> dict[str, Any]:
 def recipes_of(name: str) -> list[str]:
     """Recipes that ship and have a stage of this method, or of a preset of it."""
     mine = {name, *(p.name for p in PRESETS.values() if p.objective == name)}
-    return [name for name, tree in _shipped() if any(stage.get("method") in mine for stage in tree["stages"])]
+    return [recipe for recipe, tree in _shipped() if any(stage.get("method") in mine for stage in tree["stages"])]
 
 
 def written(value: Any) -> str:
