@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from tightrope.cli.app import app, main
 from tightrope.objectives import registry
+from tightrope.objectives.weighted_sum import NAME as SUM
 from tightrope.recipes import pages
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -66,7 +67,7 @@ def _section(title: str, arguments: list[str]) -> str:
 
 def method_pages() -> dict[str, str]:
     """The texts of docs/methods by file name."""
-    texts = {f"{card.name}.md": pages.markdown(card.name) for card in registry.cards()}
+    texts = {f"{name}.md": pages.markdown(name) for name in (*(card.name for card in registry.cards()), SUM)}
     return {"README.md": pages.index(), **texts}
 
 

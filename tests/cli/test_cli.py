@@ -309,8 +309,8 @@ def test_methods_table_names_every_registered_one(capsys: pytest.CaptureFixture[
         assert card.formula.split()[0] in capsys.readouterr().out
     assert main(["methods", "kto"]) == 0
     out = capsys.readouterr().out
-    assert "runs in: tightrope train contextual-kto, tightrope train kto" in " ".join(out.split())
-    assert "what goes wrong:" in out and "desirable_weight" in out
+    assert "runs in: tightrope train contextual-kto\nruns in: tightrope train kto\n" in out
+    assert "what goes wrong:" in out and "desirable_weight" in out and "learns from: ratings; responses to" in out
     assert main(["methods", "dpo", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["settings"]["beta"]["default"] == 0.1
 

@@ -19,6 +19,7 @@ from tests.full.sums import records
 from tightrope.data.encode import RECORDS, encode
 from tightrope.data.mismatch import with_mismatched
 from tightrope.models.policy import LoraSettings, Policy
+from tightrope.objectives.gpo import AT_ZERO
 from tightrope.training.learner import Learner
 from tightrope.training.sources import with_reference
 
@@ -32,6 +33,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "f_dpo: js": ("f_dpo", {"divergence": "js"}),
     "f_dpo: alpha": ("f_dpo", {"divergence": "alpha"}),
     "dno: margin": ("dno", {"target": "margin"}),
+    **{f"gpo: {loss}": ("gpo", {"loss": loss}) for loss in AT_ZERO if loss not in ("logistic", "hinge")},
 }
 METHODS = [*methods(reward=False), *FORMS]
 RISES, FALLS = 1, -1

@@ -16,6 +16,7 @@ from tightrope.objectives.bco import running_delta
 from tightrope.objectives.dno import dno_loss
 from tightrope.objectives.kto import mismatched_logratios, reference_point
 from tightrope.objectives.tdpo import tdpo_loss
+from tightrope.objectives.wpo import wpo_loss
 from tightrope.recipes.presets import resolve
 
 FIXTURE: list[tuple[str, dict[str, object], tuple[float, float] | None, float]] = [
@@ -25,6 +26,7 @@ FIXTURE: list[tuple[str, dict[str, object], tuple[float, float] | None, float]] 
     ("gpo", {"loss": "squared"}, (0.8464, 1.1025), 0.97445),
     ("gpo", {"loss": "exponential"}, (math.exp(-0.08), math.exp(0.05)), (math.exp(-0.08) + math.exp(0.05)) / 2),
     ("gpo", {"loss": "truncated_quadratic"}, (0.8464, 1.1025), 0.97445),
+    ("gpo", {"loss": "savage"}, (0.230410, 0.262654), 0.246532),
     ("ipo", {"ipo_length": "sum"}, (17.64, 30.25), 23.945),
     ("ipo", {"ipo_length": "mean"}, (21.467778, 26.5225), 23.995139),
     ("ln_dpo", {"beta": 0.1}, (0.674982, 0.700675), 0.687829),
@@ -256,6 +258,13 @@ def test_wpo_weighs_a_pair_by_how_likely_the_policy_says_it() -> None:
     expected = [weights[0] * weights[1] * 0.653947, weights[2] * weights[3] * 0.718460]
     assert loss.values.tolist() == pytest.approx(expected, abs=1e-6)
     assert loss.metrics["preference_loss"].tolist() == pytest.approx([0.653947, 0.718460], abs=1e-6)
+
+
+@pytest.mark.parametrize(("cap", "weights"), [(1.0, (1.0, 0.5)), (None, (2.0, 0.5)), (1.5, (1.5, 0.5))])
+def test_a_pair_of_wpo_weighs_no_more_than_its_cap(cap: float | None, weights: tuple[float, float]) -> None:
+    h, chosen, rejected = (tensor(x, dtype=torch.float64) for x in ([0.8, -0.5], [4.0, 1.0], [0.5, 0.5]))
+    expected = [w * loss for w, loss in zip(weights, (0.653947, 0.718460), strict=True)]
+    assert wpo_loss(h, chosen, rejected, 0.1, cap).tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_longer_winners_get_less_gradient_under_a_price_of_length() -> None:

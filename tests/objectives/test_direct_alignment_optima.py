@@ -12,6 +12,8 @@ from torch import Tensor, tensor
 from tests.objectives.test_convergence import APART, CLOSE, minimise
 from tests.objectives.toys import ONE_TOKEN, run, total_variation
 from tightrope.objectives.base import ObjectiveInputs
+from tightrope.objectives.discopop import discopop_loss
+from tightrope.objectives.nca import nca_loss
 
 COUNT = 4
 PAIRS = [(i, j) for i in range(COUNT) for j in range(COUNT)]
@@ -188,6 +190,24 @@ def test_a_hinge_settles_exactly_at_its_margin(name: str, settings: dict[str, ob
         return logprobs.grad[0].item()
 
     assert slope(margin - 0.01) < 0 < slope(margin + 0.01)
+
+
+@pytest.mark.parametrize("rejected", [-5.0, 0.0, 3.0])
+def test_nca_draws_the_chosen_reward_to_ln_2_whatever_the_rejected_one_does(rejected: float) -> None:
+    chosen = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    minimise(chosen, lambda rho: nca_loss(rho, tensor([rejected]).double(), 0.1).sum())
+    assert 0.1 * chosen.item() == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_discopop_has_a_valley_and_a_hill_which_a_wider_blend_has_not() -> None:
+    x = torch.linspace(-2, 2, 40001, dtype=torch.float64)
+
+    def turns(tau: float) -> list[float]:
+        rises = discopop_loss(x / 0.1, 0.1, tau).diff() > 0
+        return x[1:-1][rises[1:] != rises[:-1]].tolist()
+
+    assert turns(0.05) == pytest.approx([-0.1186, 0.0720], abs=2e-4)
+    assert turns(0.2) == []
 
 
 def test_a_price_of_length_is_taken_off_the_reward() -> None:

@@ -116,7 +116,7 @@ FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
     "forward_kl": ("f_dpo", {"divergence": "forward_kl"}),
     "js": ("f_dpo", {"divergence": "js"}),
     "alpha": ("f_dpo", {"divergence": "alpha", "alpha": 0.5}),
-    "wpo": ("wpo", {}),
+    "wpo": ("wpo", {"largest_weight": None}),  # TRL caps nothing
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,29 @@ def test_the_table_has_every_method_once_and_pages_say_which_recipe_runs_them() 
         assert describe(row["name"])["details"]
 
 
+@pytest.mark.parametrize("name", names())
+def test_what_a_page_says_runs_a_method_does_with_the_methods_own_defaults(name: str) -> None:
+    own = resolve(name, {}, where="")[1] if name != "sum" else None
+    for words in describe(name)["recipes"]:
+        recipe, *changed = words.split()
+        stages = [stage for stage in load_recipe(recipe, changed).stages if stage.method == name]
+        if changed:
+            assert [resolve(name, stage.objective, where="")[1] for stage in stages] == [own]
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.yaml")), ids=lambda file: file.stem)
+def test_methods_named_in_a_recipes_comment_need_no_other_change(file: Path) -> None:
+    """`method: dpo # or rpo, nca`: they would take over the settings of the method they replace."""
+    for line in file.read_text().splitlines():
+        others = re.search(r"method: ([\w-]+) # or ([\w, -]+)", line)
+        for other in re.findall(r"[a-z][\w-]+", others[2]) if others else ():
+            if others and other in names():
+                stage = next(s for s in load_recipe(file.stem).stages if s.method == others[1])
+                load_recipe(file.stem, [f"{stage.name}.method={other}"])
+                settings = [resolve(other, own, where="")[1] for own in (stage.objective, {})]
+                assert settings[0] == settings[1], other
+
+
 def test_a_sum_of_readers_is_saved_as_what_its_parts_read() -> None:
     objective, settings = resolve("sum", {"sum": [{"method": "pairwise"}, {"method": "pairwise"}]}, where="")
     assert objective.card.layout == "joint" and objective.reading(settings) == {"kind": "pairwise"}
@@ -141,4 +165,4 @@ def test_settings_of_a_stage_reach_the_learner_of_a_sum() -> None:
         {"name": "s", "method": "cpo-simpo", "data": [{"path": "x"}], "objective": {}}
     )
     objective, _ = resolve(stage.method, stage.objective, where="s")
-    assert objective.card.title == "1 simpo + 0.5 nll_chosen"
+    assert objective.card.title == "1 simpo + 0.05 nll_chosen"

@@ -147,52 +147,64 @@ def show_audit(value: Mapping[str, Any], console: Console) -> None:
 
 def show_methods(value: Mapping[str, Any], console: Console) -> None:
     """Prints the table of methods; presets are set in below the objective they run."""
-    table = table_of("name", "method", "learns from", "what it does", numbers=False)
+    wide = console.width >= 110  # in a narrow terminal what it does says more than its name in full
+    table = table_of("name", *(["method"] if wide else []), "learns from", "what it does", numbers=False)
+    for column in table.columns[:-1]:
+        column.no_wrap = column.header != "method"
     for card in value["methods"]:
         name = Text(card["name"], "bold") if not card["preset_of"] else Text(f"  {card['name']}")
-        table.add_row(name, Text(card["title"]), Text(card["data"]), Text(card["summary"]))
+        title = [Text(card["title"])] if wide else []
+        table.add_row(name, *title, Text(card["data"]), Text(card["summary"]))
     console.print(table)
     console.print("[dim]One of them in full: tightrope methods NAME[/]")
 
 
 def show_method(value: Mapping[str, Any], console: Console) -> None:
     """Prints one method's page: formula, needs, when, settings, details, and which recipes run it."""
+    from tightrope.recipes.pages import written
+
     console.print(Text(value["title"], "bold"), Text(f"({value['name']})", "dim"))
     if value.get("preset_of"):
         console.print(Text(f"preset of {value['preset_of']}", "dim"))
     console.print(Text(value["summary"]))
     console.print(Panel(Text(value["formula"]), border_style="dim"))
-    console.print("paper:", Text(str(value["paper"])))
-    console.print("needs:", Text(", ".join(value["needs"])))
     for title, key in (
+        ("paper", "paper"),
+        ("learns from", "learns_from"),
         ("loss", "counted_in"),
         ("first value", "known_answer"),
         ("use it when", "when"),
         ("do not when", "when_not"),
         ("what goes wrong", "goes_wrong"),
     ):
-        if value.get(key):
-            console.print(Text(f"{title}: {value[key]}"))
+        if value[key]:
+            said = value[key] if isinstance(value[key], str) else "; ".join(value[key])
+            console.print(Text(f"{title}: {said}"))
     if value["settings"]:
         table = table_of("setting", "default", "meaning", numbers=False)
         for name, setting in value["settings"].items():
-            table.add_row(Text(name), Text(str(setting["default"])), Text(setting["description"]))
+            table.add_row(Text(name), Text(written(setting["default"])), Text(setting["description"]))
         console.print(table)
     console.print()
-    console.print(Text(_reflowed(value["details"])))
-    for preset, summary in value.get("presets", {}).items():
+    console.print(Text(_reflowed(value["details"], console.width)))
+    for preset, summary in value["presets"].items():
         console.print(Text(f"preset {preset}: {summary}"))
-    recipes = ", ".join(f"tightrope train {recipe}" for recipe in value["recipes"])
-    console.print(Text(f"runs in: {recipes}" if recipes else f"in a recipe: method: {value['name']}", "dim"))
+    for recipe in value["recipes"]:
+        console.print(Text(f"runs in: tightrope train {recipe}", "dim"), soft_wrap=True)
 
 
-def _reflowed(text: str) -> str:
-    """A docstring's paragraphs as one line each, for the terminal to break; lists and formulas keep their lines."""
+def _reflowed(text: str, width: int) -> str:
+    """A docstring's paragraphs as one line each, for the terminal to break; lists and formulas keep their lines.
+
+    A line of a formula that is too long goes on further in.
+    """
     out: list[str] = []
     open_paragraph = False
     for line in text.splitlines():
         own = not line.strip() or line.startswith((" " * 4, "* ", "- ")) or not open_paragraph
-        if own:
+        if line.startswith(" " * 4):
+            out += textwrap.wrap(line, width, subsequent_indent=" " * 12, break_long_words=False)
+        elif own:
             out.append(line)
         else:
             out[-1] += f" {line.strip()}"

@@ -2,8 +2,10 @@
 
     x = beta h;   m = sigmoid(x / tau);   L = (1 - m) [-log sigmoid(x)] + m exp(-x)
 
-Lu et al. 2024, 2406.08414, eq. 5. Not convex: between the two there is a small hill around 0. The exponential is
-continued along its tangent beyond 30 (see `numerics`), where m is 0 anyway.
+Lu et al. 2024, 2406.08414, eq. 5. Not convex: for tau 0.05 there is a valley at x = -0.119 (loss 0.786) and a hill at
+x = 0.072 (0.878). Training starts at 0, on the side of the valley: a pair left to itself goes down there, and the
+margin falls before it rises. With tau 0.1 the hill is 0.005 high, with 0.2 it is gone. The exponential is continued
+along its tangent beyond 30 (see `numerics`), where m is 0 anyway.
 """
 
 from __future__ import annotations
@@ -54,8 +56,9 @@ OBJECTIVE = Objective(
         summary="A loss found by a language model: logistic where a pair is wrong, exponential where it is right.",
         known_answer="Policy and reference are one model: margin 0, loss (ln 2 + 1) / 2.",
         when="To compare with DPO at the same beta.",
-        when_not="Where a convex loss is wanted: around 0 it has a small hill.",
-        goes_wrong="Pairs sit on the wrong side of the hill and stay there; a larger tau flattens it.",
+        when_not="With few steps or small ones: the way to a wider margin is over a hill.",
+        goes_wrong="The margin falls at first, and pairs stay near beta h = -0.12: the loss has a valley there and a "
+        "hill at 0.07. tau 0.2 has neither.",
     ),
     DiscopopSettings,
     discopop,

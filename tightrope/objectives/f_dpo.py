@@ -91,8 +91,9 @@ OBJECTIVE = Objective(
         known_answer="Policy and reference are one model: loss ln 2 = 0.693147, margin 0.",
         when="When DPO narrows the answers too much: forward KL and alpha near 1 keep what the reference could say.",
         when_not="As a first try: beta means something else for every divergence, and none transfers.",
-        goes_wrong="Forward KL: one long rejected response with a ratio of -20 nats dominates the batch; watch the "
-        "gradient norm, and prefer alpha 0.3 to 0.7. JS saturates above the reference: chosen responses stop rising.",
+        goes_wrong="Forward KL: one chosen response that fell by 20 nats has a loss of beta e^20 and dominates the "
+        "batch, and a rejected one that fell by 20 nats ends its pair: no gradient is left. Watch the gradient norm, "
+        "and prefer alpha 0.3 to 0.7. JS saturates above the reference: chosen responses stop rising.",
     ),
     FDpoSettings,
     f_dpo,

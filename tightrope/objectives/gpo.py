@@ -11,8 +11,8 @@ Tang et al. 2024, 2402.05749. f by name, with x = beta h:
     truncated_quadratic  max(0, 1 - x)^2
     savage               sigmoid(-x)^2          not convex: gives up on pairs that are very wrong
 
-All agree to second order around h = 0 up to scale; they differ in what they do with pairs that are already right
-(hinge and the quadratic stop) and with pairs that are badly wrong (exponential shouts, savage gives up).
+All have the same gradient around h = 0 up to scale; they differ in what they do with pairs that are already right
+(hinge and truncated quadratic stop) and with pairs that are badly wrong (exponential shouts, savage gives up).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@
 Hong, Lee, Thorne 2024, 2403.07691. log(1 - P) is computed without cancellation: near P = 1 it diverges, in bfloat16
 it is noise. The NLL is on the response, as in the paper's L_SFT; the authors' code and TRL take it over prompt and
 response, which is another number. Its normaliser is named: over all chosen `tokens` of the step, or per `sequence`.
+lambda in the paper: 0.1 (Mistral), 0.2 (Llama 2), 0.25 (Phi-2).
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ OBJECTIVE = Objective(
         known_answer="None: the first loss is the start model's own NLL plus lambda times about ln 2.",
         when="From a base or lightly tuned model, with chosen responses worth imitating.",
         when_not="After a good SFT or on your policy's own samples: it is mostly SFT, and DPO moves further.",
-        goes_wrong="A rate meant for DPO (5e-7): ORPO is SFT and needs 5e-6 to 2e-5. A lambda of 1 and more shortens "
-        "answers: mean log-probs pay for brevity.",
+        goes_wrong="A rate meant for DPO (5e-7): ORPO is SFT and needs 5e-6 to 2e-5. A rejected response that the "
+        "model knows by heart has odds without bound: the gradient of their logarithm, 1 / (1 - P), swamps the step.",
     ),
     OrpoSettings,
     orpo,

@@ -54,7 +54,7 @@ OBJECTIVE = Objective(
         headline=("accuracy", "nll_chosen"),
         summary="A hinge on the log-probs themselves, held by the likelihood of the chosen response; no reference.",
         known_answer="None: the first loss is a property of the data.",
-        when="Memory for one model only, and chosen responses good enough to imitate.",
+        when="Pairs of similar length, and chosen responses good enough to imitate: no reference is needed.",
         when_not="Chosen and rejected of very different length: sums of log-probs differ by length alone "
         "(use gpo with the hinge, which subtracts a reference).",
         goes_wrong="With nll_weight 0 nothing ties the policy down. With the sum normaliser the likelihood term is a "

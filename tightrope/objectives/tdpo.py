@@ -81,7 +81,7 @@ OBJECTIVE = Objective(
         summary="DPO with the exact per-token KL of both responses in the margin: keeps them equally close.",
         known_answer="Policy and reference are one model: loss ln 2, margin 0, both divergences 0.",
         when="When drift on rejected responses is the problem and a second model fits in memory.",
-        when_not="Where memory is short: the reference cannot be computed before training.",
+        when_not="Where memory is short: the reference's whole distributions cannot be computed before and kept.",
         goes_wrong="KL on the data's tokens is not the KL on the policy's own samples: it may stay small while "
         "behaviour drifts.",
     ),

@@ -3,7 +3,16 @@
     L = sum_k w_k L_k
 
 Every part keeps its own denominator: a part counted in pairs is a mean over the step's pairs, one counted in tokens a
-mean over its tokens. A part's figures are logged under its name.
+mean over its tokens. A part's figures are logged under its name (`ipo.margin`). A part is any method or preset with a
+weight and its own settings; all learn from one kind of records and read the same head. In a recipe:
+
+    - name: ipo-and-likelihood
+      method: sum
+      data: [{path: comparisons.jsonl}]
+      objective:
+        sum:
+          - {method: ipo, weight: 1.0, tau: 0.5}
+          - {method: nll_chosen, weight: 0.2}
 """
 
 from __future__ import annotations
@@ -19,6 +28,17 @@ from tightrope.errors import InputError
 from tightrope.objectives.base import Loss, Objective, ObjectiveInputs, Settings, Statistic, Unit
 
 NAME = "sum"
+# What a card says of every sum.
+WORDS: dict[str, Any] = {
+    "summary": "Any weighted sum of objectives on the same records; one forward pass.",
+    "known_answer": "Those of its parts.",
+    "when": "To hold a preference loss by the likelihood of the chosen response (simpo, ipo or exo beside "
+    "nll_chosen), or to learn two methods' preferences at once.",
+    "when_not": "Where the method has the term itself: dpo, cpo, orpo and slic have the likelihood as a setting.",
+    "goes_wrong": "Parts of different size: logistic losses are below 1, likelihoods of whole responses in the "
+    "hundreds, sppo's squares in the hundred thousands, and the largest has its way. Look at every part's own figures, "
+    "not at the loss.",
+}
 
 
 class Part(BaseModel):
@@ -103,8 +123,11 @@ def weighted_sum(parts: Sequence[tuple[Objective, Settings, float]]) -> tuple[Ob
         cards[0],
         name=NAME,
         title=" + ".join(f"{weight:g} {card.name}" for card, (_, _, weight) in zip(cards, parts, strict=True)),
+        paper="; ".join(dict.fromkeys(card.paper for card in cards)),
+        formula="L = " + " + ".join(f"{part[2]:g} L_{name}" for name, part in zip(names, parts, strict=True)),
         needs=frozenset().union(*(objective.needs(own) for objective, own, _ in parts)),
         headline=(f"{names[0]}.{cards[0].headline[0]}", f"{names[1]}.{cards[1].headline[0]}"),
+        **WORDS,
     )
     settings = SumSettings(
         sum=tuple(

@@ -5,8 +5,9 @@ The command line prints it, `make docs` writes it to docs/methods, and a test co
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tightrope.errors import InputError
 from tightrope.objectives import registry, weighted_sum
 from tightrope.objectives.base import DATA, Card, Objective
 from tightrope.objectives.weighted_sum import NAME as SUM
+from tightrope.objectives.weighted_sum import WORDS
 from tightrope.recipes.presets import PRESETS, names, resolve
 
 # What a card's words mean to somebody who has data and a model.
@@ -34,6 +36,16 @@ UNITS = {
     "bundles": "the mean over the prompts of the step",
     "steps": "the mean over the labelled steps of the step's solutions",
 }
+# The recipe that runs a method which has none of its own, by what it learns from and what it trains.
+STANDARD = {
+    ("demonstrations", "lm"): "sft",
+    ("comparisons", "lm"): "dpo",
+    ("ratings", "lm"): "kto",
+    ("rankings", "lm"): "reward-kwise",
+    ("comparisons", "reward"): "reward",
+    ("rankings", "reward"): "reward-kwise",
+    ("ratings", "reward"): "kto",
+}
 
 
 def table() -> list[dict[str, Any]]:
@@ -44,9 +56,8 @@ def table() -> list[dict[str, Any]]:
         for preset in (p for p in PRESETS.values() if p.objective == card.name):
             title = f"{card.name} with {_settings(preset.settings)}" if preset.settings else card.title
             rows.append(_row(preset.name, title, card, _needs(preset.name), preset.summary, preset.paper, card.name))
-    summary = "Any weighted sum of objectives on the same records; one forward pass."
     blank = {"data": "", "needs": [], "paper": "", "preset_of": ""}
-    rows.append({"name": SUM, "title": "Weighted sum", "summary": summary, **blank})
+    rows.append({"name": SUM, "title": "Weighted sum", "summary": WORDS["summary"], **blank})
     for preset in (p for p in PRESETS.values() if p.objective == SUM):
         card = resolve(preset.name, {}, where=preset.name)[0].card
         rows.append(_row(preset.name, card.title, card, _needs(preset.name), preset.summary, preset.paper, SUM))
@@ -61,26 +72,38 @@ def describe(name: str) -> dict[str, Any]:
     """
     if name == SUM:
         (row,) = (r for r in table() if r["name"] == SUM)
-        doc = (weighted_sum.__doc__ or "").strip()
-        return {**row, "formula": "L = sum_k w_k L_k", "details": doc, "settings": {}, "recipes": recipes_of(SUM)}
+        return {
+            **row,
+            **WORDS,
+            "formula": "L = sum_k w_k L_k",
+            "learns_from": ["what its parts learn from"],
+            "counted_in": "each part's mean over its own unit",
+            "details": (weighted_sum.__doc__ or "").strip(),
+            "settings": {},
+            "presets": _presets(SUM),
+            "recipes": recipes_of(SUM),
+        }
     objective, settings = resolve(name, {}, where="tightrope methods")
     card, preset = objective.card, PRESETS.get(name)
-    defaults = settings.model_dump()
+    # A sum is shown as a recipe gives it, not as its parts were resolved.
+    defaults = {**settings.model_dump(), **(preset.settings if preset else {})}
     described = {
         key: {"default": defaults[key], "description": field.description or ""}
         for key, field in type(settings).model_fields.items()
     }
+    needs = sorted(objective.needs(settings))
     return {
         **_row(
             name,
             card.title,
             card,
-            sorted(objective.needs(settings)),
+            needs,
             preset.summary if preset else card.summary,
             preset.paper if preset else card.paper,
             preset.objective if preset else "",
         ),
         "formula": card.formula,
+        "learns_from": [card.data, *(NEEDS[n] for n in needs if n not in DATA)],
         "counted_in": UNITS[card.unit],
         "known_answer": card.known_answer,
         "when": card.when,
@@ -88,32 +111,35 @@ def describe(name: str) -> dict[str, Any]:
         "goes_wrong": card.goes_wrong,
         "details": _details(objective),
         "settings": described,
-        "presets": {p.name: p.summary for p in PRESETS.values() if p.objective == name and p.name != name},
-        "recipes": recipes_of(name),
+        "presets": _presets(name),
+        "recipes": recipes_of(name) or _another(name, card),
     }
 
 
 def recipes_of(name: str) -> list[str]:
     """Recipes that ship and have a stage of this method, or of a preset of it."""
     mine = {name, *(p.name for p in PRESETS.values() if p.objective == name)}
-    found = []
-    for file in sorted(Path(__file__).parent.glob("*.yaml")):
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if any(stage.get("method") in mine for stage in tree["stages"]):
-            found.append(file.stem)
-    return found
+    return [recipe for recipe, tree in _shipped() if any(stage.get("method") in mine for stage in tree["stages"])]
+
+
+def written(value: Any) -> str:
+    """A setting's value as a recipe writes it, on one line."""
+    if isinstance(value, list | tuple):
+        return yaml.safe_dump(list(value), default_flow_style=True, sort_keys=False, width=10_000).strip()
+    if isinstance(value, str) and value.isprintable():
+        return value
+    return json.dumps(value)
 
 
 def markdown(name: str) -> str:
     """The page of an objective, docs/methods/NAME.md."""
-    if name not in {card.name for card in registry.cards()}:
+    if name not in {SUM, *(card.name for card in registry.cards())}:
         raise InputError(f"{name!r} is not an objective", remedy=f"There are: {', '.join(names())}.")
     d = describe(name)
-    needs = [f"{d['data']}", *(NEEDS[n] for n in d["needs"] if n not in DATA)]
     lines = [
         f"# {d['title']}",
         "",
-        f"`method: {name}` · {d['paper']}",
+        " · ".join([f"`method: {name}`", *([d["paper"]] if d["paper"] else [])]),
         "",
         d["summary"],
         "",
@@ -121,7 +147,7 @@ def markdown(name: str) -> str:
         d["formula"],
         "```",
         "",
-        f"* Learns from: {'; '.join(needs)}.",
+        f"* Learns from: {'; '.join(d['learns_from'])}.",
         f"* The loss is {d['counted_in']}, whatever the micro-batches.",
         f"* Before the first update: {d['known_answer']}",
         "",
@@ -136,7 +162,7 @@ def markdown(name: str) -> str:
         lines += ["## What goes wrong", d["goes_wrong"], ""]
     if d["settings"]:
         lines += ["## Settings", "| setting | default | meaning |", "|---|---|---|"]
-        lines += [f"| `{k}` | `{v['default']}` | {v['description']} |" for k, v in d["settings"].items()]
+        lines += [f"| `{k}` | `{written(v['default'])}` | {v['description']} |" for k, v in d["settings"].items()]
         lines += [""]
     lines += ["## In detail", d["details"], ""]
     if d["presets"]:
@@ -159,10 +185,35 @@ def index() -> str:
     ]
     for row in table():
         link = f"`{row['name']}`"
-        if not row["preset_of"] and row["name"] != SUM:
+        if not row["preset_of"]:
             link = f"[{link}]({row['name']}.md)"
         lines.append(f"| {link} | {row['title']} | {row['data']} | {row['summary']} |")
     return "\n".join([*lines, ""])
+
+
+def _presets(name: str) -> dict[str, str]:
+    return {p.name: p.summary for p in PRESETS.values() if p.objective == name and p.name != name}
+
+
+def _shipped() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Recipes that ship, as their files say."""
+    for file in sorted(Path(__file__).parent.glob("*.yaml")):
+        yield file.stem, yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+def _another(name: str, card: Card) -> list[str]:
+    """A recipe of another method with the words that make it run this one, with its own defaults."""
+    recipe = STANDARD.get((card.data, card.head))
+    if recipe is None:
+        return []
+    tree = dict(_shipped())[recipe]
+    (stage,) = tree["stages"]
+    words = [recipe, f"{stage['name']}.method={name}"]
+    if "objective" in stage:
+        words.append(f"{stage['name']}.objective={{}}")
+    if card.head == "reward" and "evaluation" in tree:
+        words.append("evaluation=null")
+    return [" ".join(words)]
 
 
 def _needs(name: str) -> list[str]:

@@ -196,11 +196,11 @@ PRESETS: dict[str, Preset] = {
             "cpo-simpo",
             "sum",
             "SimPO with the likelihood of the chosen response.",
-            "Xu et al. 2024, CPO-SimPO",
+            "Xu 2024, github.com/fe1ixxu/CPO_SIMPO",
             {
                 "sum": [
-                    {"method": "simpo", "weight": 1.0},
-                    {"method": "nll_chosen", "weight": 0.5, "nll_normaliser": "tokens"},
+                    {"method": "simpo", "weight": 1.0, "beta": 10.0, "gamma": 5.4},
+                    {"method": "nll_chosen", "weight": 0.05, "nll_normaliser": "tokens"},
                 ]
             },
         ),
