@@ -15,8 +15,8 @@ def reward(
     model: Annotated[
         str,
         typer.Argument(
-            help="A reward model's folder, `implicit:POLICY,REFERENCE`, or an ensemble: `mean:`, `worst:`, "
-            "`uncertainty:` and A,B,...",
+            help="A reward model's folder, `implicit:POLICY,REFERENCE`, an ensemble (`mean:`, `worst:`, `uncertainty:` "
+            "and A,B,...), `safety-first:SAFETY,HELPFULNESS` or `length-corrected:A`.",
             show_default=False,
         ),
     ],
