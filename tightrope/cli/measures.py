@@ -23,8 +23,8 @@ def reward(
     pairs: Annotated[
         str,
         typer.Argument(
-            help="Held-out comparisons, rankings, safety comparisons, thumbs or labelled steps; with --best-of-n several "
-            "answers a prompt."
+            help="Held-out comparisons, rankings, safety comparisons, thumbs or labelled steps; with --best-of-n "
+            "several answers a prompt."
         ),
     ],
     best_of_n: Annotated[

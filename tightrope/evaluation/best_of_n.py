@@ -5,9 +5,9 @@ From N scored answers to a prompt the expected gold of the best of n is, for eve
     sum_k C(k - 1, n - 1) / C(N, n) gold_(k)        k the rank by proxy, the lowest first
 
 Answers the proxy scores alike share their gold. Gains are over one answer (n = 1), in standard deviations of the
-answers to one prompt, by proxy and by gold alike, so that the two curves can be laid over each other. Beside them stands
-the gold of always picking the longest of n: a proxy that gains no more has learnt length. KL of the best of n is
-log n - (n - 1) / n, an upper bound where answers repeat.
+answers to one prompt, by proxy and by gold alike, so that the two curves can be laid over each other. Beside them
+stands the gold of always picking the longest of n: a proxy that gains no more has learnt length. KL of the best of n
+is log n - (n - 1) / n, an upper bound where answers repeat.
 """
 
 from __future__ import annotations
