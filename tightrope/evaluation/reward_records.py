@@ -210,8 +210,8 @@ def _labels(scorer: Scorer, kind: str, records: Sequence[Record], seed: int) -> 
             for p, label, step in zip(found[i], r.labels, r.steps, strict=False)
             if correct[label] is not None
         ]
-        probabilities, correctness, solutions, chars = zip(*known, strict=True) if known else ((), (), (), ())
-        return measure_labels(np.array(probabilities), correctness, solutions, chars, seed=seed)
+        probabilities, correctness, solutions, sizes = zip(*known, strict=True) if known else ((), (), (), ())
+        return measure_labels(np.array(probabilities), correctness, solutions, sizes, seed=seed)
     if kind == "cost" and (judged := [r for r in records if isinstance(r, SafetyComparison)]):
         answers = [(r.prompt, response) for r in judged for response in r.responses]
         groups = [prompt_id(r.prompt) for r in judged for _ in r.responses]
