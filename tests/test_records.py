@@ -64,7 +64,7 @@ def test_records_survive_json(record: Record) -> None:
         ({"kind": "prompt"}, "field 'messages' of Prompt is missing"),
         (
             {"kind": "prompt", "messages": [{"role": "user", "content": 3}]},
-            r"messages.*content.*expected str",
+            r"messages.*content.*: 3 is of the wrong type Write a text in quotes",
         ),
         ({"kind": "prompt", "messages": [], "tagz": []}, "unknown field 'tagz'"),
         (

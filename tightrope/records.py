@@ -238,7 +238,7 @@ _NESTED: dict[tuple[type[Any], str], type[Any]] = {
 
 
 class _Types:
-    """Which JSON values each field annotation accepts (the annotations of this file only)."""
+    """Which JSON values each field annotation accepts (the annotations of this file only), and their names."""
 
     ACCEPTS: ClassVar[dict[str, tuple[type, ...]]] = {
         "str": (str,),
@@ -247,6 +247,16 @@ class _Types:
         "float | None": (float, int, type(None)),
         "FinishReason": (str,),
         "Mapping[str, Any]": (dict,),
+    }
+    SPOKEN: ClassVar[dict[str, str]] = {
+        "str": "a text in quotes",
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "bool | None": "true, false or null",
+        "float | None": "a number or null",
+        "FinishReason": "'stop' or 'length'",
+        "Mapping[str, Any]": "an object",
     }
 
 
@@ -272,7 +282,7 @@ def _build(cls: type[Any], row: Any, where: str) -> Any:
     if not isinstance(row, Mapping):
         fields = ", ".join(spec.name for spec in dataclasses.fields(cls))
         raise InputError(
-            f"expected an object for {cls.__name__}, found {type(row).__name__}",
+            f"expected an object for {cls.__name__}, found {_found(row)}",
             where=where,
             remedy=f"Write an object of {fields}.",
         )
@@ -300,23 +310,32 @@ def _field(cls: type[Any], name: str, annotation: str, value: Any, where: str) -
     nested = _NESTED.get((cls, name))
     if annotation.startswith("tuple"):
         if not isinstance(value, list | tuple):
-            raise InputError(f"expected a list, found {type(value).__name__}", where=where)
+            raise InputError(f"expected a list, found {_found(value)}", where=where, remedy="Write [...].")
         if nested:
             return tuple(_build(nested, item, f"{where}[{i}]") for i, item in enumerate(value))
         number = next((t for t in (bool, int, float) if t.__name__ in annotation), str)
         accepts = (int, float) if number is float else (number,)
         for i, item in enumerate(value):
             if not isinstance(item, accepts) or isinstance(item, bool) != (number is bool):
-                raise InputError(
-                    f"expected {number.__name__}, found {type(item).__name__}", where=f"{where}[{i}]"
-                )
+                raise _wrong_type(number.__name__, item, f"{where}[{i}]")
         return tuple(number(item) for item in value)
     if nested:
         return _build(nested, value, where)
     if not isinstance(value, _Types.ACCEPTS[annotation]) or (
         annotation in ("int", "float | None") and isinstance(value, bool)
     ):
-        raise InputError(f"expected {annotation}, found {type(value).__name__}", where=where)
+        raise _wrong_type(annotation, value, where)
     if annotation == "FinishReason" and value not in ("stop", "length"):
         raise InputError(f"finish_reason is {value!r}", where=where, remedy="Use 'stop' or 'length'.")
     return value
+
+
+def _found(value: Any) -> str:
+    """A JSON value as an error shows it: short, as it would be written."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def _wrong_type(annotation: str, value: Any, where: str) -> InputError:
+    wanted = _Types.SPOKEN[annotation]
+    return InputError(f"{_found(value)} is of the wrong type", where=where, remedy=f"Write {wanted}.")

@@ -398,6 +398,28 @@ def test_a_narrow_terminal_parts_no_figure_from_its_name(width: int) -> None:
         assert any(said in line for line in lines), lines
 
 
+def test_a_reward_stage_shows_its_held_out_accuracy_with_interval_and_baseline() -> None:
+    from rich.console import Console
+
+    from tightrope.cli.printing import show_train
+
+    def said(held_out: Any) -> str:
+        console = Console(width=60, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+        summary = {"loss": 0.25, "held_out_accuracy": 70.0, "always_the_longer": 60.0, "held_out": held_out}
+        show_train({"stages": {"learn": summary}, "verdicts": [], "run": "runs/x"}, console)
+        text = console.export_text()
+        assert all(len(line) <= 60 for line in text.splitlines())
+        return " ".join(text.split())
+
+    figure = {"value": 70.0, "lower": 55.0, "upper": 82.0, "n": 40, "withheld": "", "label": "Accuracy"}
+    pairs = {"accuracy": figure, "always_the_longer": {**figure, "value": 60.0, "label": "Always the longer"}}
+    text = said({"pairs": pairs})
+    assert "held out: Accuracy 70 % (55 to 82, n 40)" in text
+    assert "held out: Always the longer 60 % (55 to 82, n 40)" in text and "held_out_accuracy" not in text
+    assert "not measured: nothing was held out" in said(None)
+    assert "not measured: no such pair" in said({"withheld": "no such pair"})
+
+
 def test_text_of_models_cannot_drive_the_terminal() -> None:
     assert "\x1b" not in plain("\x1b]0;title\x07[red]x\r") and "[red]x" in plain("[red]x")
 

@@ -144,10 +144,30 @@ def test_records_of_the_wanted_kind_are_left_alone(kind: str) -> None:
 
 
 def test_what_cannot_become_the_kind_is_an_error_that_says_why() -> None:
-    with pytest.raises(InputError, match=r"2 x a prompt gives no comparison: no comparison can be made"):
+    with pytest.raises(InputError, match=r"no comparison can be made of these records: 2 x a prompt gives.*feedback"):
         convert([user_prompt("y"), user_prompt("z")], "comparison")
     with pytest.raises(InputError, match="no kind of record is called 'pair' Use one of: prompt, "):
         convert([QUESTION], "pair")
+    with pytest.raises(InputError, match="'comparisons' Did you mean comparison"):
+        convert([QUESTION], "comparisons")
+    with pytest.raises(InputError, match=r"made of these records: 1 x pair with a margin below 9 Lower --min-margin"):
+        convert([PAIR], "comparison", min_margin=9)
+
+
+@pytest.mark.parametrize(
+    ("record", "to", "options"),
+    [
+        (PAIR, "rating", {"pairs": "best_worst"}),
+        (PAIR, "comparison", {"pairs": "adjacent"}),
+        (RANKING, "rating", {"min_margin": 1.0}),
+        (RANKING, "comparison", {"by": "harmless"}),
+        (SafetyComparison(QUESTION, (Response("a"), Response("b")), 0, 1, (False, True)), "prompt", {"by": "harmless"}),
+    ],
+)
+def test_an_option_that_says_nothing_about_the_records_is_refused(record: Record, to: str, options: Any) -> None:
+    (name,) = options
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} says nothing about making a {to} of a "):
+        convert([record], to, **options)
 
 
 def test_command_writes_and_accounts_for_everything(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_thumbs_give_pairs_without_margins_and_one_class_gives_none() -> None:
     thumbs: list[Record] = [Rating(Q, Response(t), up) for t, up in (("a", True), ("b", False), ("c", True))]
     made, lost = convert(thumbs, "comparison")
     assert pairs(made) == [("a", "b", None), ("c", "b", None)] and lost == {"tied pair": 1}
-    with pytest.raises(InputError, match=r"1 x prompt whose responses are all rated alike: no comparison can be made"):
+    with pytest.raises(InputError, match=r"can be made .*: 1 x prompt whose responses are all rated alike"):
         convert([thumbs[0], thumbs[2]], "comparison")
     with pytest.raises(InputError, match="ranks and thumbs have no margin"):
         convert(thumbs, "comparison", min_margin=1.0)
@@ -155,7 +155,7 @@ def test_the_last_step_decides_the_outcome(labels: tuple[int, ...], right: bool 
 
 def test_nothing_else_becomes_a_dual_judgement_or_labelled_steps() -> None:
     for kind in ("safety_comparison", "step_labels"):
-        with pytest.raises(InputError, match=f"1 x a rating gives no {kind}: no {kind} can be made"):
+        with pytest.raises(InputError, match=r"1 x a rating gives no .* No conversion makes it"):
             convert(scored(("a", 1.0)), kind)
 
 

@@ -141,7 +141,7 @@ def test_unusable_rows_are_dropped_and_counted_with_their_place(tmp_path: Path, 
         (
             {"prompt": "q", "completions": ["a", "b"], "scores": [1, 2]},
             {"prompt": "q", "completions": ["a", "b"], "scores": [1.0, float("nan")]},
-            "scores is not finite",
+            "score is not finite",
         ),
         (
             {"kind": "rating", **OWN, "response": {"text": "a"}, "score": 1.0},

@@ -43,7 +43,7 @@ def scored(noise: float, prompts: int = 300, answers: int = 16) -> tuple[list[np
 
 def test_the_truth_as_proxy_gains_what_the_largest_of_n_normals_is() -> None:
     proxy, gold = scored(0.0)
-    found = best_of_n(proxy, gold, draws=300)
+    found = best_of_n(proxy, gold, proxy, draws=300)
     by_n = {p["n"]: p for p in found["points"]}
     assert by_n[2]["gold"]["value"] == pytest.approx(1 / math.sqrt(math.pi), abs=0.05)
     assert by_n[16]["gold"]["lower"] < 1.766 < by_n[16]["gold"]["upper"]
@@ -54,20 +54,23 @@ def test_the_truth_as_proxy_gains_what_the_largest_of_n_normals_is() -> None:
 def test_a_proxy_of_noise_gains_nothing_by_gold() -> None:
     rng = np.random.default_rng(2)
     _, gold = scored(0.0)
-    found = best_of_n([rng.standard_normal(16) for _ in gold], gold, draws=300)
+    found = best_of_n([rng.standard_normal(16) for _ in gold], gold, gold, draws=300)
     last = found["points"][-1]
+    assert last["longest"]["value"] > 1.5, "here the longest is the best"
     assert last["gold"]["lower"] < 0 < last["gold"]["upper"] and last["proxy"]["value"] > 1.5
 
 
 def test_single_answers_are_counted_and_constant_scores_refused() -> None:
     proxy, gold = scored(0.5, prompts=20, answers=4)
-    found = best_of_n([*proxy, np.ones(1)], [*gold, np.ones(1)], draws=50)
+    same = [np.ones(len(p)) for p in (*proxy, np.ones(1))]
+    found = best_of_n([*proxy, np.ones(1)], [*gold, np.ones(1)], same, draws=50)
     assert found["left_out"] == {"prompts with one answer": 1}
     assert found["points"][-1]["n"] == 4
+    assert found["points"][-1]["longest"]["value"] == pytest.approx(0), "of answers of one length it picks any"
     with pytest.raises(InputError, match="same gold score"):
-        best_of_n(proxy, [np.ones(4)] * 20, draws=50)
+        best_of_n(proxy, [np.ones(4)] * 20, proxy, draws=50)
     with pytest.raises(InputError, match="two answers"):
-        best_of_n([np.ones(1)], [np.ones(1)])
+        best_of_n([np.ones(1)], [np.ones(1)], [np.ones(1)])
 
 
 def test_a_limit_takes_whole_prompts() -> None:

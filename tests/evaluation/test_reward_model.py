@@ -84,13 +84,34 @@ def test_honest_confidence_is_calibrated_and_doubled_confidence_is_not() -> None
 
 
 def test_labels_beside_the_commoner_one() -> None:
-    found = measure_labels(np.array([0.9, 0.8, 0.2, 0.6]), [True, True, False, False], ["a", "a", "b", "c"])
+    said, true = np.array([0.9, 0.8, 0.2, 0.6]), [True, True, False, False]
+    found = measure_labels(said, true, ["a", "a", "b", "c"], [1, 1, 1, 1])
     assert found["accuracy"]["value"] == 75 and found["always_the_commoner"] == 50
     assert found["found_false"]["value"] == 50 and found["found_true"]["value"] == 100
     assert found["groups"] == 3 and found["auc_pooled"]["withheld"], "three questions: resamples often have one class"
     assert found["auc_within"]["withheld"] == "no question has both a right and a wrong answer"
-    many = measure_labels(np.tile([0.9, 0.8, 0.2, 0.6], 10), [True, True, False, False] * 10, list(range(40)))
-    assert many["auc_pooled"]["value"] == 1.0
+    many = measure_labels(np.tile(said, 10), true * 10, list(range(40)), [5, 2, 3, 2] * 10)
+    assert many["auc_pooled"]["value"] == 1.0 and many["by_length_alone"]["auc_pooled"]["value"] == 0.625
+
+
+def test_length_alone_stands_beside_the_areas_of_labels() -> None:
+    """Two questions: the right answer is the longer one in the first and the shorter one in the second."""
+    found = measure_labels(np.array([0.9, 0.1, 0.8, 0.3]), [True, False] * 2, ["a", "a", "b", "b"], [9, 4, 2, 7])
+    assert found["auc_within"]["value"] == 1.0 and found["by_length_alone"]["auc_within"]["value"] == 0.5
+
+
+def test_accuracy_by_the_margin_the_labels_give() -> None:
+    def rows(*margins: float | None) -> list[Comparison]:
+        pair = Response("yes"), Response("no")
+        return [Comparison(user_prompt(f"q{i}"), *pair, margin) for i, margin in enumerate(margins)]
+
+    gaps = np.array([1.0, -1.0, 1.0, 1.0, 0.0])
+    found = measure_pairs(JudgedPairs.of(rows(0, 0, 2, 2, None), lambda asked: gaps))["by_margin"]
+    assert [(row["label"], row["n"]) for row in found] == [("labelled margin 0", 2), ("labelled margin 2", 2)]
+    assert [row["value"] for row in found] == [50.0, 100.0]
+    many = JudgedPairs.of(rows(*np.arange(40.0)), lambda asked: np.ones(40))
+    assert [row["n"] for row in measure_pairs(many)["by_margin"]] == [10, 10, 10, 10]
+    assert measure_pairs(JudgedPairs.of(rows(1, 1), lambda asked: np.ones(2)))["by_margin"] == []
 
 
 def test_rankings_and_safety_comparisons_give_their_pairs() -> None:
@@ -105,7 +126,7 @@ def test_rankings_and_safety_comparisons_give_their_pairs() -> None:
 
 
 def test_nothing_to_measure_and_broken_scores_are_errors() -> None:
-    with pytest.raises(InputError, match="cannot be measured on Prompt"):
+    with pytest.raises(InputError, match="cannot be measured on records of kind prompt"):
         measure_reward_model(ByLength(), [user_prompt("q")])
     with pytest.raises(WorkError, match="1 of 1 scores"):
         pairs([np.nan], [(1, 2)])

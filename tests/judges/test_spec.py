@@ -20,6 +20,7 @@ from tightrope.judges.spec import ENDPOINT_OPTIONS, FORMS, load_judge
 from tightrope.judges.weighing import weigh_choices
 from tightrope.models.policy import Policy
 from tightrope.records import Prompt, Response, user_prompt
+from tightrope.rewards.spec import FORMS as SCORER_FORMS
 
 
 def test_specs_name_judges_or_say_what_there_is() -> None:
@@ -112,3 +113,5 @@ def test_page_about_judges_names_every_wording_spec_and_option() -> None:
         assert f"`{kind}:" in page
     for option in ENDPOINT_OPTIONS:
         assert f"| `{option}` |" in page
+    for name, form in SCORER_FORMS.items():
+        assert f"| `{name}:" in page and (not form.option or f"`?{form.option}={form.default:g}`" in page)

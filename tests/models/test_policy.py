@@ -22,7 +22,7 @@ from transformers import (
     PretrainedConfig,
 )
 
-from tests.tiny import tiny_folder
+from tests.tiny import FAMILIES, tiny_folder
 from tightrope.data.batch import EncodedResponse, Example, TokenBatch, TreeLayout
 from tightrope.errors import InputError, WorkError
 from tightrope.models.attention import TreeAttention
@@ -101,8 +101,9 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
         torch.testing.assert_close(a, b)
 
 
-def test_reward_model_scores_the_end_of_turn_like_transformers(tmp_path: Path) -> None:
-    model = RewardModel.load(tiny_folder(tmp_path / "a"), reading=Reading(), seed=3)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_reward_model_scores_the_end_of_turn_like_transformers(tmp_path: Path, family: str) -> None:
+    model = RewardModel.load(tiny_folder(tmp_path / "a", family), reading=Reading(), seed=3)
     scores = model.scores(TokenBatch.from_examples([EXAMPLE])).detach()
     model.save(tmp_path / "rm")
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm")

@@ -287,7 +287,8 @@ def test_names_are_looked_up_with_a_suggestion() -> None:
 
 
 def test_every_card_is_complete() -> None:
-    known = {*DATA, "reference", "live_reference", "probes", "prompt_weights", "reward", "value_head"}
+    known = {*DATA, "margins", "scores", "reference", "live_reference", "probes", "prompt_weights"}
+    known |= {"reward", "value_head"}
     for objective in registry.objectives():
         card = objective.card
         for field in dataclasses.fields(card):

@@ -79,6 +79,7 @@ def test_worked_numbers_of_ties() -> None:
     assert ranked(WORKED, (0, 0, 1), plackett_luce_loss, "efron") == pytest.approx(1.242190, abs=1e-6)
     assert ranked(WORKED, (0, 0, 1), plackett_luce_loss, "breslow") == pytest.approx(1.826528, abs=1e-6)
     assert mean_over_orders(WORKED, (0, 0, 1)) == pytest.approx(1.182708, abs=1e-6)
+    assert ranked(WORKED, (0, 0, 1), plackett_luce_loss, "average") == pytest.approx(1.182708, abs=1e-6)
     assert ranked(WORKED, (0, 0, 1), all_pairs_loss, "drop") == pytest.approx(0.269444, abs=1e-6)
     assert ranked(WORKED, (0, 0, 1), all_pairs_loss, "half") == pytest.approx(0.443347, abs=1e-6)
 
@@ -90,6 +91,8 @@ def test_ties_by_efron_are_the_mean_over_orders_or_above_it_and_breslow_is_above
 ) -> None:
     scores, ranks = ranking
     efron = ranked(scores, ranks, plackett_luce_loss, "efron")
+    average = ranked(scores, ranks, plackett_luce_loss, "average")
+    assert average == pytest.approx(mean_over_orders(scores, ranks), abs=1e-9)
     assert efron >= mean_over_orders(scores, ranks) - 1e-9
     assert ranked(scores, ranks, plackett_luce_loss, "breslow") >= efron - 1e-9
     equal = [scores[ranks.index(r)] for r in ranks]  # one score per rank
@@ -103,7 +106,7 @@ def test_strict_rankings_agree_with_the_definition_whatever_the_order_of_the_row
 ) -> None:
     ranks = [order.index(i) for i in range(5)]
     expected = by_definition(scores, order)
-    for ties in ("efron", "breslow"):
+    for ties in ("efron", "breslow", "average"):
         assert ranked(scores, ranks, plackett_luce_loss, ties) == pytest.approx(expected, abs=1e-9)
     pairs = [
         float(bradley_terry_loss(*flat([[scores[a]], [scores[b]]]))) for a, b in itertools.combinations(order, 2)
@@ -124,6 +127,7 @@ def test_two_responses_are_bradley_terry(chosen: float, rejected: float) -> None
     [
         ("plackett_luce", {}),
         ("plackett_luce", {"ties": "breslow", "normaliser": "none"}),
+        ("plackett_luce", {"ties": "average"}),
         ("all_pairs", {}),
         ("all_pairs", {"ties": "half"}),
     ],
@@ -166,9 +170,10 @@ def test_an_unranked_response_is_refused() -> None:
     [
         lambda s, r, t: plackett_luce_loss(s, r, t, "efron"),
         lambda s, r, t: plackett_luce_loss(s, r, t, "breslow"),
+        lambda s, r, t: plackett_luce_loss(s, r, t, "average"),
         lambda s, r, t: all_pairs_loss(s, r, t, "half"),
     ],
-    ids=["efron", "breslow", "half"],
+    ids=["efron", "breslow", "average", "half"],
 )
 def test_gradients_agree_with_finite_differences_and_padding_has_none(loss: Callable[..., Tensor]) -> None:
     scores = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
@@ -177,6 +182,11 @@ def test_gradients_agree_with_finite_differences_and_padding_has_none(loss: Call
     assert torch.autograd.gradcheck(lambda s: loss(s, ranks, there), (scores,))
     loss(scores, ranks, there).sum().backward()
     assert scores.grad is not None and not scores.grad[~there].any()
+
+
+def test_the_mean_over_orders_is_for_short_rankings() -> None:
+    with pytest.raises(InputError, match="a ranking of 11 responses"):
+        ranked([0.0] * 11, [0] * 11, plackett_luce_loss, "average")
 
 
 def test_extreme_scores_stay_finite() -> None:

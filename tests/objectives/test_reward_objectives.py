@@ -240,7 +240,7 @@ def test_extreme_scores_stay_finite(size: float) -> None:
     ("name", "given", "message"),
     [
         ("cost", {"sign_weight": -1}, "greater than or equal to 0"),
-        ("plackett_luce", {"ties": "exact"}, "'efron' or 'breslow'"),
+        ("plackett_luce", {"ties": "exact"}, "'efron', 'breslow' or 'average'"),
         ("process", {"outputs": 2}, "1 or 3"),
         ("outcome", {"token": "last"}, "Did you mean 'tokens'"),
         ("odin", {"length_weight": math.inf}, "finite"),

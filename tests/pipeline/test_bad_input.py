@@ -32,6 +32,9 @@ ROWS: dict[str, Callable[[str], dict[str, Any]]] = {
     "one": lambda p: {"prompt": p, "completions": ["a"], "rank": [1]},
     "tied": lambda p: {"prompt": p, "completions": ["a", "b"], "rank": [1, 1]},
     "repeated": lambda p: {"prompt": p, "completions": ["a", "a", "b"], "rank": [1, 2, 3]},
+    "all_neutral": lambda p: {"prompt": p, "steps": ["a", "b"], "labels": [0, 0]},
+    "scored": lambda p: {"prompt": p, "completion": "yes", "score": 3},
+    "partly": lambda p: {"prompt": p, "chosen": "yes", "rejected": "no"} | ({"margin": 1} if p[-1] < "3" else {}),
     "apart": lambda p: {"prompt": p, "steps": ["a", "b"], "labels": [1, 1], "response": "a c"},
     "long": lambda p: {"prompt": p * 100, "chosen": "yes", "rejected": "no"},
 }
@@ -77,7 +80,7 @@ def test_the_wrong_kind_of_data_names_stage_file_kind_and_converter(
 ) -> None:
     assert main(["train", recipe(tmp_path, model, method, rows), *plan]) == 2
     error = paragraph(capsys)
-    assert re.search(rf"stage 'learn', {method}, \S+data.jsonl, record 0: {said}", error), error
+    assert re.search(rf"stage 'learn', {method}, \S+data.jsonl:1: {said}", error), error
     if "data convert" in error:
         assert f"data convert {tmp_path / 'data.jsonl'} OUT" in error
 
@@ -94,6 +97,7 @@ def test_the_wrong_kind_of_data_names_stage_file_kind_and_converter(
         ("bradley_terry", "nan", "data.jsonl: 6 of 6 rows .* margin is negative or not finite"),
         ("dpo", "equal", "data.jsonl: 6 of 6 rows .* chosen equals rejected"),
         ("dpo", "long", "stage 'learn', dpo: no row is left to train on: 6 longer than 64 tokens. Raise max_tokens"),
+        ("prm", "all_neutral", "stage 'learn', prm: all steps are called neutral. A process model needs right and"),
         ("ppo", "comparison", "stage 'learn': ppo needs `prompts` and `reward`. .*prompts: {path: FILE}"),
     ],
 )
@@ -103,6 +107,32 @@ def test_data_that_teaches_nothing_says_why_and_where(
     assert main(["train", recipe(tmp_path, model, method, rows, max_tokens=64)]) == 2
     error = paragraph(capsys)
     assert re.search(said, error), error
+
+
+@pytest.mark.parametrize(
+    ("method", "rows", "setting", "said"),
+    [
+        ("bradley_terry", "partly", {"use_margin": True}, "data.jsonl:4: a comparison carries no margin. Give each"),
+        ("dno", "partly", {"target": "margin"}, "data.jsonl:4: a comparison carries no margin. Give each"),
+        ("nca_kwise", "ranking", {}, "data.jsonl:1: a ranking has no scores. Set rewards: ranks, or .*--to ranking"),
+        ("kto", "scored", {}, "data.jsonl:1: a rating is the score 3, and nothing says .*Set the .*desirable_above"),
+        ("dpo", "long", {}, "no row is left to train on: 6 longer than 64 tokens. Raise max_tokens"),
+    ],
+)
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+def test_what_every_record_lacks_is_said_with_its_line_before_anything_runs(
+    tmp_path: Path,
+    model: str,
+    method: str,
+    rows: str,
+    setting: Any,
+    said: str,
+    plan: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["train", recipe(tmp_path, model, method, rows, objective=setting, max_tokens=64), *plan]) == 2
+    error = paragraph(capsys)
+    assert re.search(rf"stage 'learn', {method}.*{said}", error), error
 
 
 @pytest.mark.parametrize(

@@ -241,4 +241,4 @@ def test_the_command_prints_the_baseline_beside_the_score(
     found = json.loads(capsys.readouterr().out)
     assert found["pairs"]["always_the_longer"]["value"] == 0  # `yes 1` is shorter than `no no 1`
     assert main(["reward", str(folder), str(start / "steps.jsonl")]) == 2
-    assert "cannot be measured on StepLabels" in capsys.readouterr().err
+    assert "a reward model cannot be measured on records of kind step labels" in capsys.readouterr().err

@@ -107,7 +107,7 @@ def test_data_of_the_wrong_kind_names_the_method_and_the_converter(data: Path, t
     stage = small({"name": "k", "method": "kto"}, data, "comparisons")
     tree = {"name": "x", "model": str(data / "model"), "output": str(tmp_path), "stages": [stage]}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(tree))
-    with pytest.raises(InputError, match=r"stage 'k', kto, .*record 0: found a comparison.*--to rating"):
+    with pytest.raises(InputError, match=r"stage 'k', kto, .*:1: found a comparison.*--to rating"):
         train(tmp_path / "r.yaml")
 
 

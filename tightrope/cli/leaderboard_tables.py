@@ -167,6 +167,8 @@ def show_overoptimisation(value: Mapping[str, Any], console: Console) -> None:
         columns = {"name": "checkpoint", "kl": "KL", "gold": "gold gain", "gold_error": "se"}
         if any("proxy" in row for row in curve["checkpoints"]):
             columns["proxy"] = "proxy gain"
+        if any("longest" in row for row in curve["checkpoints"]):
+            columns["longest"] = "gold gain of the longest"
         show_rows(curve, console, rows="checkpoints", columns=columns)
         console.print(Text(plain(in_words(curve))), soft_wrap=True)
         console.print(Text(plain(f"proxy and gold: {curve['parting']['text']}")), soft_wrap=True)

@@ -22,18 +22,19 @@ def reward_command(
         model: scorer spec, see `rewards.spec`.
         pairs: a file of any known layout, or a data set.
         split: of a data set.
-        limit: use at most this many records, drawn by the seed.
+        limit: use at most this many prompts, drawn by the seed, with all their records.
         dtype: weights and computation.
         seed: of drawing and intervals.
     """
-    from tightrope.evaluation.reward_records import measure_reward_model, responses_of
+    from tightrope.evaluation.reward_records import measure_reward_model, of_some_prompts, responses_of
     from tightrope.recipes.schema import DataSpec
     from tightrope.rewards.spec import ScorerSpec, load_scorer
     from tightrope.rewards.types import Fitted
 
     run = bare_run(dtype)
-    spec = DataSpec.model_validate({"path": pairs, "split": split, "limit": limit})
+    spec = DataSpec.model_validate({"path": pairs, "split": split})
     records, account = run.records(spec, kind="comparison", seed=seed)
+    records = of_some_prompts(records, limit, seed=seed)
     with run.console.status("scoring"):
         scorer = load_scorer(ScorerSpec.parse(model), dtype=run.dtype, device=run.device)
         if isinstance(scorer, Fitted):
@@ -65,6 +66,8 @@ def best_of_n_command(
         dtype: weights and computation.
         seed: of drawing and intervals.
     """
+    import numpy as np
+
     from tightrope.evaluation.best_of_n import as_curve, best_of_n
     from tightrope.evaluation.diversity import within_prompts
     from tightrope.evaluation.reward_records import (
@@ -94,7 +97,7 @@ def best_of_n_command(
             scorers.append(scorer)
         proxy = proxy_scores(scorers[0], groups)
         truth = proxy_scores(scorers[1], groups) if len(scorers) > 1 else gold_scores(records, groups, gold)
-    found = best_of_n(proxy, truth, seed=seed)
+    found = best_of_n(proxy, truth, [np.array([float(len(r.text)) for _, r in g]) for g in groups], seed=seed)
     curve = as_curve(f"{short_name(model)}, gold: {gold or 'the scores in the file'}", found)
     result: dict[str, Any] = {"model": scorers[0].name, "gold": gold or "file", **found, "data": account}
     several = [[response.text for _, response in group] for group in groups if len(group) >= 2]

@@ -36,10 +36,13 @@ def show_reward(value: Mapping[str, Any], console: Console) -> None:
         table.add_row(Text("Accuracy of always saying the commoner"), _percent(found["always_the_commoner"]), "", "")
         console.print(table)
         for name, where in (("auc_within", "within a question"), ("auc_pooled", "all pooled, which flatters")):
-            area = found[name]
-            said = area["withheld"] or f"{area['value']:.3f} ({area['lower']:.3f} to {area['upper']:.3f})"
-            console.print(Text(f"area under the ROC curve, {where}: {said}"))
+            ours, lengths = _area(found[name]), _area(found["by_length_alone"][name])
+            console.print(Text(f"area under the ROC curve, {where}: {ours}; by length alone: {lengths}"))
         _calibration(found["calibration"], console)
+
+
+def _area(found: Mapping[str, Any]) -> str:
+    return found["withheld"] or f"{found['value']:.3f} ({found['lower']:.3f} to {found['upper']:.3f})"
 
 
 def _left_out(counts: Mapping[str, int], console: Console) -> None:
@@ -66,7 +69,7 @@ def _pair_figures(found: Mapping[str, Any], console: Console) -> None:
     table = table_of("pairs", "value", "95 % interval", "n", "longer wins")
     for name in ("accuracy", "always_the_longer", "gain", "chosen_longer", "chosen_shorter", "without_length"):
         _figure_row(table, found[name], "")
-    for row in found["by_length"]:
+    for row in (*found["by_length"], *found["by_margin"]):
         _figure_row(table, row, _percent(row["always_the_longer"]))
     for row in found["by_author"]:
         taste = f"{row['preferred_by_model']:.1f} %, labels {row['preferred_by_labels']:.1f} %"

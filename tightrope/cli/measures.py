@@ -15,15 +15,16 @@ def reward(
     model: Annotated[
         str,
         typer.Argument(
-            help="A reward model's folder, `implicit:POLICY,REFERENCE`, or an ensemble: `mean:`, `worst:`, "
-            "`uncertainty:` and A,B,...",
+            help="A reward model's folder, `implicit:POLICY,REFERENCE`, an ensemble (`mean:`, `worst:`, `uncertainty:` "
+            "and A,B,...), `safety-first:SAFETY,HELPFULNESS` or `length-corrected:A`.",
             show_default=False,
         ),
     ],
     pairs: Annotated[
         str,
         typer.Argument(
-            help="Held-out comparisons, rankings, thumbs or labelled steps; with --best-of-n several answers a prompt."
+            help="Held-out comparisons, rankings, safety comparisons, thumbs or labelled steps; with --best-of-n "
+            "several answers a prompt."
         ),
     ],
     best_of_n: Annotated[

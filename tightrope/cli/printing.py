@@ -20,6 +20,13 @@ COLOURS = {
     "unchanged": "cyan",
     "inconclusive": "magenta",
 }
+# Figures of `held_out` that a stage of a reward model shows; the rest is what `tightrope reward` prints.
+HELD_OUT = {
+    "pairs": ("accuracy", "always_the_longer"),
+    "rankings": ("best_first", "longest_first"),
+    "labels": ("accuracy",),
+}
+HELD_OUT_IN_SHORT = ("held_out_accuracy", "always_the_longer", "held_out_label_accuracy", "always_the_commoner")
 STATUS = {"ok": ("ok", "green"), "warn": ("note", "yellow"), "missing": ("missing", "red")}
 
 
@@ -45,7 +52,11 @@ def show_sample(value: Mapping[str, Any], console: Console) -> None:
 def show_train(value: Mapping[str, Any], console: Console) -> None:
     """Prints where the run is, what its stages came to, and the verdicts."""
     for name, summary in value["stages"].items():
-        short = {k: number(v) for k, v in summary.items() if isinstance(v, str | int | float | bool)}
+        short = {
+            k: number(v)
+            for k, v in summary.items()
+            if isinstance(v, str | int | float | bool) and k not in HELD_OUT_IN_SHORT
+        }
         if "peak_memory_bytes" in short:
             short["peak_memory"] = gibibytes(summary["peak_memory_bytes"])
             del short["peak_memory_bytes"]
@@ -54,9 +65,32 @@ def show_train(value: Mapping[str, Any], console: Console) -> None:
         said = "  ".join(plain(f"{k} {v}").replace(" ", NO_BREAK) for k, v in short.items())
         for line in textwrap.wrap(said, console.width - 2, break_long_words=False, break_on_hyphens=False):
             console.print(Text("  " + line.replace(NO_BREAK, " ")), soft_wrap=True)
+        if "held_out" in summary:
+            _held_out(summary["held_out"], console)
     for verdict in value["verdicts"]:
         _verdict(verdict, console)
     _place(console, "run:", value["run"])
+
+
+def _held_out(found: Mapping[str, Any] | None, console: Console) -> None:
+    """What a reward model is worth on what it did not learn, beside the rule it must beat, with intervals."""
+    said = []
+    if found is None or "withheld" in found:
+        said.append(f"not measured: {'nothing was held out' if found is None else found['withheld']}")
+        found = {}
+    for kind, names in HELD_OUT.items():
+        for figure in (found[kind][name] for name in names if kind in found):
+            ends = f"{number(figure['lower'])} to {number(figure['upper'])}, n {figure['n']}"
+            value = f"withheld: {figure['withheld']}" if figure["withheld"] else f"{number(figure['value'])} % ({ends})"
+            said.append(f"held out: {figure['label']} {value}")
+    if "labels" in found:
+        commoner = number(found["labels"]["always_the_commoner"])
+        said.append(f"held out: Accuracy of always saying the commoner label {commoner} %")
+        area, alone = found["labels"]["auc_within"], found["labels"]["by_length_alone"]["auc_within"]
+        if not area["withheld"]:
+            said.append(f"held out: {area['label']} {number(area['value'])}, by length alone {number(alone['value'])}")
+    for line in said:
+        console.print(Padding(Text(plain(line)), (0, 0, 0, 2)))
 
 
 def show_plan(value: Mapping[str, Any], console: Console) -> None:

@@ -42,6 +42,7 @@ class Account:
         repaired: reason to places of rows that were kept after a change.
         noted: what is odd about rows that were kept as they are, to places.
         left_out: columns and message fields our records have no place for, with the number of rows.
+        place: of the row the newest record was made of.
     """
 
     layout: str = ""
@@ -52,6 +53,7 @@ class Account:
     repaired: dict[str, Places] = field(default_factory=lambda: defaultdict(Places))
     noted: dict[str, Places] = field(default_factory=lambda: defaultdict(Places))
     left_out: Counter[str] = field(default_factory=Counter)
+    place: str = ""
 
     @property
     def dropped_count(self) -> int:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from tightrope.data.makers import MAKERS, prompts_of
+from tightrope.data.makers import MADE_OF, MAKERS, how_to_get, prompts_of, spoken
 from tightrope.data.pairing import Choices, PairChoice, by_prompt, pairs_of
 from tightrope.data.readers import read
 from tightrope.data.writers import check_target, not_carried, rows_in_layout, write_rows
 from tightrope.errors import InputError
 from tightrope.records import KINDS, Comparison, Prompt, Rating, Record, kind_of
+
+BY = ("comparison", "ranking", "rating", "demonstration")  # made of a safety comparison by one of its judgements
 
 
 def convert(
@@ -22,6 +25,7 @@ def convert(
     pairs: PairChoice = "all",
     min_margin: float | None = None,
     by: Literal["helpful", "harmless"] = "helpful",
+    where: str = "",
 ) -> tuple[list[Record], Counter[str]]:
     """Converts records; what cannot be converted is counted with its reason.
 
@@ -41,6 +45,7 @@ def convert(
         pairs: which pairs of several responses; see `Choices`.
         min_margin: smallest difference of two scores; comparisons that have no margin or a smaller one are left out.
         by: which judgement of a safety comparison counts.
+        where: the records are from, for errors.
 
     Returns:
         The records, in the order of those they come from (of ratings, of the first of their prompt, behind the
@@ -50,8 +55,14 @@ def convert(
         InputError: no record can become `to`, or an option says nothing about these records.
     """
     if to not in KINDS:
-        raise InputError(f"no kind of record is called {to!r}", remedy=f"Use one of: {', '.join(KINDS)}.")
+        close = difflib.get_close_matches(to, KINDS, 1)
+        raise InputError(
+            f"no kind of record is called {to!r}",
+            where="--to",
+            remedy=f"Did you mean {close[0]}?" if close else f"Use one of: {', '.join(KINDS)}.",
+        )
     choices = Choices(pairs, min_margin, by)
+    _refuse_idle_options(records, to, choices, where)
     lost: Counter[str] = Counter()
     made: list[Record] = []
     grouped: list[Rating] = []
@@ -65,7 +76,7 @@ def convert(
         before = lost.total()
         found = prompts_of(record) if to == "prompt" else MAKERS[to](record, choices, lost)
         if not found and lost.total() == before:
-            lost[f"a {kind_of(record)} gives no {to}"] += 1
+            lost[f"a {spoken(kind_of(record))} gives no {spoken(to)}"] += 1
         made += found
     for ordered in by_prompt(grouped, lost):
         made += [ordered.ranking()] if to == "ranking" else pairs_of(ordered, choices, lost)
@@ -78,11 +89,39 @@ def convert(
         made = list(unique.values())
     if not made:
         raise InputError(
-            f"no {to} can be made of these records",
-            where=", ".join(f"{n} x {why}" for why, n in lost.most_common()),
-            remedy="See what they are with: tightrope data inspect.",
+            f"no {spoken(to)} can be made of these records: "
+            + ", ".join(f"{n} x {why}" for why, n in lost.most_common()),
+            where=where,
+            remedy=_what_to_do(records, to, choices),
         )
     return made, +lost
+
+
+def _refuse_idle_options(records: Sequence[Record], to: str, choices: Choices, where: str) -> None:
+    """Refuses an option that cannot change what is made: who gives it expects something else."""
+    kinds = {kind_of(record) for record in records}
+    pairs = to == "comparison"
+    idle = {
+        "--pairs": choices.pairs != "all" and not (pairs and kinds & {"ranking", "rating"}),
+        "--min-margin": choices.min_margin is not None and not pairs,
+        "--by": choices.by != "helpful" and not ("safety_comparison" in kinds and to in BY),
+    }
+    for option, says_nothing in idle.items():
+        if says_nothing:
+            found = " and ".join(sorted(map(spoken, kinds)))
+            raise InputError(
+                f"{option} says nothing about making a {spoken(to)} of a {found}", where=where, remedy="Leave it out."
+            )
+
+
+def _what_to_do(records: Sequence[Record], to: str, choices: Choices) -> str:
+    made_of = KINDS if to == "prompt" else MADE_OF.get(to, ())
+    hopeless = next((kind for kind in map(kind_of, records) if kind != to and kind not in made_of), None)
+    if hopeless is not None:
+        return how_to_get(to, hopeless)
+    if choices.min_margin is not None:
+        return "Lower --min-margin, or see what there is with: tightrope data inspect."
+    return "See what they are with: tightrope data inspect."
 
 
 def _large_enough(record: Record, choices: Choices, lost: Counter[str]) -> list[Record]:
@@ -135,7 +174,7 @@ def convert_command(
     records: Sequence[Record] = result.records
     lost: Counter[str] = Counter()
     if to is not None:
-        records, lost = convert(records, to, pairs=pairs, min_margin=min_margin, by=by)
+        records, lost = convert(records, to, pairs=pairs, min_margin=min_margin, by=by, where=source)
     write_rows(Path(target), rows_in_layout(records, layout))
     return {
         "source": source,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Any
 
 from tightrope.data.ahead import tokenised_ahead
 from tightrope.data.batch import Example
 from tightrope.data.chat import ChatFormat
-from tightrope.data.encoders import Encoding, encoder_of
+from tightrope.data.encoders import Encoding, encoder_of, no_threshold
 from tightrope.data.makers import wrong_kind
 from tightrope.errors import InputError
 from tightrope.records import (
@@ -49,7 +49,7 @@ def encode(
         into: takes each example, instead of the list of the result (`store.StoreWriter.add`).
 
     Raises:
-        InputError: a record of another kind, scores without a threshold, all rows dropped, or ratings of one class.
+        InputError: a record of another kind, scores without a threshold, all rows dropped, or labels of one class.
     """
     out = Encoding(desirable_above=desirable_above)
     keep = into or out.examples.append
@@ -67,12 +67,9 @@ def encode(
         )
     if kind is Rating:
         _refuse_one_class(thumbs, out.count, needed_by)
-    if kind is SafetyComparison and len(out.labels) == 1:
-        raise InputError(
-            f"all responses are called {next(iter(out.labels))}",
-            where=needed_by,
-            remedy="A cost needs harmful and safe responses to have a zero; without them use bradley_terry.",
-        )
+    if kind in ONE_LABEL and len(out.labels) == 1:
+        what, remedy = ONE_LABEL[kind]
+        raise InputError(f"all {what} are called {next(iter(out.labels))}", where=needed_by, remedy=remedy)
     return out
 
 
@@ -118,6 +115,39 @@ def check_kind(record: Record, kind: type[Any], where: str, file: str = "FILE") 
         raise wrong_kind(record, kind, where, file)
 
 
+def check_usable(
+    record: Record, kind: type[Any], where: str, file: str, *, needs: Set[str], desirable_above: float | None
+) -> None:
+    """Refuses a record that an objective cannot learn from, before anything is computed.
+
+    Args:
+        record: as it was read.
+        kind: what the objective needs.
+        where: for the error.
+        file: for the conversion that the error names.
+        needs: what else it needs, see `Card.needs`; `margins` and `scores` are looked at.
+        desirable_above: what makes a score a thumb up; None: only thumbs will do.
+
+    Raises:
+        InputError: it is of another kind, or lacks its margin, its scores or its thumb.
+    """
+    check_kind(record, kind, where, file)
+    if "margins" in needs and getattr(record, "margin", None) is None:
+        raise InputError(
+            "a comparison carries no margin",
+            where=where,
+            remedy="Give each comparison the difference of its rewards as `margin`, or do without margins.",
+        )
+    if "scores" in needs and isinstance(record, Ranking) and not record.scores:
+        raise InputError(
+            "a ranking has no scores",
+            where=where,
+            remedy=f"Set rewards: ranks, or make rankings of ratings: tightrope data convert {file} OUT --to ranking.",
+        )
+    if isinstance(record, Rating) and record.score is not None and desirable_above is None:
+        raise no_threshold(record.score, where)
+
+
 def _helpfulness(record: SafetyComparison) -> Comparison:
     """What a safety comparison says about helpfulness."""
     chosen, rejected = record.responses[record.better], record.responses[1 - record.better]
@@ -136,6 +166,14 @@ def _refuse_one_class(thumbs: set[bool], count: int, where: str) -> None:
         )
 
 
+# Labels of one class alone: what they are of, and what to do.
+ONE_LABEL: dict[type[Any], tuple[str, str]] = {
+    SafetyComparison: (
+        "responses",
+        "A cost needs harmful and safe responses to have a zero; without them use bradley_terry.",
+    ),
+    StepLabels: ("steps", "A process model needs right and wrong steps; solutions that are all right are sft's."),
+}
 # What an objective's card calls the records it needs.
 RECORDS: dict[str, type[Any]] = {
     "demonstrations": Demonstration,

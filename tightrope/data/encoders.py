@@ -103,11 +103,7 @@ def _rating(record: Rating, chat: ChatFormat, out: Encoding) -> Example | None:
             out.dropped["neither a thumb nor a finite score"] += 1
             return None
         if out.desirable_above is None:
-            raise InputError(
-                f"a rating is the score {record.score:g}, and nothing says which scores are desirable",
-                where=f"prompt {prompt_id(record.prompt)}",
-                remedy="Set the stage's desirable_above, e.g. desirable_above: 3 where 4 and 5 of 5 are good.",
-            )
+            raise no_threshold(record.score, f"prompt {prompt_id(record.prompt)}")
         desirable = record.score > out.desirable_above
     prompt_ids, response = chat.encode(record.prompt, record.response)
     out.unended += _unended(record.response)
@@ -116,6 +112,15 @@ def _rating(record: Rating, chat: ChatFormat, out: Encoding) -> Example | None:
         prompt_ids=tuple(prompt_ids),
         responses=(EncodedResponse(tuple(response)),),
         labels=(1.0 if desirable else -1.0,),
+    )
+
+
+def no_threshold(score: float, where: str) -> InputError:
+    """The error of a score where a thumb is needed."""
+    return InputError(
+        f"a rating is the score {score:g}, and nothing says which scores are desirable",
+        where=where,
+        remedy="Set the stage's desirable_above, e.g. desirable_above: 3 where 4 and 5 of 5 are good.",
     )
 
 

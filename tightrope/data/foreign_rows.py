@@ -226,7 +226,7 @@ def ranking(row: Row, where: str) -> Ranking:
         raise InputError(f"`{name}` holds something that is no number", where=where, remedy="Use numbers only.")
     responses = tuple(response_of(answer, f"{where}, field 'completions'") for answer in answers)
     if not all(finite(v) for v in values):
-        raise Drop(f"{name} is not finite")
+        raise Drop(f"{name.removesuffix('s')} is not finite")
     # Ranks may begin at 1 and skip numbers after ties; what counts is their order. A high score is a low rank.
     if name == "rank":
         return checked_ranking(Ranking(prompt, responses, ranks_of([-v for v in values])))

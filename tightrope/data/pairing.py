@@ -118,7 +118,7 @@ def pairs_of(ordered: Ordered, choices: Choices, lost: Counter[str]) -> list[Rec
     if choices.min_margin is not None and not ordered.scored:
         raise InputError(
             "ranks and thumbs have no margin",
-            where="min_margin",
+            where="--min-margin",
             remedy="Leave it out, or start from scores.",
         )
     made: list[Record] = []

@@ -142,6 +142,7 @@ def stream(
             if kind is not None and not isinstance(record, kind):
                 raise wrong_kind(record, kind, where, str(source))
             account.records += 1
+            account.place = where
             yield record
     if layout is None:
         nothing = InputError("the file has no rows", where=str(source), remedy="Give a file with at least one row.")

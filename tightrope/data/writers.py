@@ -122,7 +122,9 @@ def _trl(record: Record) -> dict[str, Any]:
     if isinstance(record, Rating):
         if record.desirable is None:
             raise InputError(
-                "a rating with a score has no thumb to write into `label`", remedy="Write it with --layout tightrope."
+                "a rating with a score has no thumb to write into `label`",
+                where="--layout trl",
+                remedy="Write it with --layout tightrope.",
             )
         return {"prompt": prompt, "completion": _answer(record.response.text), "label": record.desirable}
     if isinstance(record, Ranking):
@@ -133,6 +135,7 @@ def _trl(record: Record) -> dict[str, Any]:
         if 0 in record.labels or len(record.labels) < len(record.steps):
             raise InputError(
                 "TRL's `labels` are true or false, one a step: there is no neutral and no missing one",
+                where="--layout trl",
                 remedy="Write it with --layout tightrope.",
             )
         return {
@@ -142,7 +145,8 @@ def _trl(record: Record) -> dict[str, Any]:
         }
     if isinstance(record, SafetyComparison):
         raise InputError(
-            "the trl layout has no columns for a safety_comparison",
+            "TRL has no columns for a safety comparison",
+            where="--layout trl",
             remedy="Write it with --layout tightrope, or make it a pair: --to comparison --by harmless.",
         )
     return {"prompt": prompt, "completion": _answer(record.response.text)}
@@ -159,6 +163,7 @@ def _conversations(record: Record) -> dict[str, Any]:
         } | _margin(record)
     raise InputError(
         f"a {kind_of(record)} is no conversation",
+        where="--layout messages",
         remedy="Make it one with --to demonstration, or write --layout trl.",
     )
 

@@ -5,8 +5,9 @@ From N scored answers to a prompt the expected gold of the best of n is, for eve
     sum_k C(k - 1, n - 1) / C(N, n) gold_(k)        k the rank by proxy, the lowest first
 
 Answers the proxy scores alike share their gold. Gains are over one answer (n = 1), in standard deviations of the
-answers to one prompt, by proxy and by gold alike, so that the two curves can be laid over each other. KL of the best of
-n is log n - (n - 1) / n, an upper bound where answers repeat.
+answers to one prompt, by proxy and by gold alike, so that the two curves can be laid over each other. Beside them
+stands the gold of always picking the longest of n: a proxy that gains no more has learnt length. KL of the best of n
+is log n - (n - 1) / n, an upper bound where answers repeat.
 """
 
 from __future__ import annotations
@@ -46,12 +47,15 @@ def expected_best(proxy: Floats, gold: Floats, counts: Sequence[int]) -> tuple[F
     return weights @ proxy[order], weights @ shared[order]
 
 
-def best_of_n(proxy: Sequence[Floats], gold: Sequence[Floats], *, draws: int = 2000, seed: int = 0) -> dict[str, Any]:
+def best_of_n(
+    proxy: Sequence[Floats], gold: Sequence[Floats], lengths: Sequence[Floats], *, draws: int = 2000, seed: int = 0
+) -> dict[str, Any]:
     """Curves of proxy and gold over n, with intervals over prompts, the fitted form and its peak.
 
     Args:
         proxy: scores of the answers, one array [N_i] a prompt.
         gold: the same by gold.
+        lengths: characters of the same answers.
         draws: bootstrap resamples of prompts.
         seed: of the resamples.
 
@@ -61,7 +65,7 @@ def best_of_n(proxy: Sequence[Floats], gold: Sequence[Floats], *, draws: int = 2
     Raises:
         InputError: no prompt has two answers, or one of the scores never differs within a prompt.
     """
-    kept = [(p, g) for p, g in zip(proxy, gold, strict=True) if len(p) >= 2]
+    kept = [row for row in zip(proxy, gold, lengths, strict=True) if len(row[0]) >= 2]
     if not kept:
         raise InputError(
             "no prompt has two answers or more to choose from",
@@ -74,12 +78,14 @@ def best_of_n(proxy: Sequence[Floats], gold: Sequence[Floats], *, draws: int = 2
                 f"all answers to a prompt have one and the same {name} score: there is nothing to choose",
                 remedy="Sample at a higher temperature, or score with something that tells answers apart.",
             )
-    most = min(len(p) for p, _ in kept)
+    most = min(len(p) for p, _, _ in kept)
     counts = sorted({n for i in range(most.bit_length()) for n in (2**i, 3 * 2**i) if n <= most} | {most})
-    curves = np.array([expected_best(p, g, counts) for p, g in kept])  # [P, 2, G]
-    gains = (curves - curves[:, :, :1]) / np.array(scales)[:, None]
+    curves = np.array(
+        [[*expected_best(p, g, counts), expected_best(n, g, counts)[1]] for p, g, n in kept]
+    )  # [P, 3, G] proxy and gold of the proxy's best, gold of the longest
+    gains = (curves - curves[:, :, :1]) / np.array([*scales, scales[1]])[:, None]
     boot = Bootstrap(len(kept), draws=draws, seed=seed)
-    proxy_draws, gold_draws = (boot.counts @ gains[:, i] / boot.n for i in (0, 1))  # [draws, G]
+    proxy_draws, gold_draws, longest_draws = (boot.counts @ gains[:, i] / boot.n for i in range(3))  # [draws, G]
     kl = np.array([best_of_n_kl(n) for n in counts])
     values = gains.mean(0)
 
@@ -95,6 +101,7 @@ def best_of_n(proxy: Sequence[Floats], gold: Sequence[Floats], *, draws: int = 2
             "distance": math.sqrt(kl[g]),
             "proxy": figure(0, g, proxy_draws, f"Proxy gain of the best of {n}"),
             "gold": figure(1, g, gold_draws, f"Gold gain of the best of {n}"),
+            "longest": figure(2, g, longest_draws, f"Gold gain of the longest of {n}"),
             "gold_level": float(curves[:, 1, g].mean()),
         }
         for g, n in enumerate(counts)
@@ -128,6 +135,7 @@ def as_curve(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
             "gold": p["gold"]["value"],
             "gold_error": standard_error(p["gold"]),
             "proxy": p["proxy"]["value"],
+            "longest": p["longest"]["value"],
         }
         for p in found["points"][1:]
     ]

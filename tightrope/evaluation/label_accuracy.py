@@ -1,8 +1,9 @@
 """How good are yes-or-no predictions: steps right or wrong, solutions right or wrong, responses harmful or safe.
 
 Accuracy stands beside "always say the commoner label", which is what a model that learnt nothing gets; the share of
-wrong ones found and the areas under the ROC curve say what accuracy hides when one label is rare. Intervals resample
-whole groups (the steps of one solution are not independent).
+wrong ones found and the areas under the ROC curve say what accuracy hides when one label is rare. Beside the areas
+stand those of length alone: within a question that is how often always picking the longer finds the right one.
+Intervals resample whole groups (the steps of one solution are not independent).
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from tightrope.evaluation.stats import Bootstrap, Floats
 
 
 def measure_labels(
-    probabilities: Floats, labels: Sequence[bool], groups: Sequence[object], *, seed: int = 0
+    probabilities: Floats,
+    labels: Sequence[bool],
+    groups: Sequence[object],
+    lengths: Sequence[int],
+    *,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Returns accuracy, its baseline, recall of the wrong ones, areas under the ROC curve, calibration, as JSON.
 
@@ -27,6 +33,7 @@ def measure_labels(
         probabilities: [n] of the label being true.
         labels: [n].
         groups: [n] what is resampled together.
+        lengths: [n] characters of what is labelled.
         seed: of the resamples.
 
     Raises:
@@ -52,5 +59,6 @@ def measure_labels(
         "found_false": accuracy(~true, "Wrong ones found"),
         "found_true": accuracy(true, "Right ones found"),
         **areas(boot, np.asarray(probabilities, np.float64), true, group),
+        "by_length_alone": areas(boot, np.asarray(lengths, np.float64), true, group),
         "calibration": calibration(np.maximum(probabilities, 1 - probabilities), right),
     }

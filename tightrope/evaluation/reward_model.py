@@ -36,6 +36,7 @@ LENGTH_LABELS = (
 CALIBRATION_BINS = 10
 PAIRS_PER_BIN = 20
 AUTHORS = 20
+MARGINS = 5  # values shown one by one
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class JudgedPairs:
         relative: [n] the same over the longer one's, -1 to 1.
         prompts: [n] 0..number of prompts - 1.
         authors: (author of chosen, author of rejected) per pair; empty text: unknown.
+        margins: [n] by how much the labels prefer the chosen one; NaN where they do not say.
     """
 
     gaps: Floats
@@ -55,6 +57,7 @@ class JudgedPairs:
     relative: Floats
     prompts: NDArray[np.intp]
     authors: tuple[tuple[str, str], ...]
+    margins: Floats
 
     @classmethod
     def of(cls, comparisons: Sequence[Comparison], gaps: Gaps) -> JudgedPairs:
@@ -84,11 +87,12 @@ class JudgedPairs:
             relative=(chosen - rejected) / np.maximum(np.maximum(chosen, rejected), 1),
             prompts=prompts,
             authors=tuple((c.chosen.author, c.rejected.author) for c in comparisons),
+            margins=np.array([np.nan if c.margin is None else c.margin for c in comparisons], np.float64),
         )
 
 
 def measure_pairs(pairs: JudgedPairs, *, seed: int = 0) -> dict[str, Any]:
-    """Returns accuracy beside the longer-wins baseline, by length, by author, and calibration, as one JSON object."""
+    """Returns accuracy beside the longer-wins baseline, by length, author and margin, and calibration, as JSON."""
     n = len(pairs.gaps)
     boot = Bootstrap(int(pairs.prompts.max()) + 1, seed=seed)
     right, rule = half_right(pairs.gaps), half_right(pairs.longer)
@@ -120,6 +124,7 @@ def measure_pairs(pairs: JudgedPairs, *, seed: int = 0) -> dict[str, Any]:
         "margin_std": float(pairs.gaps.std()),
         "by_length": _by_length(boot, right, rule, pairs),
         "by_author": _by_author(boot, right, pairs),
+        "by_margin": _by_margin(boot, right, rule, pairs),
         "calibration": calibration(expit(np.abs(pairs.gaps)), half_right(pairs.gaps)),
     }
 
@@ -207,6 +212,24 @@ def _by_length(boot: Bootstrap, right: Floats, rule: Floats, pairs: JudgedPairs)
         figure = share(boot, right, pairs.prompts, inside, label=label)
         rule_there = float(100 * rule[inside].mean()) if inside.any() else None
         rows.append({**figure.as_dict(), "always_the_longer": rule_there})
+    return rows
+
+
+def _by_margin(boot: Bootstrap, right: Floats, rule: Floats, pairs: JudgedPairs) -> list[dict[str, Any]]:
+    """By the labels' own margin: its values where they are few, else quarters; nothing where all pairs say the same."""
+    said = pairs.margins[np.isfinite(pairs.margins)]
+    values = np.unique(said)
+    if len(values) < 2:
+        return []
+    starts = values if len(values) <= MARGINS else np.unique(np.quantile(said, (0, 0.25, 0.5, 0.75), method="higher"))
+    place = np.searchsorted(starts, pairs.margins, side="right") - 1
+    rows = []
+    for i in range(len(starts)):
+        inside = (place == i) & np.isfinite(pairs.margins)
+        low, high = pairs.margins[inside].min(), pairs.margins[inside].max()
+        label = f"labelled margin {low:.3g}" + (f" to {high:.3g}" if high > low else "")
+        figure = share(boot, right, pairs.prompts, inside, label=label)
+        rows.append({**figure.as_dict(), "always_the_longer": float(100 * rule[inside].mean())})
     return rows
 
 

@@ -29,6 +29,7 @@ from tightrope.records import (
     Response,
     SafetyComparison,
     StepLabels,
+    kind_of,
     prompt_id,
 )
 from tightrope.rewards.ensemble import Ensemble
@@ -68,11 +69,12 @@ def measure_reward_model(scorer: Scorer, records: Sequence[Record], *, seed: int
     if labels is not None:
         out["labels"] = labels
     if not pairs and labels is None:
-        found = sorted({type(r).__name__ for r in records})
+        found = sorted({kind_of(r).replace("_", " ") for r in records})
         raise InputError(
-            f"a {kind} model cannot be measured on {', '.join(found) or 'nothing'}",
+            f"a {kind} model cannot be measured on records of kind {' and '.join(found) or 'none'}",
             where=scorer.name,
-            remedy="Give comparisons or rankings; to an outcome model thumbs, to a process model step labels.",
+            remedy="Give comparisons or rankings; to an outcome or reward model also thumbs, to a cost model safety "
+            "comparisons, to a process model labelled steps.",
         )
     return out
 
@@ -203,22 +205,23 @@ def _labels(scorer: Scorer, kind: str, records: Sequence[Record], seed: int) -> 
         found = scorer.step_probabilities([step_example(r, scorer.chat) for r in steps])
         correct = {1: True, -1: False, 0: {"good": True, "bad": False}.get(scorer.reading.neutral)}
         known = [
-            (p, bool(correct[label]), i)
+            (p, bool(correct[label]), i, len(step))
             for i, r in enumerate(steps)
-            for p, label in zip(found[i], r.labels, strict=False)
+            for p, label, step in zip(found[i], r.labels, r.steps, strict=False)
             if correct[label] is not None
         ]
-        probabilities, correctness, solutions = zip(*known, strict=True) if known else ((), (), ())
-        return measure_labels(np.array(probabilities), correctness, solutions, seed=seed)
+        probabilities, correctness, solutions, sizes = zip(*known, strict=True) if known else ((), (), (), ())
+        return measure_labels(np.array(probabilities), correctness, solutions, sizes, seed=seed)
     if kind == "cost" and (judged := [r for r in records if isinstance(r, SafetyComparison)]):
         answers = [(r.prompt, response) for r in judged for response in r.responses]
         groups = [prompt_id(r.prompt) for r in judged for _ in r.responses]
         safe = [flag for r in judged for flag in r.safe]
-        return measure_labels(expit(scorer.score_texts(answers).astype(np.float64)), safe, groups, seed=seed)
+        chars = [len(response.text) for _, response in answers]
+        return measure_labels(expit(scorer.score_texts(answers).astype(np.float64)), safe, groups, chars, seed=seed)
     if kind in ("outcome", "reward") and (
         rated := [r for r in records if isinstance(r, Rating) and r.desirable is not None]
     ):
         scores = scorer.score_texts([(r.prompt, r.response) for r in rated]).astype(np.float64)
-        right = [bool(r.desirable) for r in rated]
-        return measure_labels(expit(scores), right, [prompt_id(r.prompt) for r in rated], seed=seed)
+        right, chars = [bool(r.desirable) for r in rated], [len(r.response.text) for r in rated]
+        return measure_labels(expit(scores), right, [prompt_id(r.prompt) for r in rated], chars, seed=seed)
     return None

@@ -211,7 +211,7 @@ def _scored(spec: str) -> RewardJudge | PairwiseJudge:
     parsed = ScorerSpec.parse(spec)
     scorer = load_scorer(parsed)
     prints = [model_fingerprint(resolve(model)) for model in parsed.models]
-    fingerprint = prints[0] if parsed.form == "model" else content_hash(parsed.form, prints)
+    fingerprint = prints[0] if parsed.form == "model" else content_hash(parsed.form, prints, parsed.number)
     if isinstance(scorer, RewardModel) and scorer.reading.kind == "pairwise":
         return PairwiseJudge(scorer.name, scorer.gaps, fingerprint)
     return RewardJudge(scorer, fingerprint)

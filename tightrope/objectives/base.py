@@ -153,8 +153,8 @@ class Card:
     title: str
     paper: str
     formula: str
-    needs: frozenset[str]  # one of DATA, and of: reference, live_reference, probes, prompt_weights, reward,
-    # value_head; `Objective.needs` says which of them under given settings
+    needs: frozenset[str]  # one of DATA, and of: margins, scores, reference, live_reference, probes,
+    # prompt_weights, reward, value_head; `Objective.needs` says which of them under given settings
     head: Literal["lm", "reward", "lm+value"]
     unit: Unit
     headline: tuple[str, str]  # the two numbers in the progress bar

@@ -98,7 +98,7 @@ OBJECTIVE = Objective(
         title="Reward model (Bradley-Terry)",
         paper="Ouyang et al. 2022, arXiv 2203.02155; margin: Touvron et al. 2023, arXiv 2307.09288",
         formula="L = -log sigmoid(r_w - r_l - m) + c (r_w + r_l)^2",
-        needs=frozenset({"comparisons"}),
+        needs=frozenset({"comparisons", "margins"}),
         head="reward",
         unit="pairs",
         headline=("accuracy", "margin"),
@@ -112,4 +112,5 @@ OBJECTIVE = Objective(
     BradleyTerrySettings,
     bradley_terry,
     report=_report,
+    spares=lambda settings: frozenset(() if settings.use_margin else {"margins"}),
 )

@@ -64,7 +64,7 @@ OBJECTIVE = Objective(
         title="Direct Nash optimisation (contrastive step)",
         paper="Rosset et al. 2024, Direct Nash optimization, arXiv 2404.03715",
         formula="L = -s log sigmoid(eta h) - (1-s) log sigmoid(-eta h),  s = sigmoid(r_w - r_l) or 1",
-        needs=frozenset({"comparisons", "reference"}),
+        needs=frozenset({"comparisons", "reference", "margins"}),
         head="lm",
         unit="pairs",
         headline=("margin", "nll_chosen"),
@@ -78,4 +78,5 @@ OBJECTIVE = Objective(
     DnoSettings,
     dno,
     lambda settings: {"preference_loss": math.log(2.0), "margin": 0.0},
+    spares=lambda settings: frozenset(() if settings.target == "margin" else {"margins"}),
 )

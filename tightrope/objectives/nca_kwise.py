@@ -102,7 +102,7 @@ OBJECTIVE = Objective(
         title="Noise contrastive alignment (NCA) on rewarded responses",
         paper="Chen et al. 2024, Noise contrastive alignment, arXiv 2402.05369",
         formula="L = -sum_i [ softmax(R/alpha)_i log sigmoid(r_i) + 1/K log sigmoid(-r_i) ],  r = beta rho",
-        needs=frozenset({"rankings", "reference"}),
+        needs=frozenset({"rankings", "reference", "scores"}),
         head="lm",
         unit="bundles",
         headline=("margin", "reward_best"),
@@ -117,4 +117,5 @@ OBJECTIVE = Objective(
     NcaKwiseSettings,
     nca_kwise,
     lambda settings: {"margin": 0.0, **({"preference_loss": 2 * math.log(2.0)} if settings.form == "nca" else {})},
+    spares=lambda settings: frozenset(() if settings.rewards == "scores" else {"scores"}),
 )

@@ -11,8 +11,10 @@ each is seen once an epoch: spread over shuffled pairs it would be seen K - 1 ti
 Ties. m responses that share a rank are chosen one after the other from the same set: Breslow (1974) leaves all m in
 the denominator every time; Efron (1977) takes l/m of their summed weight out after l choices, which is what is left
 on average. Where the tied scores are equal, Efron is exactly the mean over all m! orders; elsewhere it is an
-upper bound of it (log is concave). Both pull tied scores together. With r = (1.2, 0.3, -0.5) and the first two
-tied: Efron 1.242190, Breslow 1.826528, the mean over both orders 1.182708 (before dividing by K - 1).
+upper bound of it (log is concave). `average` is that mean itself: after some choices every subset of the tied ones is
+left with the same chance, so it sums over subsets, at most 2^K of them, for K up to 10. All pull tied scores together.
+With r = (1.2, 0.3, -0.5) and the first two tied: Efron 1.242190, Breslow 1.826528, average 1.182708 (before dividing
+by K - 1).
 
 The division by K - 1 choices lets a prompt with many responses weigh what one with two does; `normaliser: none` is the
 plain likelihood.
@@ -26,16 +28,20 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from tightrope.errors import InputError
 from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.rankings import Rankings
 
-Ties = Literal["efron", "breslow"]
+Ties = Literal["efron", "breslow", "average"]
+MOST_AVERAGED = 10  # responses: a thousand subsets
 
 
 class PlackettLuceSettings(Settings):
     """Ties and the weight of long rankings."""
 
-    ties: Ties = Field("efron", description="How responses of one rank share their places: `efron` or `breslow`.")
+    ties: Ties = Field(
+        "efron", description="How responses of one rank share their places: `efron`, `breslow` or `average`."
+    )
     normaliser: Literal["choices", "none"] = Field(
         "choices", description="Divide a ranking's loss by its K - 1 choices, or not at all."
     )
@@ -49,7 +55,12 @@ def plackett_luce_loss(scores: Tensor, ranks: Tensor, there: Tensor, ties: Ties 
         ranks: [B, K], 0 best, equal ranks tie.
         there: [B, K] bool, False for padding.
         ties: see the module.
+
+    Raises:
+        InputError: `average` of rankings of more than 10.
     """
+    if ties == "average":
+        return _mean_over_orders(scores, ranks, there)
     both = there[:, :, None] & there[:, None, :]
     same = both & (ranks[:, :, None] == ranks[:, None, :])
     rest = both & (ranks[:, :, None] < ranks[:, None, :])
@@ -63,6 +74,29 @@ def plackett_luce_loss(scores: Tensor, ranks: Tensor, there: Tensor, ties: Ties 
     weights = torch.where(there[:, :, None], weights, eye)
     chosen_from = torch.logsumexp(scores[:, None, :] + weights.log(), dim=2)
     return ((chosen_from - scores) * there).sum(1)
+
+
+def _mean_over_orders(scores: Tensor, ranks: Tensor, there: Tensor) -> Tensor:
+    """The mean negative log-likelihood of all strict orders that the ranks allow, [B] nats."""
+    k = scores.shape[1]
+    if k > MOST_AVERAGED:
+        raise InputError(
+            f"a ranking of {k} responses, where the mean over orders is for {MOST_AVERAGED} at most",
+            where="plackett_luce, ties: average",
+            remedy="Use ties: efron.",
+        )
+    masks = torch.arange(1, 2**k, device=scores.device)
+    subset = (masks[:, None] >> torch.arange(k, device=scores.device)) % 2 == 1  # [S, K]
+    rank = torch.where(subset, ranks[:, None, :], -torch.inf).amax(2)  # [B, S] the one rank of a subset that counts
+    alike = (ranks[:, None, :] == rank[:, :, None]) & there[:, None, :]  # [B, S, K] all of that rank
+    counts = (alike | ~subset).all(2)
+    left, of = subset.sum(1).to(scores.dtype), alike.sum(2).to(scores.dtype)
+    # One of (of choose left) subsets is what is left; the others have the same chance.
+    chance = torch.exp(torch.lgamma(left + 1) + torch.lgamma((of - left).clamp(min=0) + 1) - torch.lgamma(of + 1))
+    chosen_from = subset | (there[:, None, :] & (ranks[:, None, :] > rank[:, :, None]))
+    lowest = torch.finfo(scores.dtype).min / 4  # no -inf: a logsumexp over nothing has no gradient
+    logs = torch.where(chosen_from, scores[:, None, :], lowest).logsumexp(2)
+    return torch.where(counts, chance * logs, 0.0).sum(1) - (scores * there).sum(1)
 
 
 def plackett_luce(inputs: ObjectiveInputs, settings: PlackettLuceSettings) -> Loss:

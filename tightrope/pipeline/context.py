@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from rich.text import Text
 
 from tightrope.data.account import Account
 from tightrope.data.built_in import built_in
-from tightrope.data.encode import check_kind
+from tightrope.data.encode import check_usable
 from tightrope.data.gym import is_gym, version
 from tightrope.data.makers import prompts_of
 from tightrope.data.readers import RecordStream, stream
@@ -137,7 +137,14 @@ class Run:
         return spec.path
 
     def stream(
-        self, spec: DataSpec, *, kind: str, seed: int, needed_by: str = ""
+        self,
+        spec: DataSpec,
+        *,
+        kind: str,
+        seed: int,
+        needed_by: str = "",
+        needs: Set[str] = frozenset(),
+        desirable_above: float | None = None,
     ) -> tuple[RecordStream, dict[str, Any]]:
         """Filtered and limited records that are read whenever they are walked over, with their accounting.
 
@@ -145,7 +152,9 @@ class Run:
             spec: where they are, and which are wanted.
             kind: of record; decides which of a stage's files is read.
             seed: of the limit.
-            needed_by: who cannot use records of another kind; empty: any will do.
+            needed_by: who cannot use other records, and refuses them as `check_usable` does; empty: any will do.
+            needs: what else it needs.
+            desirable_above: what makes a score a thumb up.
         """
         path: str | Path = spec.path
         if spec.path.startswith("@"):
@@ -154,11 +163,18 @@ class Run:
         account = Account()
 
         def wanted(account: Account) -> Iterator[Record]:
-            for i, record in enumerate(stream(path, account, split=spec.split)):
+            for record in stream(path, account, split=spec.split):
                 if spec.tags and not set(spec.tags) & set(_tags(record)):
                     continue
                 if needed_by:
-                    check_kind(record, KINDS[kind], f"{needed_by}, {path}, record {i}", str(path))
+                    check_usable(
+                        record,
+                        KINDS[kind],
+                        f"{needed_by}, {account.place}",
+                        str(path),
+                        needs=needs,
+                        desirable_above=desirable_above,
+                    )
                 yield record
 
         count = sum(1 for _ in wanted(account))

@@ -83,10 +83,11 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         if stage.ptx is not None:
             beside, account["ptx"] = _demonstrations_beside(run, stage, stage.ptx, model, seed)
     else:
-        records, held_out, account = _records(run, stage, card, seed)
-        examples, prompts, encoded = _examples(run, stage, card, objective.needs(settings), model, records, seed)
+        needs = objective.needs(settings)
+        records, held_out, account = _records(run, stage, card, needs, seed)
+        examples, prompts, encoded = _examples(run, stage, card, needs, model, records, seed)
         account |= encoded
-        if "live_reference" in objective.needs(settings):
+        if "live_reference" in needs:
             reference = frozen_reference(run, stage)
         source = DiskSource(
             examples, batch_size=stage.batch_size, epochs=stage.epochs, seed=seed, max_steps=stage.max_steps
@@ -227,10 +228,11 @@ def _first_prompts(records: Iterable[Record]) -> list[Prompt]:
 
 
 def _records(
-    run: Run, stage: TrainStage, card: Card, seed: int
+    run: Run, stage: TrainStage, card: Card, needs: Set[str], seed: int
 ) -> tuple[RecordStream, Iterable[Record], dict[str, Any]]:
     """The stage's records, those a reward model is measured on and does not learn, and where they are from."""
-    records, account = _streamed(run, stage.data, card, seed, f"stage {stage.name!r}, {stage.method}")
+    needed_by = f"stage {stage.name!r}, {stage.method}"
+    records, account = _streamed(run, stage.data, card, seed, needed_by, needs, stage.desirable_above)
     if card.head != "reward":
         return records, (), account
     learn, held_out = split_prompts(records, stage.holdout, seed)
@@ -238,14 +240,23 @@ def _records(
 
 
 def _streamed(
-    run: Run, data: Sequence[DataSpec], card: Card, seed: int, needed_by: str
+    run: Run,
+    data: Sequence[DataSpec],
+    card: Card,
+    seed: int,
+    needed_by: str,
+    needs: Set[str] = frozenset(),
+    desirable_above: float | None = None,
 ) -> tuple[RecordStream, dict[str, Any]]:
-    """Records of several places, one behind the other, of the kind an objective learns from."""
+    """Records of several places, one behind the other, that an objective can learn from."""
+    kind = kind_of(RECORDS[card.data])
     parts: list[RecordStream] = []
     account: dict[str, Any] = {}
     for spec in data:
         place = f"{spec.path} ({', '.join(spec.tags)})" if spec.tags else spec.path
-        some, account[place] = run.stream(spec, kind=kind_of(RECORDS[card.data]), seed=seed, needed_by=needed_by)
+        some, account[place] = run.stream(
+            spec, kind=kind, seed=seed, needed_by=needed_by, needs=needs, desirable_above=desirable_above
+        )
         parts.append(some)
     return RecordStream.chained(parts), account
 

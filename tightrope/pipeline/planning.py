@@ -10,7 +10,8 @@ They are estimates: the order of magnitude is right, the second digit is not; ho
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +140,11 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dic
         reference = sampled * (2 + sum(term.source != "verifier" for term in stage.reward))
         if stage.ptx is not None:
             needed_by = f"stage {stage.name!r}, ptx"
-            beside = _rows(run, stage.ptx.data, resolve("nll", {}, where="ptx")[0], stage, start, made, needed_by)
+            nll, defaults = resolve("nll", {}, where="ptx")
+            beside = _rows(run, stage.ptx.data, nll, nll.needs(defaults), stage, start, made, needed_by)
             tokens += round(steps * min(stage.ptx.batch_size, beside.examples) * beside.tokens)
     else:
-        rows = _rows(run, stage.data, objective, stage, start, made, f"stage {stage.name!r}, {stage.method}")
+        rows = _rows(run, stage.data, objective, needs, stage, start, made, f"stage {stage.name!r}, {stage.method}")
         examples, learnt_share = rows.examples, rows.learnt / rows.tokens
         if objective.card.head == "reward":
             examples = round(examples * (1 - stage.holdout))
@@ -219,6 +221,7 @@ def _rows(
     run: Run,
     data: Sequence[DataSpec],
     objective: Objective,
+    needs: Set[str],
     stage: TrainStage,
     start: Start,
     made: dict[str, Made],
@@ -227,19 +230,27 @@ def _rows(
     """What a stage learns from; what earlier stages will make is estimated.
 
     Raises:
-        InputError: records of another kind than the stage needs, or none that can be used.
+        InputError: records that the stage cannot learn from, or none that can be used.
     """
     kind = RECORDS[objective.card.data]
     found: list[Rows] = []
+    dropped: Counter[str] = Counter()
     for spec in data:
         if (earlier := _earlier(spec, made)) is not None:
             found.append(earlier.rows(kind_of(kind), spec, start.chat))
             continue
-        records, _ = run.stream(spec, kind=kind_of(kind), seed=run.recipe.seed, needed_by=needed_by)
-        found.append(counted(records, objective, start.chat, stage))
+        records, _ = run.stream(
+            spec,
+            kind=kind_of(kind),
+            seed=run.recipe.seed,
+            needed_by=needed_by,
+            needs=needs,
+            desirable_above=stage.desirable_above,
+        )
+        found.append(counted(records, objective, start.chat, stage, dropped))
     if not sum(rows.examples for rows in found):
         raise InputError(
-            "no row is left to train on",
+            f"no row is left to train on: {', '.join(f'{n} {why}' for why, n in dropped.most_common())}",
             where=needed_by,
             remedy="Raise max_tokens, or look at: tightrope data inspect.",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -119,8 +120,10 @@ def matrix_speed(dtype: torch.dtype, device: str) -> float:
     return 2 * 1024**3 * done / (time.perf_counter() - started)
 
 
-def counted(records: RecordStream, objective: Objective, chat: ChatFormat, stage: TrainStage) -> Rows:
-    """Examples and their tokens, by some of the records laid out as they will be trained."""
+def counted(
+    records: RecordStream, objective: Objective, chat: ChatFormat, stage: TrainStage, dropped: Counter[str]
+) -> Rows:
+    """Examples and their tokens, by some of the records laid out as they will be trained; others count as dropped."""
     step = -(-len(records) // COUNTED_ROWS)
     out = Encoding(desirable_above=stage.desirable_above)
     examples = encoded(
@@ -133,6 +136,7 @@ def counted(records: RecordStream, objective: Objective, chat: ChatFormat, stage
     )
     probe = sum(sum(len(r.ids) for r in e.responses) / len(e.responses) for e in examples if e is not None)
     looked_at = -(-len(records) // step)
+    dropped.update(out.dropped)
     kept = max(1, out.count)
     total = round(len(records) * out.count / looked_at)
     return Rows(total, out.tokens / kept, out.learned / kept, probe / kept)

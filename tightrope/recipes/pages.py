@@ -22,6 +22,8 @@ from tightrope.recipes.presets import PRESETS, names, resolve
 
 # What a card's words mean to somebody who has data and a model.
 NEEDS = {
+    "margins": "the margin of each",
+    "scores": "a score of each response",
     "reference": "log-probs of a frozen reference (computed once, before training)",
     "live_reference": "the reference itself in memory, forward with every micro-batch",
     "prompt_weights": "weights of prompts (measured with the start model)",

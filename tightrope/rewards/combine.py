@@ -48,7 +48,7 @@ class SafetyFirst:
     ) -> None:
         self._safety, self._helpfulness = safety, helpfulness
         self._threshold, self._tags = threshold, frozenset(tags)
-        self.name = f"safety-first({safety.name},{helpfulness.name})"
+        self.name = f"safety-first({safety.name},{helpfulness.name},{threshold:g})"
 
     def score_texts(self, answers: Answers) -> Scores:
         """logit(R_c), [len(answers)]."""

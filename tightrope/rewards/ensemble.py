@@ -61,7 +61,8 @@ class Ensemble:
         if not members:
             raise InputError("an ensemble has no member", remedy="Name at least two reward models.")
         self._members, self._how, self._variance_weight = list(members), how, variance_weight
-        self.name = f"{how}({','.join(m.name for m in members)})"
+        told = f",{variance_weight:g}" if how == "uncertainty" else ""
+        self.name = f"{how}({','.join(m.name for m in members)}{told})"
         self.scales: list[tuple[float, float]] | None = None
 
     def fit(self, answers: Answers) -> None:
