@@ -120,9 +120,6 @@ def test_what_earlier_stages_will_make_is_asked_and_learnt_by_later_ones_and_sai
     ppo["prompts"] = {"path": "@ask", "tags": ["no such"]}
     with pytest.raises(InputError, match="@ask: no record is left"):
         planned(tmp_path, ask, ppo)
-    with pytest.raises(InputError, match=r"what @ppo/rollouts.jsonl will hold is not known"):
-        last = ask | {"name": "last", "prompts": {"path": "@ppo/rollouts.jsonl"}}
-        planned(tmp_path, ask, ppo | {"prompts": ask["prompts"]}, last)
 
 
 def test_demonstrations_beside_ppo_are_counted_at_every_step(tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ def how_to_get(needed: str, found: str, file: str = "FILE") -> str:
     if needed == "prompt" or found in MADE_OF.get(needed, ()):
         return f"Convert the file first: tightrope data convert {file} OUT --to {needed}."
     return _GIVEN.get(needed) or (
-        f"A {_spoken(found)} says nothing about which answer is better: have answers judged by a stage "
+        f"A {spoken(found)} says nothing about which answer is better: have answers judged by a stage "
         f"`method: feedback`, or give another file."
     )
 
@@ -200,14 +200,15 @@ def wrong_kind(record: Record, kind: type[Any], where: str, file: str = "FILE") 
     """The error of a record of one kind where another is needed."""
     found, needed = kind_of(record), kind_of(kind)
     return InputError(
-        f"found a {_spoken(found)} where a {_spoken(needed)} is needed",
+        f"found a {spoken(found)} where a {spoken(needed)} is needed",
         where=where,
         remedy=how_to_get(needed, found, file),
     )
 
 
-def _spoken(kind: str) -> str:
-    return kind.replace("step_labels", "record of labelled steps").replace("_", " ")
+def spoken(kind: str) -> str:
+    """What a kind of record is called in a sentence."""
+    return {"step_labels": "record of labelled steps", "sampled": "sampled response"}.get(kind, kind.replace("_", " "))
 
 
 def _nothing(record: Record, choices: Choices, lost: Counter[str]) -> list[Record]:

@@ -186,21 +186,9 @@ def _prompts(run: Run, spec: DataSpec, made: Mapping[str, Made]) -> list[Prompt]
 
 
 def _earlier(spec: DataSpec, made: Mapping[str, Made]) -> Made | None:
-    """What an earlier stage will have made of the records a data spec names; None for what is there already.
-
-    Raises:
-        InputError: a stage that learns will keep them, which ones is not known before.
-    """
+    """What an earlier stage will have made of the records a data spec names; None for what is there already."""
     name = stage_named(spec.path)
-    if name is None:
-        return None
-    if name not in made:
-        raise InputError(
-            f"what {spec.path} will hold is not known before it ran",
-            where=spec.path,
-            remedy="Run the stages before it (`tightrope train`), or plan with a file.",
-        )
-    return made[name]
+    return None if name is None else made[name]
 
 
 def _supposed(part: FeedbackStage | TrainStage | EvaluationSpec, made: Mapping[str, Made]) -> list[str]:
