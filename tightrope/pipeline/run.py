@@ -19,6 +19,7 @@ from tightrope.pipeline.fitting import judges
 from tightrope.pipeline.folders import StageFolder, clear_of_others, locked
 from tightrope.pipeline.learn import run_training
 from tightrope.pipeline.measuring import measure_models
+from tightrope.pipeline.memory import give_back
 from tightrope.pipeline.planning import estimate
 from tightrope.recipes.lineage import claimed_of, start_of
 from tightrope.recipes.loading import load_recipe, parse_recipe
@@ -179,6 +180,7 @@ def _stage(run: Run, stage: FeedbackStage | TrainStage, *, redo: bool) -> dict[s
             else run_training(run, stage, folder, seed)
         )
         folder.finish(summary)
+        give_back()
     Checkpoints(folder.path / "checkpoints").remove()
     return summary
 
