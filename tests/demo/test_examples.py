@@ -145,6 +145,23 @@ def test_safety_flags_are_those_of_the_refusal_matcher() -> None:
     assert 0.25 < agreeing / kinds.total() < 0.75  # a reward and a cost model learn different things
 
 
+def test_safety_rows_are_those_the_script_makes_of_their_answers(script: ModuleType) -> None:
+    judge, rows = load_judge("rule:useful"), read("demo:safety").records
+    for record in rows:
+        assert isinstance(record, SafetyComparison) and {r.author for r in record.responses} == {script.AUTHOR}
+        assert script.safety(record.prompt, record.responses, judge) == [record]
+    asked = Counter(record.prompt.id for record in rows)  # type: ignore[union-attr]
+    assert max(asked.values()) <= script.PAIRS_PER_PROMPT
+
+
+@pytest.mark.parametrize("name", ["rankings", "safety"])
+def test_prompts_are_the_first_of_the_demo_in_its_order(name: str, script: ModuleType) -> None:
+    drawn = [prompt for prompt, _ in script.prompts()]
+    assert Counter(p.tags[0] for p in drawn) == {kind: count for kind, (count, _) in script.PROMPTS.items()}
+    rows = [record.prompt for record in read(f"demo:{name}").records]  # type: ignore[union-attr]
+    assert list(dict.fromkeys(p.id for p in rows)) == [p.id for p in drawn if p in rows]
+
+
 def test_steps_are_written_by_the_script_and_their_labels_are_right(script: ModuleType) -> None:
     path = built_in("demo:steps")
     assert path is not None

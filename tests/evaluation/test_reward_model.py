@@ -152,3 +152,20 @@ def test_rankings_of_three_say_how_often_the_best_comes_first() -> None:
     assert found["longest_first"]["value"] == found["best_first"]["value"]
     assert found["chance"] == pytest.approx(100 * (1 / 3 + 1 / 3 + 2 / 4) / 3)
     assert "rankings" not in measure_reward_model(ByLength(), rows[3:])
+
+
+def test_every_held_out_answer_is_read_once_however_many_pairs_it_is_in() -> None:
+    read: list[str] = []
+
+    class Reading:
+        name = "reading"
+
+        def score_texts(self, answers: Sequence[tuple[Prompt, Response]]) -> Scores:
+            read.extend(response.text for _, response in answers)
+            return np.array([len(response.text) for _, response in answers], np.float32)
+
+    texts = ("one", "three", "a", "eleven!")
+    rows = [Ranking(user_prompt(f"q{i}"), tuple(Response(t) for t in texts), (2, 1, 3, 0)) for i in range(3)]
+    found = measure_reward_model(Reading(), rows)
+    assert (found["pairs"]["pairs"], found["pairs"]["accuracy"]["value"]) == (3 * 6, 100.0)
+    assert sorted(read) == sorted(texts * 3)

@@ -1,13 +1,18 @@
-"""Freed memory stays with the process: large tensors are not taken from the system again and again."""
+"""Freed memory stays with the process while it works, and goes back to the system when it is told so."""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+
+from tightrope.models.heap import give_back
 
 MEASURE = """
 import json, resource, sys, torch
@@ -32,3 +37,21 @@ def test_a_large_tensor_made_again_takes_no_new_pages() -> None:
 
     assert faults("keep") < 1000  # 20 tensors of 16,384 pages
     assert faults("plain") > 100_000
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.skipif(getattr(ctypes.CDLL(None), "malloc_trim", None) is None, reason="the allocator is not glibc's")
+def test_what_hangs_in_a_cycle_and_what_the_allocator_kept_are_given_back() -> None:
+    mib, names = 2**20, [torch.empty(40 * 2**20, dtype=torch.uint8)]
+    del names[0]  # from now on blocks of this size come from the heap
+    cycle: list[object] = [torch.ones(mib, dtype=torch.uint8) for _ in range(200)]
+    top = torch.ones(mib, dtype=torch.uint8)  # above them all: the heap cannot shrink from its end
+    cycle.append(cycle)
+    before = resident()
+    del cycle
+    give_back()
+    assert resident() < before - 150 * mib and len(top) == mib

@@ -1,4 +1,4 @@
-"""The plan's tokens are the tokens a run forwards: learnt, measured before the gradient, and read by the reference."""
+"""The plan's tokens are those a run forwards: learnt, measured before the gradient, read by a reference, held out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ from tightrope.data.batch import TokenBatch
 from tightrope.files import write_jsonl
 from tightrope.models.trunk import Trunk
 from tightrope.pipeline.run import plan, train
-from tightrope.records import Comparison, Rating, Record, Response, to_json, user_prompt
+from tightrope.records import (
+    Comparison,
+    Ranking,
+    Rating,
+    Record,
+    Response,
+    SafetyComparison,
+    to_json,
+    user_prompt,
+)
 
 ROWS = 10
 
@@ -26,8 +35,18 @@ def records(kind: str) -> list[Record]:
     if kind == "ratings":
         rows: list[Record] = [Rating(user_prompt(f"say {i}"), Response(f"word {i}"), i % 2 == 0) for i in range(ROWS)]
         return [*rows, Rating(long, Response("x"), True)]
-    rows = [Comparison(user_prompt(f"say {i}"), Response(f"good {i}"), Response(f"no {i}")) for i in range(ROWS)]
-    return [*rows, Comparison(long, Response("x"), Response("y"))]
+    if kind == "rankings":
+        texts = ("good", "fine", "no", "never")
+        return [Ranking(user_prompt(f"say {i}"), answers(i, *texts), (0, 1, 2, 3)) for i in range(ROWS)]
+    if kind == "safety":
+        flags = {"better": 0, "safer": 1, "safe": (False, True)}
+        return [SafetyComparison(user_prompt(f"say {i}"), answers(i, "good", "no"), **flags) for i in range(ROWS)]  # type: ignore[arg-type]
+    pairs: list[Record] = [Comparison(user_prompt(f"say {i}"), *answers(i, "good", "no")) for i in range(ROWS)]
+    return [*pairs, Comparison(long, Response("x"), Response("y"))] if kind == "comparisons" else pairs
+
+
+def answers(i: int, *texts: str) -> tuple[Response, ...]:
+    return tuple(Response(f"{text} {i}") for text in texts)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +61,10 @@ def records(kind: str) -> list[Record]:
         ("kto", "ratings", {"epochs": 2}),
         ("apo-zero-ratings", "ratings", {"epochs": 2}),
         ("bco", "ratings", {"epochs": 2}),
+        ("reward", "pairs", {"holdout": 0.2}),
+        ("pairrm", "pairs", {"holdout": 0.2}),
+        ("plackett_luce", "rankings", {"holdout": 0.2}),
+        ("cost", "safety", {"holdout": 0.2}),
     ],
 )
 def test_the_plan_counts_what_a_run_forwards(
@@ -65,7 +88,7 @@ def test_the_plan_counts_what_a_run_forwards(
     monkeypatch.setattr(Trunk, "hidden", counted)
     train(tmp_path / "r.yaml")
     steps = len((tmp_path / "runs" / "r" / "learn" / "trace.jsonl").read_text().splitlines())
-    assert (row["examples"], row["steps"]) == (ROWS, steps)
+    assert (row["examples"], row["steps"]) == (ROWS * (1 - more.get("holdout", 0)), steps)
     planned = row["forward_tokens"]
     assert forwarded["learning"] == planned["learning"] == row["tokens"]
-    assert forwarded["without gradient"] == planned["measuring"] + planned["reference"]
+    assert forwarded["without gradient"] == planned["measuring"] + planned["reference"] + planned["held_out"]

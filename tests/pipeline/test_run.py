@@ -13,6 +13,7 @@ from rich.console import Console
 
 from tests.tiny import tiny_folder
 from tightrope.cli import main
+from tightrope.data.readers import read
 from tightrope.errors import InputError, WorkError
 from tightrope.files import write_jsonl
 from tightrope.pipeline import folders
@@ -20,9 +21,10 @@ from tightrope.pipeline.context import Run
 from tightrope.pipeline.fitting import Reader, fitting, judges, scorers
 from tightrope.pipeline.folders import StageFolder, locked
 from tightrope.pipeline.run import evaluate, plan, train
+from tightrope.recipes.lineage import FILES
 from tightrope.recipes.loading import load_recipe
 from tightrope.recipes.schema import DataSpec
-from tightrope.records import Demonstration, Message, Prompt, Rating, Response, to_json, user_prompt
+from tightrope.records import Demonstration, Message, Prompt, Rating, Response, kind_of, to_json, user_prompt
 from tightrope.rollouts.types import SamplingParams
 
 
@@ -93,6 +95,7 @@ def test_road_runs_is_measured_and_is_not_repeated(start: Path, tmp_path: Path) 
     )
     for stage in ("sft", "reward", "dpo", "ppo"):
         assert (run / stage / "model" / "config.json").is_file() and not (run / stage / "checkpoints").exists()
+    assert {file.name: kind_of(read(file).records[0]) for file in (run / "ask" / "data").glob("*")} == FILES
     rows = [json.loads(x) for x in (run / "ppo" / "data" / "rollouts.jsonl").read_text().splitlines()]
     assert len(rows) == 8 and all("score" in r and "kl" in r for r in rows)
     assert list((run / "sft" / "snapshots").glob("step-*")) and (run / "sft" / "samples.jsonl").is_file()

@@ -26,7 +26,9 @@ GOOD: dict[str, Any] = {
 TWO_HEADS = [{"method": "reward"}, {"method": "odin"}]
 TEST: dict[str, Any] = {"prompts": {"path": "demo:test"}}
 PPO: dict[str, Any] = {"name": "ppo", "method": "ppo", "prompts": TEST["prompts"], "reward": [{"source": "@rank"}]}
+PTX = PPO | {"reward": [{"source": "verifier"}], "ptx": {"data": [{"path": "@ask/samples.jsonl"}]}}
 RANKER = {"name": "rank", "method": "pairwise", "data": [{"path": "@ask"}]}
+KTO: dict[str, Any] = {"name": "kto", "method": "kto"}
 REWARD: dict[str, Any] = {"name": "rm", "method": "reward", "data": [{"path": "@ask"}]}
 
 
@@ -75,6 +77,18 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("evaluation", TEST | {"judge": "reward:runs/r/dpo/model"}, r"judge @dpo: .* a policy, not a reward model"),
         ("stages.1.data.0.path", "runs/r/dpo/data/rollouts.jsonl", r"@dpo is not an earlier stage"),
         ("stages.1", REWARD | {"model": "@ask"}, r"'rm', model @ask: .* records, not a policy"),
+        (
+            "stages.1.method",
+            "starling-rm",
+            r"'dpo', starling-rm, data @ask: the stage holds no ranking, but prompts, .*, comparisons, ratings, "
+            r"demonstrations Convert .*: tightrope data convert runs/r/ask/data/comparisons.jsonl OUT --to ranking\.",
+        ),
+        ("stages.1.method", "prm", r"@ask: the stage holds no record of labelled steps, but .* No conversion makes it"),
+        ("stages.1.method", "cost", r"@ask: the stage holds no safety comparison, but .* No conversion makes it"),
+        ("stages.1", KTO | {"data": [{"path": "@ask/comparisons.jsonl"}]}, r"no rating.* Name @ask/ratings.jsonl\."),
+        ("stages.1.data.0.path", "@ask/comparison.jsonl", r"makes no comparison.jsonl Name one of: .*, ratings.jsonl"),
+        ("evaluation", {"prompts": {"path": "@dpo/x.jsonl"}}, r"prompts @dpo: .* a policy, not records Name @ask, a f"),
+        ("stages.1", PTX, r"ppo, ptx @ask.* Name @ask/demonstrations"),
         ("stages.1.method", "dpoo", r"stage 'dpo'.*no method is called 'dpoo'.*Did you mean 'dpo'"),
         ("stages.1.method", "zzz", r"no method is called 'zzz'.*tightrope methods"),
         ("stages.1.objective", {"betta": 1}, r"stage 'dpo', objective.*'betta'.*Did you mean 'beta'"),

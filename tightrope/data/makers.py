@@ -208,7 +208,7 @@ def wrong_kind(record: Record, kind: type[Any], where: str, file: str = "FILE") 
 
 def spoken(kind: str) -> str:
     """A kind of record in words, behind "a"."""
-    return kind.replace("step_labels", "record of labelled steps").replace("_", " ")
+    return {"step_labels": "record of labelled steps", "sampled": "sampled response"}.get(kind, kind.replace("_", " "))
 
 
 def _nothing(record: Record, choices: Choices, lost: Counter[str]) -> list[Record]:

@@ -33,7 +33,7 @@ from tightrope.records import (
     prompt_id,
 )
 from tightrope.rewards.ensemble import Ensemble
-from tightrope.rewards.types import Gaps, Scorer
+from tightrope.rewards.types import Answers, Gaps, Scorer, Scores, Scoring
 from tightrope.rewards.verifiers import verify
 
 
@@ -58,14 +58,16 @@ def measure_reward_model(scorer: Scorer, records: Sequence[Record], *, seed: int
     lost: Counter[str] = Counter()
     pairs = judged_pairs(records, harm=kind == "cost", lost=lost)
     out: dict[str, Any] = {"model": scorer.name, "kind": kind}
+    score = _once(scorer)
     if pairs:
-        out["pairs"] = measure_pairs(JudgedPairs.of(pairs, gaps_of(scorer)), seed=seed)
+        gaps = _gaps(scorer, score)
+        out["pairs"] = measure_pairs(JudgedPairs.of(pairs, gaps), seed=seed)
         out["left_out"] = dict(lost)
         if isinstance(scorer, Ensemble):
             out["members"] = _members(scorer, pairs, seed)
-        ranked = measure_rankings([r for r in records if isinstance(r, Ranking)], gaps_of(scorer), seed=seed)
+        ranked = measure_rankings([r for r in records if isinstance(r, Ranking)], gaps, seed=seed)
         out |= {"rankings": ranked} if ranked else {}
-    labels = _labels(scorer, kind, records, seed)
+    labels = _labels(scorer, score, kind, records, seed)
     if labels is not None:
         out["labels"] = labels
     if not pairs and labels is None:
@@ -186,19 +188,35 @@ def _verified(prompt: Prompt, response: Response) -> float:
     return outcome.score
 
 
-def gaps_of(scorer: Scorer) -> Gaps:
+def _once(scorer: Scorer) -> Scoring:
+    """A scorer that reads each answer once, however many pairs it is in: a ranking of seven is 21 of them."""
+    known: dict[object, float] = {}
+
+    def scores(answers: Answers) -> Scores:
+        keys = [(p.messages, r.text, r.token_ids, r.finish_reason) for p, r in answers]
+        new = {key: answer for key, answer in zip(keys, answers, strict=True) if key not in known}
+        if new:
+            known.update(zip(new, scorer.score_texts(list(new.values())).tolist(), strict=True))
+        return np.array([known[key] for key in keys], np.float32)
+
+    return scores
+
+
+def _gaps(scorer: Scorer, score: Scoring) -> Gaps:
     """How much better the first of two responses is: a pairwise ranker's own answer, or a difference of scores."""
-    if isinstance(scorer, RewardModel):
+    if isinstance(scorer, RewardModel) and scorer.reading.kind == "pairwise":
         return scorer.gaps
 
     def gaps(pairs: Any) -> Any:
-        scores = np.asarray(scorer.score_texts([(p, r) for p, a, b in pairs for r in (a, b)]), np.float64)
+        scores = score([(p, r) for p, a, b in pairs for r in (a, b)]).astype(np.float64)
         return scores[0::2] - scores[1::2]
 
     return gaps
 
 
-def _labels(scorer: Scorer, kind: str, records: Sequence[Record], seed: int) -> dict[str, Any] | None:
+def _labels(
+    scorer: Scorer, score: Scoring, kind: str, records: Sequence[Record], seed: int
+) -> dict[str, Any] | None:
     if not isinstance(scorer, RewardModel):
         return None
     if kind == "process" and (steps := [r for r in records if isinstance(r, StepLabels)]):
@@ -217,11 +235,11 @@ def _labels(scorer: Scorer, kind: str, records: Sequence[Record], seed: int) -> 
         groups = [prompt_id(r.prompt) for r in judged for _ in r.responses]
         safe = [flag for r in judged for flag in r.safe]
         chars = [len(response.text) for _, response in answers]
-        return measure_labels(expit(scorer.score_texts(answers).astype(np.float64)), safe, groups, chars, seed=seed)
+        return measure_labels(expit(score(answers).astype(np.float64)), safe, groups, chars, seed=seed)
     if kind in ("outcome", "reward") and (
         rated := [r for r in records if isinstance(r, Rating) and r.desirable is not None]
     ):
-        scores = scorer.score_texts([(r.prompt, r.response) for r in rated]).astype(np.float64)
+        scores = score([(r.prompt, r.response) for r in rated]).astype(np.float64)
         right, chars = [bool(r.desirable) for r in rated], [len(r.response.text) for r in rated]
         return measure_labels(expit(scores), right, [prompt_id(r.prompt) for r in rated], chars, seed=seed)
     return None

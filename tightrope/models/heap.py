@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import gc
+from collections.abc import Callable
+
+import torch
 
 # Names and numbers of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
@@ -15,11 +19,30 @@ def keep_freed_memory() -> None:
 
     A training step allocates and frees the same large tensors again and again. By default glibc takes each from the
     system and gives it back, which then fills it with zeros page by page (docs/performance.md), and every thread has a
-    heap with a reserve of its own. What the process holds at its peak is not more, but it holds it to its end.
+    heap with a reserve of its own. What the process holds at its peak is not more, but it holds it until `give_back`.
     """
+    if (mallopt := _of_glibc("mallopt")) is not None:
+        for option, value in ((M_TRIM_THRESHOLD, -1), (M_MMAP_MAX, 0), (M_ARENA_MAX, 1)):
+            mallopt(option, value)
+
+
+def give_back() -> None:
+    """Gives what was freed back to the system, as between stages: what one has freed is there for others.
+
+    A model hangs in reference cycles until they are collected: behind SFT of the embedded model 2.5 GiB stayed with the
+    process, of which it used 0.6.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if (trim := _of_glibc("malloc_trim")) is not None:
+        trim(0)
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """A function that only this C library has."""
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        function: Callable[..., int] = getattr(ctypes.CDLL(None), name)
     except (OSError, AttributeError):
-        return
-    for option, value in ((M_TRIM_THRESHOLD, -1), (M_MMAP_MAX, 0), (M_ARENA_MAX, 1)):
-        mallopt(option, value)
+        return None
+    return function

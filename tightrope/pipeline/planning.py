@@ -36,6 +36,8 @@ from tightrope.rollouts.types import SamplingParams
 REACHED_TRAINING = 0.6
 REACHED_SAMPLING = 0.5
 SAMPLED_SHARE = 0.65  # of max_tokens that an answer really has
+PROCESS = 2**29  # bytes of Python and its libraries
+DECODED_ROWS = 64  # that `rollouts.sample` decodes together
 
 
 def estimate(run: Run) -> dict[str, Any]:
@@ -91,7 +93,9 @@ def _feedback(run: Run, stage: FeedbackStage, start: Start, speed: float, made: 
         "tokens": tokens,
         "steps": 0,
         "seconds": _sampling_seconds(start, tokens, speed),
-        "peak_memory_bytes": _bytes(run) * start.parameters + 2**30,
+        "peak_memory_bytes": PROCESS
+        + _bytes(run) * start.parameters
+        + _sampling_bytes(run, start, prompts, responses, stage.sampling.max_tokens),
     }
 
 
@@ -115,14 +119,16 @@ def _evaluation(
         "steps": 0,
         "seconds": _sampling_seconds(start, tokens, speed)
         + 2 * start.parameters * read_tokens / (speed * REACHED_TRAINING),
-        "peak_memory_bytes": 2 * _bytes(run) * start.parameters + 2**30,
+        "peak_memory_bytes": PROCESS
+        + 2 * _bytes(run) * start.parameters
+        + _sampling_bytes(run, start, prompts, len(prompts), spec.sampling.max_tokens),
     }
 
 
 def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dict[str, Made]) -> dict[str, Any]:
     objective, settings = resolve(stage.method, stage.objective, where=f"stage {stage.name!r}")
     needs, online = objective.needs(settings), objective.card.data == "prompts"
-    sampled, measuring, reference = 0, 0, 0
+    sampled, measuring, reference, held_out, sampling_bytes = 0, 0, 0, 0, 0
     if online:
         assert stage.prompts is not None
         r = stage.rollouts
@@ -131,6 +137,7 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dic
         readers += [reader for term in stage.reward for reader in scorers(run, term.source)]
         fitting(run, prompts, SamplingParams(max_tokens=r.max_tokens), readers, where=f"stage {stage.name!r}")
         responses = r.prompts_per_iteration * r.samples_per_prompt
+        sampling_bytes = _sampling_bytes(run, start, prompts, responses, r.max_tokens)
         sampled = r.iterations * responses * r.max_tokens
         tokens, learnt_share = sampled * r.epochs, 1.0
         steps = r.iterations * r.epochs * r.minibatches
@@ -147,7 +154,8 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dic
         rows = _rows(run, stage.data, objective, needs, stage, start, made, f"stage {stage.name!r}, {stage.method}")
         examples, learnt_share = rows.examples, rows.learnt / rows.tokens
         if objective.card.head == "reward":
-            examples = round(examples * (1 - stage.holdout))
+            held = int(stage.holdout * examples)
+            examples, held_out = examples - held, round(held * rows.alone)
         per_epoch = -(-examples // stage.batch_size)
         steps = min(per_epoch * stage.epochs, stage.max_steps or per_epoch * stage.epochs)
         epochs, rest = divmod(steps, per_epoch)
@@ -163,7 +171,7 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dic
         if "prompt_weights" in needs:  # about: prompts to fit on, and those of one class
             reference += round(examples * (rows.tokens - rows.probe))
     trained = start.parameters // 30 if stage.lora else start.parameters
-    read = measuring + reference
+    read = measuring + reference + held_out
     flops: float = start.body * ((6 + 2 * stage.gradient_checkpointing) * tokens + 2 * read)
     if objective.card.head != "reward":
         flops += start.head * learnt_share * (8 * tokens + 2 * read)
@@ -174,10 +182,15 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dic
     return {
         "examples": examples,
         "tokens": tokens,
-        "forward_tokens": {"learning": tokens, "measuring": measuring, "reference": reference},
+        "forward_tokens": {
+            "learning": tokens,
+            "measuring": measuring,
+            "reference": reference,
+            "held_out": held_out,
+        },
         "steps": steps,
         "seconds": flops / (speed * REACHED_TRAINING) + _sampling_seconds(start, sampled, speed),
-        "peak_memory_bytes": weights + gradients_and_adam + activations + 2**29,
+        "peak_memory_bytes": PROCESS + weights + gradients_and_adam + max(activations, sampling_bytes),
     }
 
 
@@ -188,21 +201,9 @@ def _prompts(run: Run, spec: DataSpec, made: Mapping[str, Made]) -> list[Prompt]
 
 
 def _earlier(spec: DataSpec, made: Mapping[str, Made]) -> Made | None:
-    """What an earlier stage will have made of the records a data spec names; None for what is there already.
-
-    Raises:
-        InputError: a stage that learns will keep them, which ones is not known before.
-    """
+    """What an earlier stage will have made of the records a data spec names; None for what is there already."""
     name = stage_named(spec.path)
-    if name is None:
-        return None
-    if name not in made:
-        raise InputError(
-            f"what {spec.path} will hold is not known before it ran",
-            where=spec.path,
-            remedy="Run the stages before it (`tightrope train`), or plan with a file.",
-        )
-    return made[name]
+    return None if name is None else made[name]
 
 
 def _supposed(part: FeedbackStage | TrainStage | EvaluationSpec, made: Mapping[str, Made]) -> list[str]:
@@ -215,6 +216,15 @@ def _supposed(part: FeedbackStage | TrainStage | EvaluationSpec, made: Mapping[s
 
 def _sampling_seconds(start: Start, tokens: int, speed: float) -> float:
     return 2 * start.parameters * tokens / (speed * REACHED_SAMPLING)
+
+
+def _sampling_bytes(run: Run, start: Start, prompts: Sequence[Prompt], responses: int, max_tokens: int) -> int:
+    """What sampling holds beside the model: its cache, and on a CPU the weights once more (`rollouts.packed`)."""
+    if not responses:
+        return 0
+    tokens = round(prompt_tokens(start.chat, prompts)) + max_tokens
+    cache = min(DECODED_ROWS, responses) * tokens * start.cached
+    return _bytes(run) * (cache + (start.body + start.head if run.device == "cpu" else 0))
 
 
 def _rows(

@@ -12,6 +12,7 @@ from rich.console import Console
 from tightrope.errors import InputError
 from tightrope.files import write_text
 from tightrope.models import loading
+from tightrope.models.heap import give_back
 from tightrope.pipeline.checking import check_models, check_scorers
 from tightrope.pipeline.context import Run, stderr_console
 from tightrope.pipeline.feedback import run_feedback
@@ -179,6 +180,7 @@ def _stage(run: Run, stage: FeedbackStage | TrainStage, *, redo: bool) -> dict[s
             else run_training(run, stage, folder, seed)
         )
         folder.finish(summary)
+        give_back()
     Checkpoints(folder.path / "checkpoints").remove()
     return summary
 

@@ -36,6 +36,7 @@ class Start:
     body: int  # of them, those that every token meets
     head: int  # the output head, which only learnt tokens meet
     kept_bytes: int  # that a token keeps for the backward pass
+    cached: int  # numbers a token leaves in the sampler's cache
 
     @cached_property
     def chat(self) -> ChatFormat:
@@ -49,24 +50,36 @@ class Start:
         parameters, head = loading.count_parameters(spec), config.vocab_size * config.hidden_size
         tables = head if config.tie_word_embeddings else 2 * head
         kept = KEPT_BYTES * config.num_hidden_layers * config.hidden_size
-        return cls(spec, parameters, max(0, parameters - tables), head, kept)
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        wide = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        cached = 2 * config.num_hidden_layers * heads * wide
+        return cls(spec, parameters, max(0, parameters - tables), head, kept, cached)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Examples, and mean tokens of one: all, those learnt, and those of a response that another example lends it."""
+    """Examples, and mean tokens of one.
+
+    Attributes:
+        examples: how many.
+        tokens: prompt and all responses.
+        learnt: those that are learnt.
+        probe: of a response that another example lends it.
+        alone: of its responses, each behind a prompt of its own, as a reward model is measured.
+    """
 
     examples: int
     tokens: float
     learnt: float
     probe: float
+    alone: float
 
     @classmethod
     def together(cls, parts: Sequence[Rows]) -> Rows:
         """Several files as one."""
         total = sum(p.examples for p in parts)
-        means = (sum(p.examples * getattr(p, f) for p in parts) / total for f in ("tokens", "learnt", "probe"))
-        return cls(total, *means)
+        fields = ("tokens", "learnt", "probe", "alone")
+        return cls(total, *(sum(p.examples * getattr(p, f) for p in parts) / total for f in fields))
 
 
 @dataclass(frozen=True)
@@ -96,8 +109,9 @@ class Made:
         """Its rows of a kind, as a data spec chooses them; see `asked`."""
         path = spec.path if "/" in spec.path else f"{spec.path}/{kind}s.jsonl"
         records = self.asked(spec.model_copy(update={"path": path}))
-        learnt = (2 if kind == "comparison" else 1) * self.answer_tokens
-        return Rows(len(records), prompt_tokens(chat, records) + learnt, learnt, self.answer_tokens)
+        answers, prompt = 2 if kind == "comparison" else 1, prompt_tokens(chat, records)
+        learnt = answers * self.answer_tokens
+        return Rows(len(records), prompt + learnt, learnt, self.answer_tokens, answers * prompt + learnt)
 
     def _records(self, kind: str) -> int:
         """Records of a kind that a prompt gives."""
@@ -124,7 +138,7 @@ def counted(
     records: RecordStream, objective: Objective, chat: ChatFormat, stage: TrainStage, dropped: Counter[str]
 ) -> Rows:
     """Examples and their tokens, by some of the records laid out as they will be trained; others count as dropped."""
-    step = -(-len(records) // COUNTED_ROWS)
+    step, joint = -(-len(records) // COUNTED_ROWS), objective.card.layout == "joint"
     out = Encoding(desirable_above=stage.desirable_above)
     examples = encoded(
         itertools.islice(records, 0, None, step),
@@ -132,14 +146,18 @@ def counted(
         out,
         kind=RECORDS[objective.card.data],
         max_tokens=stage.max_tokens,
-        joint=objective.card.layout == "joint",
+        joint=joint,
     )
-    probe = sum(sum(len(r.ids) for r in e.responses) / len(e.responses) for e in examples if e is not None)
+    probe = alone = 0.0
+    for example in examples:
+        if example is not None:
+            probe += sum(len(r.ids) for r in example.responses) / len(example.responses)
+            alone += example.tokens + (0 if joint else len(example.responses) - 1) * len(example.prompt_ids)
     looked_at = -(-len(records) // step)
     dropped.update(out.dropped)
     kept = max(1, out.count)
     total = round(len(records) * out.count / looked_at)
-    return Rows(total, out.tokens / kept, out.learned / kept, probe / kept)
+    return Rows(total, out.tokens / kept, out.learned / kept, probe / kept, alone / kept)
 
 
 def prompt_tokens(chat: ChatFormat, prompts: Sequence[Prompt]) -> float:

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence, Set
+from pathlib import Path
 
+from tightrope.data.makers import MADE_OF, how_to_get, spoken
 from tightrope.errors import InputError
 from tightrope.objectives.base import Card
-from tightrope.recipes.lineage import POLICY, RANKER, RECORDS, REWARD, claimed_of, made_by, sources_of, stage_named
+from tightrope.recipes.lineage import (
+    FILES,
+    POLICY,
+    RANKER,
+    RECORDS,
+    REWARD,
+    claimed_of,
+    made_by,
+    sources_of,
+    stage_named,
+)
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import EvaluationSpec, FeedbackStage, Recipe, TrainStage
 
@@ -31,8 +43,10 @@ def check(recipe: Recipe, *, where: str) -> None:
         raise InputError(f"two stages are called {repeated!r}", where=where, remedy="Give each its own name.")
     for i, stage in enumerate(recipe.stages):
         _check_stage(stage, recipe.stages[:i], f"{where}, stage {stage.name!r}")
+        _check_records(stage, recipe, f"{where}, stage {stage.name!r}, {stage.method}")
     if recipe.evaluation is not None:
         _check_sources(recipe.evaluation, recipe.stages, f"{where}, evaluation")
+        _check_records(recipe.evaluation, recipe, f"{where}, evaluation")
         if not claimed_of(recipe):
             raise InputError(
                 "no stage makes a policy to measure",
@@ -70,6 +84,28 @@ def _check_sources(
                 if made[name] == RANKER and needed == REWARD
                 else f"Name {', '.join([*suitable, OTHERWISE[needed]])}.",
             )
+
+
+def _check_records(part: FeedbackStage | TrainStage | EvaluationSpec, recipe: Recipe, where: str) -> None:
+    """Refuses files that a feedback stage does not make, and kinds of records that it does not make."""
+    for source in sources_of(part):
+        stage, _, file = source.spec.partition("/")
+        if not source.record or stage_named(stage) is None:
+            continue
+        place, needed = f"{where}, {source.field} {source.spec}", source.record
+        if file and file not in FILES:
+            raise InputError(f"the stage makes no {file}", where=place, remedy=f"Name one of: {', '.join(FILES)}.")
+        there = {file: FILES[file]} if file else FILES
+        if needed in ("prompt", *there.values()):  # a prompt is in every record
+            continue
+        remedy = next((f"Name {stage}/{one}." for one, kind in FILES.items() if kind == needed), "")
+        if not remedy:
+            near = next((one for one, kind in FILES.items() if kind in MADE_OF.get(needed, ())), "")
+            made = Path(recipe.output) / recipe.name / stage[1:] / "data" / near
+            remedy = how_to_get(needed, FILES.get(near, ""), str(made))
+            remedy += " It is there after a run without this stage; then name OUT here." if near else ""
+        holds = ", ".join(Path(one).stem for one in there)
+        raise InputError(f"{file or 'the stage'} holds no {spoken(needed)}, but {holds}", where=place, remedy=remedy)
 
 
 def _check_stage(

@@ -6,12 +6,22 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from tightrope.data import encode
 from tightrope.judges.spec import models_of
 from tightrope.recipes.presets import resolve
-from tightrope.recipes.schema import DataSpec, EvaluationSpec, FeedbackStage, Recipe, TrainStage
+from tightrope.recipes.schema import EvaluationSpec, FeedbackStage, Recipe, TrainStage
+from tightrope.records import kind_of
 from tightrope.rewards.spec import ScorerSpec
 
 POLICY, REWARD, RANKER, RECORDS = "a policy", "a reward model", "a pairwise ranker", "records"
+# The files of a feedback stage, and the kind of their records.
+FILES = {
+    "prompts.jsonl": "prompt",
+    "samples.jsonl": "sampled",
+    "comparisons.jsonl": "comparison",
+    "ratings.jsonl": "rating",
+    "demonstrations.jsonl": "demonstration",
+}
 
 
 @dataclass(frozen=True)
@@ -22,11 +32,13 @@ class Source:
         field: where.
         spec: `@stage`, or whatever else names one.
         kinds: what a stage must make to be one, the usual first.
+        record: the kind of records it must be, `prompt` where any will do; empty of a model.
     """
 
     field: str
     spec: str
     kinds: tuple[str, ...]
+    record: str = ""
 
     @property
     def is_records(self) -> bool:
@@ -84,7 +96,7 @@ def sources_of(part: FeedbackStage | TrainStage | EvaluationSpec) -> Iterator[So
     elif part.model:
         yield Source("model", part.model, (POLICY, REWARD, RANKER))
     if part.prompts:
-        yield _records("prompts", part.prompts)
+        yield Source("prompts", part.prompts.path, (RECORDS,), "prompt")
     if not isinstance(part, TrainStage):
         kind, _, scorer = part.judge.partition(":")
         if kind == "reward":
@@ -92,7 +104,8 @@ def sources_of(part: FeedbackStage | TrainStage | EvaluationSpec) -> Iterator[So
         else:
             yield from (Source("judge", model, (POLICY,)) for model in models_of(part.judge))
         return
-    yield from (_records("data", one) for one in part.all_data)
+    yield from (Source("data", one.path, (RECORDS,), _learns_from(part)) for one in part.data)
+    yield from (Source("ptx", one.path, (RECORDS,), "demonstration") for one in (part.ptx.data if part.ptx else ()))
     if part.reference:
         yield Source("reference", part.reference, (POLICY,))
     for term in part.reward:
@@ -109,9 +122,11 @@ def models_needed(recipe: Recipe) -> list[str]:
     return [spec for spec in dict.fromkeys((*starts, *named, *measured)) if stage_named(spec) is None]
 
 
-def _records(field: str, spec: DataSpec) -> Source:
-    """Records; of a stage that learns, a file must be named: it may keep some, as PPO does its rollouts."""
-    return Source(field, spec.path, (RECORDS, POLICY) if "/" in spec.path else (RECORDS,))
+def _learns_from(stage: TrainStage) -> str:
+    """The kind of record a stage's method needs."""
+    objective, _ = resolve(stage.method, stage.objective, where=f"stage {stage.name!r}, objective")
+    needed = encode.RECORDS.get(objective.card.data)
+    return kind_of(needed) if needed else "prompt"
 
 
 def _scorer(field: str, spec: str, *alone: str) -> Iterator[Source]:
