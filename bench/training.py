@@ -38,6 +38,7 @@ SIDES = {
     "tightrope_float32": ("_ours.py", "float32"),  # the loss without rounding, to judge the others by
     "trl_best": ("_trl.py", "best" if DTYPE == "bfloat16" else "float32"),
     "trl_as_it_comes": ("_trl.py", "as_it_comes"),
+    "trl_as_it_comes_float32": ("_trl.py", "as_it_comes_float32"),
 }
 
 DEFAULT_SIDES = ["tightrope", "trl_best", "trl_as_it_comes"]
