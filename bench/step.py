@@ -18,7 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from tightrope.data.batch import TokenBatch, pack
 from tightrope.data.encode import encode
-from tightrope.models.lanes import side_by_side
+from tightrope.models.lanes import side_by_side, split
 from tightrope.models.policy import Policy
 from tightrope.records import Comparison, Response, user_prompt
 from tightrope.training.loop import peak_memory_bytes
@@ -47,17 +47,21 @@ def main() -> None:
     ]
     examples = encode(records, policy.chat, kind=Comparison, max_tokens=4096).examples
     sizes, parameters = [e.tokens for e in examples], list(policy.model.parameters())
-    print(f"{sum(sizes)} tokens laid out, {torch.get_num_threads()} threads, load average {os.getloadavg()[0]:.1f}")
+    threads, load = torch.get_num_threads(), os.getloadavg()[0]
+    count, _, _ = split(sizes, asked.token_budget, threads)
+    print(f"{sum(sizes)} tokens laid out, {threads} threads, {count} lanes, load average {load:.1f}")
 
     def work(number: int, group: list[int]) -> None:
         batch = TokenBatch.from_examples([examples[i] for i in group], policy.device)
         policy.token_logprobs(batch).logprobs.sum().backward()
 
     def one_lane() -> None:
+        policy.model.zero_grad(set_to_none=True)
         for group in pack(sizes, asked.token_budget):
             work(0, group)
 
     def lanes() -> None:
+        policy.model.zero_grad(set_to_none=True)
         list(side_by_side(sizes, asked.token_budget, policy.device, work, parameters=parameters))
 
     for step in (one_lane, lanes):
@@ -65,7 +69,7 @@ def main() -> None:
     seconds = [(measured(one_lane), measured(lanes)) for _ in range(asked.rounds)]
     for alone, beside in seconds:
         print(f"{alone:.2f} s in one lane, {beside:.2f} s side by side: {alone / beside:.2f} times as fast")
-    print(f"at most {peak_memory_bytes(policy.device) / 2**30:.2f} GiB")
+    print(f"at most {peak_memory_bytes(policy.device) / 2**30:.2f} GiB, both ways")
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         one_lane()
     rows = sorted(seen.key_averages(), key=lambda row: -row.self_cpu_time_total)

@@ -15,28 +15,32 @@ import torch
 from tightrope.models.heap import give_back
 
 MEASURE = """
-import json, resource, sys, torch
-from tightrope.models.heap import keep_freed_memory
+import json, sys, torch
+from pathlib import Path
+from tightrope.models.heap import give_back, keep_freed_memory
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 if sys.argv[1] == "keep":
     keep_freed_memory()
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
-        torch.ones(2**24)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-faults()
-print(json.dumps(faults()))
+del [torch.ones(5 * 2**20, dtype=torch.uint8)][0]  # from now on blocks of this size come from the heap
+held = [torch.ones(5 * 2**20, dtype=torch.uint8) for _ in range(60)]
+full = resident()
+del held
+kept = resident()
+give_back()
+print(json.dumps([full - kept, full - resident()]))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
-def test_a_large_tensor_made_again_takes_no_new_pages() -> None:
-    def faults(way: str) -> int:
+def test_freed_blocks_stay_with_the_process_until_they_are_given_back() -> None:
+    def fell(way: str) -> list[float]:
         done = subprocess.run([sys.executable, "-c", MEASURE, way], capture_output=True, text=True, check=True)
-        return int(json.loads(done.stdout))
+        return [float(x) for x in json.loads(done.stdout)]
 
-    assert faults("keep") < 1000  # 20 tensors of 16,384 pages
-    assert faults("plain") > 100_000
+    freed, given_back = fell("keep")
+    assert freed < 50 and given_back > 250  # MiB
+    assert fell("plain")[0] > 250
 
 
 def resident() -> int:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 
 # Names and numbers of glibc's malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+LARGE = 2**25  # bytes of a block that is still taken from the system alone: 32 MiB, the largest that glibc foresees
 
 
 @functools.cache
@@ -19,10 +20,11 @@ def keep_freed_memory() -> None:
 
     A training step allocates and frees the same large tensors again and again. By default glibc takes each from the
     system and gives it back, which then fills it with zeros page by page (docs/performance.md), and every thread has a
-    heap with a reserve of its own. What the process holds at its peak is not more, but it holds it until `give_back`.
+    heap with a reserve of its own. What the process has held it holds until `give_back`, and blocks of ever new sizes
+    with others in use between them can make that more than was ever used at a time.
     """
     if (mallopt := _of_glibc("mallopt")) is not None:
-        for option, value in ((M_TRIM_THRESHOLD, -1), (M_MMAP_MAX, 0), (M_ARENA_MAX, 1)):
+        for option, value in ((M_TRIM_THRESHOLD, -1), (M_MMAP_THRESHOLD, LARGE), (M_ARENA_MAX, 1)):
             mallopt(option, value)
 
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import functools
 import heapq
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,8 @@ from tightrope.data.batch import pack
 
 T = TypeVar("T")
 
-LANE_TOKENS = 256  # that a lane must have to do, or writing all gradients once more costs what it gains
+LANES = 2  # at most: each holds a gradient of the output head and the embeddings beside its tokens; more not measured
+LANE_TOKENS = 256  # that a lane must have to do; adding to all gradients once more takes as long as some tokens
 
 
 def side_by_side(
@@ -38,6 +40,8 @@ def side_by_side(
     parameters: Iterable[nn.Parameter] = (),
 ) -> Iterator[T]:
     """Yields `work(number, group)` of every micro-batch, in the order of their numbers.
+
+    What interrupts it (an error, Ctrl-C, a caller that stops asking) waits for the micro-batches that are at work.
 
     Args:
         sizes: tokens of each item.
@@ -57,9 +61,10 @@ def side_by_side(
 def split(sizes: Sequence[int], budget: int, threads: int) -> tuple[int, list[list[int]], list[list[int]]]:
     """Returns the number of lanes, the groups that go through them, and those that take all threads afterwards.
 
-    The same input gives the same groups. With one lane nothing goes through it: all groups come afterwards.
+    The same input gives the same groups. Lanes have the same number of threads: an odd one stays one lane. With one
+    lane nothing goes through it: all groups come afterwards.
     """
-    for lanes in range(min(threads, len(sizes)), 1, -1):
+    for lanes in range(min(threads, len(sizes), LANES), 1, -1):
         short = [i for i, size in enumerate(sizes) if size * lanes <= budget]
         if threads % lanes == 0 and len(short) >= lanes and sum(sizes[i] for i in short) >= lanes * LANE_TOKENS:
             long = [i for i, size in enumerate(sizes) if size * lanes > budget]
@@ -70,7 +75,7 @@ def split(sizes: Sequence[int], budget: int, threads: int) -> tuple[int, list[li
 
 
 def _even(sizes: Sequence[int], budget: int, lanes: int) -> list[list[int]]:
-    """Groups of nearly the same size, at most `budget`, longest first; their number is a multiple of the lanes.
+    """Groups of nearly the same size, at most `budget`, longest first; as many for every lane, where there are enough.
 
     Every item goes to the lightest group, the largest items first (Graham 1969, longest processing time).
     """
@@ -94,12 +99,14 @@ def _in_lanes(
     lanes: int, groups: Sequence[list[int]], work: Callable[[int, list[int]], T], parameters: Iterable[nn.Parameter]
 ) -> Iterator[T]:
     pool = _pool(lanes, torch.get_num_threads())
-    with _Turns(parameters).kept() as turns:
+    with _Turns(parameters).kept(len(groups)) as turns:
         futures = [pool.submit(turns.take, number, work, group) for number, group in enumerate(groups)]
+        for number, future in enumerate(futures):
+            future.add_done_callback(functools.partial(turns.end, number))
         try:
             for future in futures:
                 yield future.result()
-        finally:  # after an error, or when nobody asks any more
+        finally:
             for future in futures:
                 future.cancel()
             wait(futures)
@@ -117,26 +124,35 @@ def _pool(lanes: int, threads: int) -> ThreadPoolExecutor:
     pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane", initializer=begin)
     for _ in range(lanes):
         pool.submit(together.wait)
-    together.wait()
-    torch.set_num_threads(threads)  # the last lane's number is what a thread begun later would take over
+    try:
+        together.wait()
+    finally:
+        together.abort()  # after Ctrl-C nobody stays behind
+        torch.set_num_threads(threads)  # the last lane's number is what a thread begun later would take over
     return pool
+
+
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of the threads
 
 
 class _Turns:
     """Lets micro-batches add to each parameter's gradient in the order of their numbers.
 
-    Of several at work the later ones wait, parameter by parameter, until the earlier ones have added or are done.
+    A later one waits, parameter by parameter, until the earlier ones have added or have ended. What goes backward
+    outside of a micro-batch adds at once.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self._parameters = list(parameters)
         self._changed = threading.Condition()
-        self._at_work: dict[int, set[int]] = {}  # number: places in `parameters` that it has added to
+        self._to_come: dict[int, set[int]] = {}  # number: places in `parameters` that it has added to
         self._mine = threading.local()
 
     @contextmanager
-    def kept(self) -> Iterator[_Turns]:
-        """Keeps the order as long as the context lasts."""
+    def kept(self, count: int) -> Iterator[_Turns]:
+        """Keeps the order of `count` micro-batches as long as the context lasts."""
+        self._to_come = {number: set() for number in range(count)}
         hooks = []
         for place, parameter in enumerate(self._parameters):
             hooks.append(parameter.register_hook(functools.partial(self._await, place)))
@@ -148,25 +164,25 @@ class _Turns:
                 hook.remove()
 
     def take(self, number: int, work: Callable[[int, list[int]], T], group: list[int]) -> T:
-        """Does the work of one micro-batch; numbers begin in their order."""
-        with self._changed:
-            self._at_work[number] = set()
+        """Does the work of one micro-batch."""
         self._mine.number = number
-        try:
-            return work(number, group)
-        finally:
-            with self._changed:
-                del self._at_work[number]
-                self._changed.notify_all()
+        return work(number, group)
+
+    def end(self, number: int, future: Future[Any]) -> None:
+        """Nobody waits any longer for a micro-batch that is done, has failed or was never begun."""
+        with self._changed:
+            self._to_come.pop(number, None)
+            self._changed.notify_all()
 
     def _await(self, place: int, gradient: Tensor) -> None:
-        mine = self._mine.number
+        mine = getattr(self._mine, "number", -1)
         with self._changed:
             self._changed.wait_for(
-                lambda: all(place in added for number, added in self._at_work.items() if number < mine)
+                lambda: all(place in added for number, added in self._to_come.items() if number < mine)
             )
 
     def _added(self, place: int, parameter: Tensor) -> None:
         with self._changed:
-            self._at_work[self._mine.number].add(place)
-            self._changed.notify_all()
+            if (added := self._to_come.get(getattr(self._mine, "number", -1))) is not None:
+                added.add(place)
+                self._changed.notify_all()

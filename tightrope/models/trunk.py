@@ -7,6 +7,7 @@ branch: slower, same numbers, same batch.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -60,10 +61,27 @@ class Trunk:
             batch: the bundles.
             noise: [T, D] added to the input embeddings, once, in this call.
         """
+        if noise is None:
+            return self._hidden(batch)
+        added = noise
+        if not self.shares_prompts:
+            added = noise[PaddedRows.of(batch.layout).gather.to(noise.device)]
+        mine = threading.get_ident()
+
+        def add(module: torch.nn.Module, inputs: object, out: Tensor) -> Tensor:
+            return out + added.to(out.dtype) if threading.get_ident() == mine else out  # lanes share the module
+
+        hook = self.model.get_input_embeddings().register_forward_hook(add)
+        try:
+            return self._hidden(batch)
+        finally:
+            hook.remove()
+
+    def _hidden(self, batch: TokenBatch) -> Tensor:
         run = loading.backbone(self.model)
         if self.shares_prompts:
             out = run(
-                **self._read(batch.input_ids[None], None if noise is None else noise[None]),
+                input_ids=batch.input_ids[None],
                 position_ids=batch.positions[None],
                 attention_mask=no_mask(batch.input_ids.device),
                 layout=TreeAttention(batch),
@@ -73,19 +91,12 @@ class Trunk:
         rows = PaddedRows.of(batch.layout)
         gather = rows.gather.to(batch.input_ids.device)
         out = run(
-            **self._read(batch.input_ids[gather], None if noise is None else noise[gather]),
+            input_ids=batch.input_ids[gather],
             position_ids=batch.positions[gather],
             attention_mask=(torch.arange(gather.shape[1])[None] < rows.lengths[:, None]).to(gather.device),
             use_cache=False,
         )
         return cast(Tensor, out.last_hidden_state).flatten(0, 1)[rows.scatter.to(gather.device)]
-
-    def _read(self, ids: Tensor, noise: Tensor | None) -> dict[str, Tensor]:
-        """What the backbone is given: token ids, or their embeddings with noise added."""
-        if noise is None:
-            return {"input_ids": ids}
-        embeddings = self.model.get_input_embeddings()(ids)
-        return {"inputs_embeds": embeddings + noise.to(embeddings.dtype)}
 
     def read_each(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -137,7 +138,8 @@ def take_step(policy: Policy, examples: Sequence[Example], base: Sequence[NDArra
         loss.backward()
         return float(loss.detach())
 
-    total = sum(side_by_side([e.tokens for e in examples], 2048, policy.device, work, parameters=parameters))
+    sizes = [e.tokens for e in examples]
+    total = math.fsum(side_by_side(sizes, 2048, policy.device, work, parameters=parameters))
     square = sum(float(p.grad.float().pow(2).sum()) for p in parameters if p.grad is not None)
     with torch.no_grad():
         for p in parameters:

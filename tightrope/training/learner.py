@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -84,14 +85,14 @@ class Learner:
             yield from self.value_head.parameters()
 
     def loss(
-        self, batch: TokenBatch, step: Mapping[str, Tensor] | None = None, *, draw: Sequence[int] = (0, 0)
+        self, batch: TokenBatch, step: Mapping[str, Tensor] | None = None, *, draw: int = 0
     ) -> Loss:
         """Returns the objective's unreduced loss on a batch.
 
         Args:
             batch: a micro-batch.
             step: figures of the whole optimiser step that the objective asked for; see `step_statistics`.
-            draw: step and micro-batch, which decide the embedding noise where there is any.
+            draw: the step, which with an example decides its embedding noise where there is any.
         """
         alpha = self.objective.embedding_noise(self.settings)
         inputs = self._inputs(batch, self._noise(batch, alpha, draw) if alpha else None)
@@ -145,15 +146,21 @@ class Learner:
             step_scores=model.read(hidden, batch.step_end) if reads == "steps" else None,
         )
 
-    def _noise(self, batch: TokenBatch, alpha: float, draw: Sequence[int]) -> Tensor:
-        """NEFTune's noise [T, D]: uniform in +-alpha / sqrt(L D), L the tokens of each token's own bundle."""
+    def _noise(self, batch: TokenBatch, alpha: float, draw: int) -> Tensor:
+        """NEFTune's noise [T, D]: uniform in +-alpha / sqrt(L D), L the tokens of each token's own bundle.
+
+        A bundle's is the same in whatever micro-batch it is.
+        """
         device = batch.input_ids.device
         width = int(self.model.config.get_text_config().hidden_size)
-        lengths = torch.bincount(batch.bundle)[batch.bundle].float()
-        generator = torch.Generator(device)
-        generator.manual_seed(int(np.random.SeedSequence([self.seed, *draw]).generate_state(1)[0]))
-        uniform = torch.rand(len(lengths), width, generator=generator, device=device)
-        return (2 * uniform - 1) * (alpha / (lengths * width).sqrt())[:, None]
+        drawn = []
+        for key, length in zip(batch.keys, torch.bincount(batch.bundle).tolist(), strict=True):
+            generator = torch.Generator(device)
+            seed = np.random.SeedSequence([self.seed, draw, zlib.crc32(key.encode())])
+            generator.manual_seed(int(seed.generate_state(1)[0]))
+            uniform = torch.rand(length, width, generator=generator, device=device)
+            drawn.append((2 * uniform - 1) * (alpha / (length * width) ** 0.5))
+        return torch.cat(drawn)
 
 
 def _inputs(batch: TokenBatch, **tensors: Any) -> ObjectiveInputs:

@@ -225,13 +225,13 @@ def _backward(
     """Adds the gradient of weight x the examples' loss, micro-batch by micro-batch."""
     learnt = [e.learnt() for e in examples]
     unit, device = learner.objective.card.unit, learner.model.device
-    count = functools.cache(lambda unit: _count(learnt, unit, step))
-    count(unit)
+    count = functools.cache(lambda of: _count(learnt, of, step))
+    count(unit)  # a step without any is refused before the model runs
     known = step_statistics(learner, examples, token_budget)
 
     def work(number: int, group: list[int]) -> tuple[float, dict[str, Tensor]]:
         batch = TokenBatch.from_examples([learnt[i] for i in group], device)
-        loss = learner.loss(batch, known, draw=(step, number))
+        loss = learner.loss(batch, known, draw=step)
         value = loss.values.sum() / count(unit)
         for other, values in loss.others.items():
             value = value + values.sum() / count(other)
@@ -242,7 +242,7 @@ def _backward(
                 remedy="Lower the learning rate, or look at these rows; the last checkpoint is unharmed.",
             )
         (weight * value).backward()
-        return float(value.detach()), loss.metrics
+        return float(value.detach()), {name: values.detach() for name, values in loss.metrics.items()}
 
     total, sums, sizes = 0.0, _Means(), [e.tokens for e in learnt]
     for value, metrics in side_by_side(sizes, token_budget, device, work, parameters=learner.parameters()):
