@@ -2,8 +2,8 @@
 
 What a small model computes spreads badly over cores: many tensors are too small to be worth a second thread, and
 threads wait for each other at every product. So a CPU works on several micro-batches at once, each in a lane with its
-share of the threads; together they hold no more tokens than one alone would have. On two cores a step takes a tenth
-less time (docs/performance.md). What is too long for a lane comes afterwards, with all threads.
+share of the threads; together they hold no more tokens than one alone would have. On two cores a step is 1.03
+to 1.10 times as fast (docs/performance.md). What is too long for a lane comes afterwards, with all threads.
 
 Gradients reach every parameter in the order of the micro-batches, whoever is faster: a sum of floats depends on its
 order, and a run must be repeatable bit for bit.
