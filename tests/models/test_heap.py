@@ -22,8 +22,7 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 if sys.argv[1] == "keep":
     keep_freed_memory()
-del [torch.ones(5 * 2**20, dtype=torch.uint8)][0]  # from now on blocks of this size come from the heap
-held = [torch.ones(5 * 2**20, dtype=torch.uint8) for _ in range(60)]
+held = [torch.ones(24 * 2**20, dtype=torch.uint8) for _ in range(12)]  # by default each is the system's own
 full = resident()
 del held
 kept = resident()
