@@ -56,7 +56,8 @@ class Clamped(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gate_proj, self.up_proj, self.down_proj, self.act_fn = *(nn.Linear(4, 4) for _ in range(3)), nn.SiLU()
+        self.gate_proj, self.up_proj, self.down_proj = nn.Linear(4, 32), nn.Linear(4, 32), nn.Linear(32, 4)
+        self.act_fn = nn.SiLU()
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.down_proj(self.act_fn(self.gate_proj(x).clamp(max=10)) * self.up_proj(x))

@@ -222,7 +222,8 @@ class _TokenLogprobs(torch.autograd.Function):
         entropies = log_normaliser - origin - softmax.mean if entropy else picked.new_zeros(0)
         collisions = squares.log_normaliser - 2 * log_normaliser if collision else picked.new_zeros(0)
         ctx.mark_non_differentiable(collisions)
-        ctx.save_for_backward(hidden, weight, bias, target, log_normaliser, entropies, *kept)
+        ctx.save_for_backward(hidden, weight, bias, target, log_normaliser, entropies)
+        ctx.kept = kept  # not saved: what has been used up makes room for the head's gradient
         ctx.settings = (head, temperature, entropy)
         return picked - log_normaliser, entropies, collisions
 
@@ -230,11 +231,12 @@ class _TokenLogprobs(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_logprobs, grad_entropy, _ = grads
-        hidden, weight, bias, target, log_normaliser, entropies, *kept = ctx.saved_tensors
+        hidden, weight, bias, target, log_normaliser, entropies = ctx.saved_tensors
         head, temperature, entropy = ctx.settings
+        kept, ctx.kept = ctx.kept[::-1], []
         gradients = HeadGradients(hidden, weight, bias, ctx.needs_input_grad[:3])
-        for i, (part, tokens) in enumerate(tiles(len(target), len(weight))):
-            logits = kept[i] if i < len(kept) else head.logits(hidden[part], tokens)
+        for part, tokens in tiles(len(target), len(weight)):
+            logits = kept.pop() if kept else head.logits(hidden[part], tokens)
             log_p = (logits / temperature).sub_(log_normaliser[part, None])
             g = grad_logprobs[part, None]
             if entropy:

@@ -23,7 +23,7 @@ from tightrope.data.chat import ChatFormat
 from tightrope.models import loading
 from tightrope.models.attention import PaddedRows, TreeAttention, install, no_mask
 from tightrope.models.lanes import side_by_side
-from tightrope.models.lean import keep_less
+from tightrope.models.lean import keep_less, norms_made_again
 
 
 class Trunk:
@@ -62,7 +62,8 @@ class Trunk:
             noise: [T, D] added to the input embeddings, once, in this call.
         """
         if noise is None:
-            return self._hidden(batch)
+            with norms_made_again():
+                return self._hidden(batch)
         added = noise
         if not self.shares_prompts:
             added = noise[PaddedRows.of(batch.layout).gather.to(noise.device)]
