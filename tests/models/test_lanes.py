@@ -17,6 +17,7 @@ from torch import nn
 from tests.tiny import tiny_model, tiny_tokenizer
 from tightrope.data.batch import EncodedResponse, Example, pack
 from tightrope.models import lanes as lanes_module
+from tightrope.models.gradients import Turns
 from tightrope.models.lanes import LANE_TOKENS, LANES, side_by_side, split
 from tightrope.models.policy import Policy
 from tightrope.recipes.presets import resolve
@@ -119,13 +120,13 @@ def test_gradients_are_added_in_the_order_of_the_micro_batches(two_threads: None
 def test_a_micro_batch_whose_thread_begins_late_is_waited_for(
     two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weight, parts, begin = nn.Parameter(torch.zeros(1)), [1e8, -1e8, 1.0, 1e8], lanes_module._Turns.take
+    weight, parts, begin = nn.Parameter(torch.zeros(1)), [1e8, -1e8, 1.0, 1e8], Turns.take
 
     def late(self: Any, number: int, work: Any, group: list[int]) -> Any:
         time.sleep(0.05 if number == 0 else 0)
         return begin(self, number, work, group)
 
-    monkeypatch.setattr(lanes_module._Turns, "take", late)
+    monkeypatch.setattr(Turns, "take", late)
 
     def work(number: int, group: list[int]) -> None:
         (weight * parts[number]).sum().backward()

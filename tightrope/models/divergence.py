@@ -10,12 +10,13 @@ policy's, in both passes.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from tightrope.models.gradients import Turns
 from tightrope.models.logprobs import HeadGradients, OutputHead, RunningSoftmax, tiles
 
 
@@ -32,7 +33,10 @@ def token_divergence(
         source: [N] index into T.
     """
     picked, theirs = hidden.index_select(0, source), reference_hidden.detach().index_select(0, source)
-    return cast(Tensor, _Divergence.apply(picked, head.weight, head.bias, theirs, head, reference_head))  # type: ignore[no-untyped-call]
+    out: Tensor = _Divergence.apply(  # type: ignore[no-untyped-call]
+        picked, head.weight, head.bias, theirs, head, reference_head, head.announced()
+    )
+    return out
 
 
 class _Divergence(torch.autograd.Function):
@@ -47,6 +51,7 @@ class _Divergence(torch.autograd.Function):
         theirs: Tensor,
         head: OutputHead,
         reference_head: OutputHead,
+        turns: Turns | None,
     ) -> Tensor:
         p, q = (RunningSoftmax(len(hidden), hidden.device) for _ in range(2))
         for part, tokens in tiles(len(hidden), len(weight)):
@@ -54,18 +59,18 @@ class _Divergence(torch.autograd.Function):
             p.add(part, ours)
             q.add(part, reference, of=reference - ours)
         ctx.save_for_backward(hidden, weight, bias, theirs, p.log_normaliser, q.log_normaliser)
-        ctx.heads = (head, reference_head)
+        ctx.settings = (head, reference_head, turns)
         return q.mean - q.log_normaliser + p.log_normaliser
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, theirs, p_log, q_log = ctx.saved_tensors
-        head, reference_head = ctx.heads
-        gradients = HeadGradients(hidden, weight, bias, ctx.needs_input_grad[:3])
+        head, reference_head, turns = ctx.settings
+        gradients = HeadGradients(hidden, head.weight, bias, ctx.needs_input_grad[:3], turns)
         for part, tokens in tiles(len(hidden), len(weight)):
             logits = head.logits(hidden[part], tokens)
             q = reference_head.logits(theirs[part], tokens).sub_(q_log[part, None]).exp_()
             d = (logits - p_log[part, None]).exp_().sub_(q).mul_(grads[0][part, None])
             gradients.add(part, tokens, head.slope_(d, logits))
-        return (*gradients.result(), None, None, None)
+        return (*gradients.result(), None, None, None, None)

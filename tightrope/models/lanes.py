@@ -5,8 +5,7 @@ threads wait for each other at every product. So a CPU works on several micro-ba
 share of the threads; together they hold no more tokens than one alone would have. On two cores a step is 1.03
 to 1.10 times as fast (docs/performance.md). What is too long for a lane comes afterwards, with all threads.
 
-Gradients reach every parameter in the order of the micro-batches, whoever is faster: a sum of floats depends on its
-order, and a run must be repeatable bit for bit.
+Gradients reach every parameter in the order of the micro-batches, whoever is faster (`gradients.Turns`).
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tightrope.data.batch import pack
+from tightrope.models.gradients import Turns
 
 T = TypeVar("T")
 
-LANES = 2  # at most: each holds a gradient of the output head and the embeddings beside its tokens; more not measured
+LANES = 2  # at most; more have not been measured
 LANE_TOKENS = 256  # that a lane must have to do; adding to all gradients once more takes as long as some tokens
 
 
@@ -52,10 +51,12 @@ def side_by_side(
         parameters: whose gradients the work adds to.
     """
     lanes, beside, after = split(sizes, budget, torch.get_num_threads() if device.type == "cpu" else 1)
-    if lanes > 1:
-        yield from _in_lanes(lanes, beside, work, parameters)
-    for number, group in enumerate(after, len(beside)):
-        yield work(number, group)
+    with Turns(parameters).kept(len(beside) + len(after), side_by_side=lanes > 1) as turns:
+        if lanes > 1:
+            yield from _in_lanes(lanes, beside, work, turns)
+        for number, group in enumerate(after, len(beside)):
+            yield turns.take(number, work, group)
+            turns.end(number)
 
 
 def split(sizes: Sequence[int], budget: int, threads: int) -> tuple[int, list[list[int]], list[list[int]]]:
@@ -96,20 +97,23 @@ def _even(sizes: Sequence[int], budget: int, lanes: int) -> list[list[int]]:
 
 
 def _in_lanes(
-    lanes: int, groups: Sequence[list[int]], work: Callable[[int, list[int]], T], parameters: Iterable[nn.Parameter]
+    lanes: int, groups: Sequence[list[int]], work: Callable[[int, list[int]], T], turns: Turns
 ) -> Iterator[T]:
     pool = _pool(lanes, torch.get_num_threads())
-    with _Turns(parameters).kept(len(groups)) as turns:
-        futures = [pool.submit(turns.take, number, work, group) for number, group in enumerate(groups)]
-        for number, future in enumerate(futures):
-            future.add_done_callback(functools.partial(turns.end, number))
-        try:
-            for future in futures:
-                yield future.result()
-        finally:
-            for future in futures:
-                future.cancel()
-            wait(futures)
+    futures = [pool.submit(turns.take, number, work, group) for number, group in enumerate(groups)]
+    for number, future in enumerate(futures):
+        future.add_done_callback(functools.partial(_end, turns, number))
+    try:
+        for future in futures:
+            yield future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+        wait(futures)
+
+
+def _end(turns: Turns, number: int, future: Future[Any]) -> None:
+    turns.end(number)
 
 
 @functools.cache
@@ -134,55 +138,3 @@ def _pool(lanes: int, threads: int) -> ThreadPoolExecutor:
 
 if hasattr(os, "register_at_fork"):  # Windows does not fork
     os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of the threads
-
-
-class _Turns:
-    """Lets micro-batches add to each parameter's gradient in the order of their numbers.
-
-    A later one waits, parameter by parameter, until the earlier ones have added or have ended. What goes backward
-    outside of a micro-batch adds at once.
-    """
-
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
-        self._parameters = list(parameters)
-        self._changed = threading.Condition()
-        self._to_come: dict[int, set[int]] = {}  # number: places in `parameters` that it has added to
-        self._mine = threading.local()
-
-    @contextmanager
-    def kept(self, count: int) -> Iterator[_Turns]:
-        """Keeps the order of `count` micro-batches as long as the context lasts."""
-        self._to_come = {number: set() for number in range(count)}
-        hooks = []
-        for place, parameter in enumerate(self._parameters):
-            hooks.append(parameter.register_hook(functools.partial(self._await, place)))
-            hooks.append(parameter.register_post_accumulate_grad_hook(functools.partial(self._added, place)))
-        try:
-            yield self
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def take(self, number: int, work: Callable[[int, list[int]], T], group: list[int]) -> T:
-        """Does the work of one micro-batch."""
-        self._mine.number = number
-        return work(number, group)
-
-    def end(self, number: int, future: Future[Any]) -> None:
-        """Nobody waits any longer for a micro-batch that is done, has failed or was never begun."""
-        with self._changed:
-            self._to_come.pop(number, None)
-            self._changed.notify_all()
-
-    def _await(self, place: int, gradient: Tensor) -> None:
-        mine = getattr(self._mine, "number", -1)
-        with self._changed:
-            self._changed.wait_for(
-                lambda: all(place in added for number, added in self._to_come.items() if number < mine)
-            )
-
-    def _added(self, place: int, parameter: Tensor) -> None:
-        with self._changed:
-            if (added := self._to_come.get(getattr(self._mine, "number", -1))) is not None:
-                added.add(place)
-                self._changed.notify_all()

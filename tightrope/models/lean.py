@@ -29,6 +29,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
+from tightrope.models.gradients import embed
+
 PARTS = ("gate_proj", "up_proj", "down_proj", "act_fn")
 SIZES = (1e-3, 1.0, 1e3)  # of inputs tried: epsilons show in small ones, clamps in large ones
 
@@ -44,6 +46,8 @@ def keep_less(model: nn.Module) -> None:
             module.forward = functools.partial(_noted, norm)
         elif _agrees(_is_gated, module):
             module.forward = functools.partial(_gated, module)
+        elif _is_plain_embedding(module):
+            module.forward = functools.partial(embed, module)
 
 
 @contextmanager
@@ -183,6 +187,10 @@ def _is_plain_norm(module: Any) -> bool:
     weight = torch.linspace(0.5, 1.5, len(module.weight)).to(module.weight)  # ones would hide where it is multiplied
     theirs = functional_call(module, {"weight": weight}, (x,))
     return torch.equal(theirs, _Norm.apply(x, weight, _epsilon(module)))  # type: ignore[no-untyped-call]
+
+
+def _is_plain_embedding(module: Any) -> bool:
+    return type(module) is nn.Embedding and not (module.max_norm or module.scale_grad_by_freq or module.sparse)
 
 
 def _is_gated(module: Any) -> bool:

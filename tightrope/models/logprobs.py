@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
+from tightrope.models.gradients import Turns, takes_turns, turns_of
+
 TILE_ROWS = TILE_TOKENS = 2048  # float32 logits of a tile: 16 MiB
 KEPT_LOGITS_BYTES = 2**27  # logits kept for the backward pass, which are a product less there
 
@@ -41,11 +43,12 @@ class OutputHead:
     bias: Tensor | None = None  # [V]
     scale: float = 1.0
     softcap: float | None = None
+    takes_turns: bool = False  # whether all that adds to the weight's gradient can, see `gradients`
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> OutputHead:
         """Returns the output head of a causal language model."""
-        head = model.get_output_embeddings()
+        head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
         config = model.config.get_text_config()
         scale = float(getattr(config, "logit_scale", None) or 1.0)
         scale /= float(getattr(config, "logits_scaling", None) or 1.0)
@@ -54,7 +57,16 @@ class OutputHead:
             bias=getattr(head, "bias", None),
             scale=scale,
             softcap=getattr(config, "final_logit_softcapping", None),
+            takes_turns=embeddings.weight is not head.weight or takes_turns(embeddings),
         )
+
+    def announced(self) -> Turns | None:
+        """Announces a backward pass through the head; returns where its weight's gradient is added, or None."""
+        learns = self.takes_turns and torch.is_grad_enabled() and self.weight.requires_grad
+        turns = turns_of(self.weight) if learns else None
+        if turns is not None:
+            turns.announce(self.weight)
+        return turns
 
     def logits(self, hidden: Tensor, tokens: slice = slice(None)) -> Tensor:
         """Returns float32 logits [.., V] of hidden states [.., D], or those of a slice of the vocabulary."""
@@ -98,7 +110,7 @@ def token_logprobs(
     learns = torch.is_grad_enabled() and (picked.requires_grad or head.weight.requires_grad)
     room = KEPT_LOGITS_BYTES if learns else 0
     logprobs, entropies, collisions = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
-        picked, head.weight, head.bias, target, head, temperature, entropy, collision, room
+        picked, head.weight, head.bias, target, head, head.announced(), temperature, entropy, collision, room
     )
     return TokenLogprobs(logprobs, entropies if entropy else None, collisions if collision else None)
 
@@ -136,21 +148,26 @@ class HeadGradients:
     """Collects what a loss on logits means for hidden states and head, tile by tile, in a backward pass.
 
     Sums over many tiles are kept in float32: adding bfloat16 tile by tile loses small gradients. The tiles come as
-    `tiles` gives them, and cover everything.
+    `tiles` gives them, and cover everything. Where micro-batches take turns, the weight's gradient is added to it
+    part by part, and none is returned.
 
     Args:
         hidden: [N, D] the states the logits are of.
         weight: [V, D] of the head.
         bias: [V] of the head.
         wanted: whether a gradient is wanted of hidden states, weight and bias.
+        turns: where the weight's gradient has been announced.
     """
 
-    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: Sequence[bool]) -> None:
+    def __init__(
+        self, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: Sequence[bool], turns: Turns | None
+    ) -> None:
         want_hidden, want_weight, want_bias = wanted
-        self._hidden, self._weight, self._bias = hidden, weight, bias
+        self._hidden, self._weight, self._bias, self._turns = hidden, weight, bias, turns
         room = torch.empty_like if len(hidden) else torch.zeros_like  # without a row no tile comes
         self._of_hidden = room(hidden, dtype=torch.float32) if want_hidden else None
-        self._of_weight = room(weight, dtype=torch.float32) if want_weight else None
+        rows = weight if turns is None else weight[:TILE_TOKENS]
+        self._of_weight = room(rows, dtype=torch.float32) if want_weight else None
         self._of_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and want_bias else None
 
     def add(self, part: slice, tokens: slice, d: Tensor) -> None:
@@ -160,12 +177,16 @@ class HeadGradients:
         d = d.to(self._hidden.dtype)
         if self._of_hidden is not None:
             _put_product(self._of_hidden[part], d, self._weight[tokens].to(d.dtype), first=tokens.start == 0)
-        if self._of_weight is not None:
-            _put_product(self._of_weight[tokens], d.t(), self._hidden[part], first=part.start == 0)
+        of_weight = self._of_weight
+        if of_weight is not None:
+            mine = slice(0, tokens.stop - tokens.start) if self._turns else tokens
+            _put_product(of_weight[mine], d.t(), self._hidden[part], first=part.start == 0)
+            if self._turns and part.stop == len(self._hidden):
+                self._turns.add(self._weight, tokens, of_weight[mine])
 
     def result(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """The gradients of hidden states, weight and bias, in their types."""
-        sums = (self._of_hidden, self._of_weight, self._of_bias)
+        sums = (self._of_hidden, None if self._turns else self._of_weight, self._of_bias)
         hidden, weight, bias = (
             None if sum_ is None or of is None else sum_.to(of.dtype)
             for sum_, of in zip(sums, (self._hidden, self._weight, self._bias), strict=True)
@@ -194,6 +215,7 @@ class _TokenLogprobs(torch.autograd.Function):
         bias: Tensor | None,
         target: Tensor,
         head: OutputHead,
+        turns: Turns | None,
         temperature: float,
         entropy: bool,
         collision: bool,
@@ -224,7 +246,7 @@ class _TokenLogprobs(torch.autograd.Function):
         ctx.mark_non_differentiable(collisions)
         ctx.save_for_backward(hidden, weight, bias, target, log_normaliser, entropies)
         ctx.kept = kept  # not saved: what has been used up makes room for the head's gradient
-        ctx.settings = (head, temperature, entropy)
+        ctx.settings = (head, turns, temperature, entropy)
         return picked - log_normaliser, entropies, collisions
 
     @staticmethod
@@ -232,9 +254,9 @@ class _TokenLogprobs(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_logprobs, grad_entropy, _ = grads
         hidden, weight, bias, target, log_normaliser, entropies = ctx.saved_tensors
-        head, temperature, entropy = ctx.settings
+        head, turns, temperature, entropy = ctx.settings
         kept, ctx.kept = ctx.kept[::-1], []
-        gradients = HeadGradients(hidden, weight, bias, ctx.needs_input_grad[:3])
+        gradients = HeadGradients(hidden, head.weight, bias, ctx.needs_input_grad[:3], turns)
         for part, tokens in tiles(len(target), len(weight)):
             logits = kept.pop() if kept else head.logits(hidden[part], tokens)
             log_p = (logits / temperature).sub_(log_normaliser[part, None])
@@ -248,7 +270,7 @@ class _TokenLogprobs(torch.autograd.Function):
             here, column = _column(target[part], tokens)
             d.scatter_add_(1, column, torch.where(here[:, None], g, 0.0))
             gradients.add(part, tokens, head.slope_(d.div_(temperature), logits))
-        return (*gradients.result(), None, None, None, None, None, None)
+        return (*gradients.result(), None, None, None, None, None, None, None)
 
 
 def _column(target: Tensor, tokens: slice) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from tightrope.models.gradients import gather
+
 ROUNDED_AT_ONCE = 2**18  # weights
 
 
@@ -70,6 +72,8 @@ class Optimiser:
             for live, master in zip(self._live, self._masters, strict=True)
             if live is not master
         ]
+        for live, master in zip(self._live, self._masters, strict=True):
+            gather(live, None if live is master else master)
         groups = [
             {"params": [p for p in self._masters if p.ndim >= 2], "weight_decay": settings.weight_decay},
             {"params": [p for p in self._masters if p.ndim < 2], "weight_decay": 0.0},
@@ -133,6 +137,8 @@ class Optimiser:
         """Lets the parameters go: another optimiser may take them over."""
         for hook in self._hooks:
             hook.remove()
+        for live in self._live:
+            gather(live, None)
 
     def state_dict(self) -> dict[str, Any]:
         """Masters and moments, enough to go on bit for bit."""
