@@ -54,7 +54,7 @@ def reads(policy: Policy, reference: Policy | None, late: int = -1) -> Work:
             with torch.no_grad():
                 theirs = reference.hidden(batch)
             value = value + token_divergence(hidden, policy.head, theirs, reference.head, batch.source).sum()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
 
     return work
 
@@ -87,8 +87,9 @@ def test_gradients_are_those_of_autograd_and_always_the_same(family: str, twice:
 )
 def test_no_micro_batch_holds_the_gradient_of_the_vocabulary(family: str, whole: bool, lane_count: int) -> None:
     """Except where embeddings are scaled: there autograd adds to the tied weight, and only it may."""
-    policy, seen = Policy(tiny_model(family), tiny_tokenizer(), "tiny"), list[Tensor]()
-    weights = {id(e.weight): e.weight for e in (policy.head, policy.model.get_input_embeddings())}
+    model, seen = tiny_model(family), list[Tensor]()
+    policy = Policy(model, tiny_tokenizer(), "tiny")
+    weights: dict[int, Tensor] = {id(w): w for w in (policy.head.weight, model.get_input_embeddings().weight)}
     for weight in weights.values():
         weight.register_hook(lambda gradient: seen.append(gradient) if gradient is not None else None)
     in_turns(policy, reads(policy, None))

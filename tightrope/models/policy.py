@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -25,6 +24,9 @@ from tightrope.models.precision import Dtype
 from tightrope.models.quantised import dequantised, four_bit, is_quantised
 from tightrope.models.saving import save_folder
 from tightrope.models.trunk import Trunk
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ class Policy(Trunk):
         return policy
 
     def _add_adapters(self, lora: LoraSettings, gradient_checkpointing: bool) -> None:
+        from peft import LoraConfig, get_peft_model
+
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
         settings = LoraConfig(
@@ -112,15 +116,14 @@ class Policy(Trunk):
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         )
-        self.model = cast(PeftModel, get_peft_model(cast(PreTrainedModel, self.model), settings))
+        self.model = cast("PeftModel", get_peft_model(cast(PreTrainedModel, self.model), settings))
         if gradient_checkpointing:
             self.model.enable_input_require_grads()
 
     @property
     def head(self) -> OutputHead:
         """The live output head."""
-        inner = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
-        return OutputHead.of(cast(PreTrainedModel, inner))
+        return OutputHead.of(loading.below_adapters(self.model))
 
     def token_logprobs(
         self, batch: TokenBatch, *, temperature: float = 1.0, entropy: bool = False
@@ -168,19 +171,19 @@ class Policy(Trunk):
     @contextmanager
     def adapters_disabled(self) -> Iterator[None]:
         """The frozen start model, when the policy is that model plus adapters."""
-        if not isinstance(self.model, PeftModel):
+        if not self.has_adapters:
             raise InputError(
                 "the policy has no adapters to disable",
                 where=self.name,
                 remedy="Load a second, frozen policy as the reference.",
             )
-        with self.model.disable_adapter():
+        with cast("PeftModel", self.model).disable_adapter():
             yield
 
     @property
     def has_adapters(self) -> bool:
         """Whether only low-rank adapters are trained."""
-        return isinstance(self.model, PeftModel)
+        return loading.has_adapters(self.model)
 
     def save(self, folder: Path) -> None:
         """Saves a plain Hugging Face folder (adapters merged in; also kept in `adapter/`).
@@ -188,7 +191,7 @@ class Policy(Trunk):
         Raises:
             WorkError: a weight is NaN, no space, or the folder read back differs from memory; an older folder stays.
         """
-        adapters = self.model if isinstance(self.model, PeftModel) else None
+        adapters = cast("PeftModel", self.model) if self.has_adapters else None
         plain = self.model
         if adapters is not None and is_quantised(adapters.get_base_model()):
             plain = dequantised(adapters)

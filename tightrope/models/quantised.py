@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import copy
 from importlib import util
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from peft import PeftModel
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from tightrope.errors import InputError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 def four_bit(dtype: torch.dtype, device: torch.device | str) -> dict[str, Any]:
@@ -49,6 +50,8 @@ def is_quantised(model: nn.Module) -> bool:
 
 def dequantised(adapted: PeftModel) -> PreTrainedModel:
     """Returns a plain model in the adapters' type, on the CPU: the dequantised base with the adapters merged in."""
+    from peft.tuners.lora import LoraLayer
+
     base = cast(PreTrainedModel, adapted.get_base_model())
     state: dict[str, Tensor] = {}
     for name, tensor in base.named_parameters():

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -24,6 +23,9 @@ from tightrope.models import loading
 from tightrope.models.attention import PaddedRows, TreeAttention, install, no_mask
 from tightrope.models.lanes import side_by_side
 from tightrope.models.lean import keep_less, norms_made_again
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 class Trunk:
@@ -38,7 +40,7 @@ class Trunk:
 
     def __init__(self, model: PreTrainedModel | PeftModel) -> None:
         self.model = model
-        inner = cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
+        inner = loading.below_adapters(model)
         self.config = inner.config
         keep_less(inner)
         self.takes_layouts = True

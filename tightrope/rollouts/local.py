@@ -18,11 +18,10 @@ from contextlib import contextmanager
 from typing import cast
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from tightrope.errors import InputError, WorkError
+from tightrope.models.loading import below_adapters
 from tightrope.models.policy import Policy
 from tightrope.records import Response
 from tightrope.rollouts.attention import ROW_BLOCK, Prefix
@@ -113,8 +112,7 @@ class _Sampler:
         self._finished, self._progress = finished, progress
         self._engine = engine_of(policy, rows)
         self._head = policy.head
-        inner = policy.model.get_base_model() if isinstance(policy.model, PeftModel) else policy.model
-        self._output = cast(nn.Module, cast(PreTrainedModel, inner).get_output_embeddings())
+        self._output = cast(nn.Module, below_adapters(policy.model).get_output_embeddings())
         self._running: list[Row] = []
         self._half_placed: Prefix | None = None  # the first waiting prompt's, while some of its samples run
         self._buffer: Tensor | None = None
