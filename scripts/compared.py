@@ -35,10 +35,8 @@ TRL = {
     "bradley_terry": "margin, centring",
 }
 NOBODY = {
-    "tdpo": "The authors' repository (Vance0124/Token-level-Direct-Preference-Optimization) states no licence. Read: "
-    "the same equations.",
-    "odin": "The authors' repository (Lichang-Chen/ODIN) states no licence. Read: it also scales each head's weights "
-    "to mean 0 and norm 1, and adds the correlation of the sum of both heads with length.",
+    "odin": "The authors' repository (Lichang-Chen/ODIN) has no licence that was found. Read: it also scales each head's "
+    "weights to mean 0 and norm 1, and adds the correlation of the sum of both heads with length.",
     "`bradley_terry`, `absolute_weight`": "The authors' repository (OpenBMB/Eurus) has evaluation only.",
     "`bco`, `match_prompts`": "Only its unweighted form was run.",
 }

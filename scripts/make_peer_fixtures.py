@@ -6,10 +6,11 @@ function's text. Their packages are not installed.
 
     pip download --no-deps --ignore-requires-python --dest PEERS openrlhf==0.8.5 oat-llm==0.2.4 oxrl==1.7.2 \
         trl==0.12.2 nemo-aligner==0.7.0 llamafactory==0.9.5 llm-blender==0.0.2
-    git clone https://github.com/thu-ml/Noise-Contrastive-Alignment PEERS/thu-ml/Noise-Contrastive-Alignment
-    git -C PEERS/thu-ml/Noise-Contrastive-Alignment checkout 366990687282bb46ec82d0559afae44415d44582
-    git clone https://github.com/UMass-SCALAR-Lab/HC-RLHF PEERS/UMass-SCALAR-Lab/HC-RLHF
-    git -C PEERS/UMass-SCALAR-Lab/HC-RLHF checkout 729793ca3281b760f77c8ea67d16502214cb2bde
+    cd PEERS; for at in \
+        thu-ml/Noise-Contrastive-Alignment@366990687282bb46ec82d0559afae44415d44582 \
+        UMass-SCALAR-Lab/HC-RLHF@729793ca3281b760f77c8ea67d16502214cb2bde \
+        saramal/RePO-A_Regret_Minimization_Framework_on_Preference_Learning_in_Large_Language_Models@3a21b16
+    do git clone https://github.com/${at%@*} ${at%@*} && git -C ${at%@*} checkout ${at#*@}; done; cd -
     pip install torch choix==0.4.1 statsmodels==0.15.0
     python scripts/make_peer_fixtures.py PEERS
 """
@@ -35,6 +36,7 @@ LICENCES = {
     "statsmodels 0.15.0": "BSD-3-Clause",
     "thu-ml/Noise-Contrastive-Alignment": "MIT",
     "UMass-SCALAR-Lab/HC-RLHF": "Apache-2.0",
+    "saramal/RePO-A_Regret_Minimization_Framework_on_Preference_Learning_in_Large_Language_Models": "Apache-2.0",
 }
 
 
@@ -43,7 +45,7 @@ def main(folder: str) -> None:
     book = Notebook(Path(folder), LICENCES)
     for run in (
         *(openrlhf.openrlhf, openrlhf.openrlhf_steps, openrlhf.openrlhf_ppo),
-        *(frameworks.oat, frameworks.oxrl, frameworks.nemo_aligner, frameworks.llama_factory),
+        *(frameworks.oat, frameworks.oxrl, frameworks.nemo_aligner, frameworks.llama_factory, frameworks.repo),
         *(old_trl.trl_bco, old_trl.trl_wpo),
         *(authors.llm_blender, authors.noise_contrastive, authors.safe_rlhf),
         rank_likelihoods.rankings,

@@ -1,4 +1,4 @@
-"""Frameworks that have a method or two TRL has not: oat, oxRL, NeMo-Aligner, LLaMA-Factory."""
+"""Frameworks that have a method or two TRL has not: oat, oxRL, NeMo-Aligner, LLaMA-Factory, a fork of OpenRLHF."""
 
 from __future__ import annotations
 
@@ -105,3 +105,25 @@ def llama_factory(book: Notebook) -> None:
         *("orpo", {"odds_weight": 0.1, "nll_normaliser": "sequence"}, by, "pairs"),
         lambda x: orpo(trainer, book.pairs(x)[0] / n[0::2], book.pairs(x)[1] / n[1::2]),
     )
+
+
+def repo(book: Notebook) -> None:
+    """The baseline of another paper: the authors' own code states no licence."""
+    by = "saramal/RePO-A_Regret_Minimization_Framework_on_Preference_Learning_in_Large_Language_Models"
+    sums = book.taken(by, "openrlhf/trainer/tdpo_trainer.py", "TDPOTrainer._tdpo_get_batch_logps")
+    tdpo = book.taken(by, "openrlhf/models/loss.py", "TDPOLoss")
+    tokens, reference = book.column("logits", "tokens"), book.column("logits", "reference_logits")
+    there = torch.ones_like(tokens)
+
+    def one(loss: Any, logits: Tensor, pair: list[int]) -> Tensor:
+        """The pair behind a prompt of one token."""
+        models = [pad(book.padded("logits", x, pair), (0, 0, 0, 1)) for x in (logits, reference)]
+        labels, mask = (pad(book.padded("logits", x, pair), (1, 0), value=1) for x in (tokens, there))
+        margins, divergences, _ = sums(None, *models, labels, mask, [1, 1])
+        return loss(*margins, *divergences)[0]
+
+    pairs = book.inputs["logits"]["pairs"]
+    for form, alpha in (("tdpo1", 1.0), ("tdpo2", 0.5), ("tdpo2", 0.1)):
+        loss = tdpo(0.1, alpha, form == "tdpo2")
+        settings = {"form": form, **({"alpha": alpha} if form == "tdpo2" else {})}
+        book.record("tdpo", settings, by, "logits", lambda x, f=loss: torch.stack([one(f, x, p) for p in pairs]))

@@ -59,9 +59,9 @@ def make_inputs() -> dict[str, dict[str, Any]]:
     solutions = {"leaves": ["token_scores"], "response": [0] * 5 + [1] * 2 + [2] * 4, "token_scores": scores[:11]}
     inputs["solutions"] = {**solutions, "scores": [scores[i] for i in (4, 6, 10)], "labels": [1.0, -1.0, -1.0]}
     draw, n = np.random.default_rng(7), len(pairs["response"])
-    logits, tokens = draw.normal(0, 1.5, (n, 6)).tolist(), draw.integers(1, 6, n).tolist()
-    inputs["logits"] = {**pairs, "leaves": ["logits"], "logits": logits, "tokens": tokens}
-    del inputs["logits"]["logprobs"]
+    both = {name: draw.normal(0, 1.5, (n, 6)).tolist() for name in ("logits", "reference_logits")}  # [N, V]
+    tokens = {"response": pairs["response"], "pairs": pairs["pairs"], "tokens": draw.integers(1, 6, n).tolist()}
+    inputs["logits"] = {"leaves": ["logits"], **tokens, **both}
     moved = (np.array(pairs["logprobs"]) + 0.4 * draw.normal(size=n)).tolist()
     names = ("rollout_values", "advantages", "returns")
     columns = {"rollout_logprobs": moved, **{name: draw.normal(size=n).tolist() for name in names}}

@@ -111,6 +111,11 @@ class Notebook:
         """Summed log-probs of `pairs` [P]: policy chosen and rejected, reference chosen and rejected."""
         return tuple(model[side::2] for model in self.responses("pairs", logprobs) for side in (0, 1))
 
+    def padded(self, inputs: str, values: Tensor, responses: Sequence[int]) -> Tensor:
+        """Values of tokens [N, ...] as a row for each of these responses, zeros behind the shorter ones."""
+        own = self.column(inputs, "response")
+        return torch.nn.utils.rnn.pad_sequence([values[own == r] for r in responses], batch_first=True)
+
     def lengths(self) -> Tensor:
         """Tokens of each response of `pairs`, [R]."""
         return torch.bincount(torch.tensor(self.inputs["pairs"]["response"])).double()

@@ -40,15 +40,12 @@ def trl_wpo(book: Notebook) -> None:
     forward = book.taken(by, path, "DPOTrainer.concatenated_forward")
     preference = book.taken(by, path, "DPOTrainer.dpo_loss", FDivergenceType=divergence)
     loss = book.taken(by, path, "DPOTrainer.get_batch_loss_metrics")
-    own, tokens = book.column("logits", "response"), book.column("logits", "tokens")
-    reference = summed(book.column("logits", "reference_logprobs"), book.inputs["logits"]["response"])
+    tokens, frozen = book.column("logits", "tokens"), book.column("logits", "reference_logits")
+    reference = summed(frozen.log_softmax(1).gather(1, tokens[:, None])[:, 0], book.inputs["logits"]["response"])
     plain = {"beta": 0.1, "loss_type": "sigmoid", "label_smoothing": 0.0, "reference_free": False}
     switches = {"use_weighting": True, "aux_loss_enabled": False, "is_encoder_decoder": False, "padding_value": 0}
 
     def one(logits: Tensor, pair: Sequence[int]) -> Tensor:
-        def padded(values: Tensor) -> Tensor:
-            return torch.nn.utils.rnn.pad_sequence([values[own == r] for r in pair], batch_first=True)
-
         fake = SimpleNamespace(**plain, **switches, f_divergence_type=None, accelerator=SimpleNamespace(device="cpu"))
         fake.args = SimpleNamespace(max_length=None, rpo_alpha=None)
         fake.concatenated_forward = lambda model, batch: forward(fake, model, batch)
@@ -56,14 +53,14 @@ def trl_wpo(book: Notebook) -> None:
         # A prompt of one token, once for the pair and once for each of its responses.
         prompt = {"prompt_input_ids": torch.zeros(1, 1).long(), "prompt_attention_mask": torch.ones(1, 1).long()}
         completions = {
-            "completion_input_ids": padded(tokens),
-            "completion_attention_mask": padded(torch.ones_like(tokens)),
+            "completion_input_ids": book.padded("logits", tokens, pair),
+            "completion_attention_mask": book.padded("logits", torch.ones_like(tokens), pair),
         }
         fake.concatenated_inputs = lambda batch, padding_value: {
             **{key: value.repeat(2, 1) for key, value in prompt.items()},
             **completions,
         }
-        model = SimpleNamespace(logits=pad(padded(logits), (0, 0, 0, 1)))
+        model = SimpleNamespace(logits=pad(book.padded("logits", logits, pair), (0, 0, 0, 1)))
         sums = {"ref_chosen_logps": reference[[pair[0]]], "ref_rejected_logps": reference[[pair[1]]]}
         return loss(fake, lambda **_: model, {**prompt, **sums})[0]
 

@@ -12,6 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from scripts import compared
+from tests.objectives.test_trl_parity import FAMILY
+from tightrope.objectives import registry
 from tightrope.objectives.base import ObjectiveInputs
 from tightrope.recipes.presets import resolve
 
@@ -23,16 +26,19 @@ def batch(name: str) -> tuple[ObjectiveInputs, list[Tensor]]:
     """Inputs of this name, and those of them that learn."""
     fields = {key: value for key, value in PEERS["inputs"][name].items() if key not in ("leaves", "columns")}
     given = {key: torch.from_numpy(np.array(value)) for key, value in fields.items()}
-    columns = PEERS["inputs"][name].get("columns", {})
+    columns = {key: torch.from_numpy(np.array(x)) for key, x in PEERS["inputs"][name].get("columns", {}).items()}
     leaves = [given[leaf].requires_grad_() for leaf in PEERS["inputs"][name]["leaves"]]
     if "logits" in given:
-        logprobs = given.pop("logits").log_softmax(1)
-        given["logprobs"] = logprobs.gather(1, given.pop("tokens")[:, None])[:, 0]
-        given["collision"] = (2 * logprobs.detach()).logsumexp(1)
+        policy, reference = (given.pop(key).log_softmax(1) for key in ("logits", "reference_logits"))
+        tokens = given.pop("tokens")[:, None]
+        given["logprobs"] = policy.gather(1, tokens)[:, 0]
+        columns["reference_logprobs"] = reference.gather(1, tokens)[:, 0]
+        given["collision"] = (2 * policy.detach()).logsumexp(1)
+        given["divergence"] = (reference.exp() * (reference - policy)).sum(1)
     return (
         ObjectiveInputs(
             responses=int(given["response"].max()) + 1,
-            columns={key: torch.from_numpy(np.array(column)) for key, column in columns.items()},
+            columns=columns,
             **given,
         ),
         leaves,
@@ -55,10 +61,15 @@ def test_losses_and_gradients(case: dict[str, Any]) -> None:
             known = statistic.settle(measured, known)
         losses = objective(dataclasses.replace(inputs, step=known), settings).values
         losses.mean().backward()
-        each = step["losses"] if len(step["losses"]) > 1 else [step["losses"][0]]
-        found = losses.tolist() if len(each) > 1 else [losses.mean().item()]
-        assert found == pytest.approx(each, abs=tolerance)
-        for leaf, expected in zip(leaves, step["gradients"], strict=True):
-            assert leaf.grad is not None
-            expected_slope = torch.from_numpy(np.array(expected))
-            torch.testing.assert_close(leaf.grad, expected_slope, atol=max(tolerance, 1e-8), rtol=0)
+        found = losses if len(step["losses"]) > 1 else losses.mean()[None]  # some return nothing but the mean
+        assert found.tolist() == pytest.approx(step["losses"], abs=tolerance)
+        for leaf, gradient in zip(leaves, step["gradients"], strict=True):
+            expected = torch.from_numpy(np.array(gradient))
+            torch.testing.assert_close(leaf.grad, expected, atol=max(tolerance, 1e-8), rtol=0)
+
+
+def test_every_objective_has_a_row_of_what_it_was_compared_with_or_of_why_with_nothing() -> None:
+    named = {name for name, *_ in compared.rows()} | set(compared.NOBODY)
+    assert {card.name for card in registry.cards()} <= named
+    ours = {resolve(name, settings, where="test")[0].card.name for name, settings in FAMILY.values()}
+    assert set(compared.TRL) == ours | {"nll", "dpo", "orpo", "cpo", "simpo", "kto", "bco", "bradley_terry"}
