@@ -46,7 +46,7 @@ def noise_contrastive(book: Notebook) -> None:
 
 
 def safe_rlhf(book: Notebook) -> None:
-    by = "UMass-SCALAR-Lab/HC-RLHF"  # PKU-Alignment/safe-rlhf with another last step
+    by = "UMass-SCALAR-Lab/HC-RLHF"  # a fork of PKU-Alignment/safe-rlhf
     loss = book.taken(by, "safe_rlhf/values/cost/trainer.py", "CostTrainer.loss")
     signs, ids = -book.column("safety", "labels"), torch.zeros(1, 1)  # theirs is +1 for safe
 

@@ -23,6 +23,14 @@ def openrlhf(book: Notebook) -> None:
         lambda x: 0.1**2 * each(dpo(0.1 / 2, ipo=True), *book.pairs(x)),
         "their IPO at beta / 2, times beta squared",
     )
+    mean, there = book.taken(by, "openrlhf/models/utils.py", "masked_mean"), book.column("pairs", "response") >= 0
+    for normaliser in ("tokens", "sequence"):
+        theirs = book.taken(by, path, "SFTLoss", masked_mean=mean)(token_level_loss=normaliser == "tokens")
+        book.record(
+            *("nll_chosen", {"nll_normaliser": normaliser}, by, "pairs"),
+            lambda x, f=theirs: f(*(book.padded("pairs", column, range(0, 10, 2)) for column in (x, there))),
+            "their SFT on the chosen responses",
+        )
     pairwise, margins = book.taken(by, path, "PairWiseLoss")(), book.column("scores", "margins")
     settings = {"use_margin": True}
     book.record("bradley_terry", settings, by, "scores", lambda s: each(pairwise, s[0::2], s[1::2], margins))
