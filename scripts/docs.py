@@ -14,6 +14,7 @@ from typing import Any
 
 from typer.main import get_command
 
+from scripts import compared
 from tightrope.cli.app import app, main
 from tightrope.objectives import registry
 from tightrope.objectives.weighted_sum import NAME as SUM
@@ -68,7 +69,7 @@ def _section(title: str, arguments: list[str]) -> str:
 def method_pages() -> dict[str, str]:
     """The texts of docs/methods by file name."""
     texts = {f"{name}.md": pages.markdown(name) for name in (*(card.name for card in registry.cards()), SUM)}
-    return {"README.md": pages.index(), **texts}
+    return {"README.md": pages.index(), "compared.md": compared.page(), **texts}
 
 
 if __name__ == "__main__":

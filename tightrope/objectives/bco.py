@@ -8,9 +8,10 @@ Jung et al. 2024, 2404.04656. The policy's log-ratio is the logit of a classifie
 gradient, is the running mean of the rewards, this step's included: without a shift, probabilities would have to sum
 to something other than 1 (on the enumerable toy delta = 0 lands elsewhere, delta = -beta log Z on the optimum).
 
-`delta_over` names the mean: over all `rows`, as TRL's BCO did, or the mean of the two `classes`' means, which does
-not move with the class balance of the data. `delta_decay` below 1 forgets earlier steps. delta is measured on the
-whole step before the gradient, which costs a forward pass, and is part of a checkpoint.
+`delta_over` names the mean: over all `rows` (TRL's BCO took the mean of the steps' means, the same where all steps have
+as many rows), or the mean of the two `classes`' means, which does not move with the class balance of the data.
+`delta_decay` below 1 forgets earlier steps. delta is measured on the whole step before the gradient, which costs a
+forward pass, and is part of a checkpoint.
 
 `match_prompts` is the paper's underlying distribution matching (UDM): thumbs down are weighted by the density ratio of
 their prompts, p(x | up) / p(x | down) clipped to [0.5, 10], see `training.prompt_matching`.

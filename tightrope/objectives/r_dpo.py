@@ -4,7 +4,7 @@
 
 Park et al. 2024, 2403.19159. The objective behind it, E[r - alpha |y|] - beta KL, makes r = beta rho + alpha |y| +
 c: the sign is plus. When the longer answer won, length explains part of it and the policy gets less gradient.
-Several write-ups print minus, which pays for length.
+Several write-ups, and oxRL's code, have minus, which pays for length; oat's code has plus.
 """
 
 from __future__ import annotations

@@ -181,6 +181,7 @@ def index() -> str:
         "",
         "Written by `make docs` from the methods' cards; do not edit. `tightrope methods NAME` prints a page in the",
         "terminal. A recipe names a method with `method:` and changes its settings under `objective:`.",
+        "[Whose code each loss was compared with](compared.md).",
         "",
         "| method | what it is | learns from | what it does |",
         "|---|---|---|---|",
