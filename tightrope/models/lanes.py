@@ -13,19 +13,22 @@ from __future__ import annotations
 
 import functools
 import heapq
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from tightrope.data.batch import pack
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 LANES = 2  # at most: each holds a gradient of the output head and the embeddings beside its tokens; more not measured
 LANE_TOKENS = 256  # that a lane must have to do; adding to all gradients once more takes as long as some tokens
@@ -41,7 +44,8 @@ def side_by_side(
 ) -> Iterator[T]:
     """Yields `work(number, group)` of every micro-batch, in the order of their numbers.
 
-    What interrupts it (an error, Ctrl-C, a caller that stops asking) waits for the micro-batches that are at work.
+    What interrupts it (an error, Ctrl-C, a caller that stops asking) waits for the micro-batches that are at work. A
+    second Ctrl-C does not: they add to no gradient any more, but what they compute ends with the process, or by itself.
 
     Args:
         sizes: tokens of each item.
@@ -106,10 +110,17 @@ def _in_lanes(
         try:
             for future in futures:
                 yield future.result()
-        finally:
-            for future in futures:
-                future.cancel()
-            wait(futures)
+        except BaseException as why:
+            try:
+                if isinstance(why, KeyboardInterrupt):
+                    log.info("interrupted: what is at work is finished first; Ctrl-C again stops at once")
+                for future in futures:
+                    future.cancel()
+                wait(futures)
+            except KeyboardInterrupt:
+                turns.stop()
+                raise
+            raise
 
 
 @functools.cache
@@ -148,38 +159,57 @@ class _Turns:
         self._changed = threading.Condition()
         self._to_come: dict[int, set[int]] = {}  # number: places in `parameters` that it has added to
         self._mine = threading.local()
+        self._hooks: list[RemovableHandle] = []
+        self._stopped = False
 
     @contextmanager
     def kept(self, count: int) -> Iterator[_Turns]:
         """Keeps the order of `count` micro-batches as long as the context lasts."""
         self._to_come = {number: set() for number in range(count)}
-        hooks = []
         for place, parameter in enumerate(self._parameters):
-            hooks.append(parameter.register_hook(functools.partial(self._await, place)))
-            hooks.append(parameter.register_post_accumulate_grad_hook(functools.partial(self._added, place)))
+            self._hooks.append(parameter.register_hook(functools.partial(self._await, place)))
+            self._hooks.append(parameter.register_post_accumulate_grad_hook(functools.partial(self._added, place)))
         try:
             yield self
         finally:
-            for hook in hooks:
-                hook.remove()
+            if not self._stopped or not self._to_come:
+                self._remove_hooks()
 
     def take(self, number: int, work: Callable[[int, list[int]], T], group: list[int]) -> T:
         """Does the work of one micro-batch."""
         self._mine.number = number
-        return work(number, group)
+        try:
+            return work(number, group)
+        finally:
+            del self._mine.number  # the thread goes on to others
 
     def end(self, number: int, future: Future[Any]) -> None:
         """Nobody waits any longer for a micro-batch that is done, has failed or was never begun."""
         with self._changed:
             self._to_come.pop(number, None)
             self._changed.notify_all()
+            if self._stopped and not self._to_come:
+                self._remove_hooks()
+
+    def stop(self) -> None:
+        """No micro-batch adds to a gradient any more: each ends, as cancelled, where it would have."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def _remove_hooks(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
 
     def _await(self, place: int, gradient: Tensor) -> None:
         mine = getattr(self._mine, "number", -1)
         with self._changed:
             self._changed.wait_for(
-                lambda: all(place in added for number, added in self._to_come.items() if number < mine)
+                lambda: self._stopped
+                or all(place in added for number, added in self._to_come.items() if number < mine)
             )
+            if self._stopped and mine >= 0:
+                raise CancelledError
 
     def _added(self, place: int, parameter: Tensor) -> None:
         with self._changed:
