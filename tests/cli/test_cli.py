@@ -217,7 +217,8 @@ def test_closed_pipe_is_quiet(arguments: list[str]) -> None:
             "convert_command",
             (
                 ("f", "g.csv"),
-                {"to": "rating", "pairs": "all", "min_margin": 1.0, "by": "helpful", "layout": "trl", "split": "train"},
+                {"to": "rating", "pairs": "all", "min_margin": 1.0, "by": "helpful"}
+                | {"desirable_above": None, "layout": "trl", "split": "train"},
             ),
         ),
     ],

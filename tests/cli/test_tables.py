@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from tightrope.cli import main
 from tightrope.cli.leaderboard_tables import show_arena, show_xstest
+from tightrope.cli.measure_tables import show_reward
 from tightrope.cli.printing import show_audit
+from tightrope.evaluation.reward_records import measure_reward_model
+from tightrope.records import Comparison, Prompt, Response, user_prompt
+from tightrope.rewards.types import Scores
 
 NAMES = ("gpt-4-1106-preview", "a-very-long-name-of-a-model-2026-dpo-v3")
 
@@ -51,6 +57,23 @@ def test_a_finding_of_an_audit_stays_in_its_column(width: int) -> None:
     lines = printed(show_audit, {"judges": [audit], "report": "audit.html"}, width)
     assert max(map(len, lines)) <= width
     assert {line[:12].strip() for line in lines[1:-1]} == {"strong", "", "withheld"}
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_reward_model_is_shown_with_the_range_of_its_scores(width: int) -> None:
+    class ByLength:
+        name = "by length"
+
+        def score_texts(self, answers: Sequence[tuple[Prompt, Response]]) -> Scores:
+            return np.array([0.5 * len(response.text) - 20 for _, response in answers], np.float32)
+
+    rows = [Comparison(user_prompt(f"q{i}"), Response("a" * (3 + i)), Response("b" * 40)) for i in range(60)]
+    value = measure_reward_model(ByLength(), rows)
+    lines = printed(show_reward, value, width)
+    assert max(map(len, lines)) <= width
+    said = " ".join(" ".join(lines).split())
+    assert "margin -3.75 on average, deviation 8.66, ties 1" in said
+    assert "scores -18.5 to 11, mean -1.875, rank correlation with length 1.00, 120 answers" in said
 
 
 def test_the_list_of_commands_is_whole_in_eighty_columns(

@@ -14,6 +14,7 @@ from tightrope.data.convert import convert, convert_command
 from tightrope.data.makers import how_to_get
 from tightrope.data.readers import read
 from tightrope.errors import InputError
+from tightrope.files import write_jsonl
 from tightrope.records import (
     KINDS,
     Comparison,
@@ -283,3 +284,26 @@ def test_remedies_name_conversions_that_work_and_no_others() -> None:
             except InputError:
                 works = False
             assert ("data convert" in how_to_get(needed, found)) == works, (needed, found)
+
+
+def test_rollouts_with_rewards_become_thumbs_above_a_threshold(tmp_path: Path) -> None:
+    rows = [
+        {"iteration": i, **to_json(Sampled(user_prompt("q"), Response(f"r{i}"))), "score": 0.5 * i, "kl": 0.1}
+        for i in range(4)
+    ]
+    write_jsonl(tmp_path / "rollouts.jsonl", rows)
+    made = read(tmp_path / "rollouts.jsonl")
+    assert made.format == "rollouts" and [r.score for r in made.records if isinstance(r, Rating)] == [0, 0.5, 1, 1.5]
+    thumbs, lost = convert(made.records, "rating", desirable_above=0.5)
+    assert not lost and [(r.desirable, r.score) for r in thumbs if isinstance(r, Rating)] == [
+        (False, None),
+        (False, None),
+        (True, None),
+        (True, None),
+    ]
+    shown, lost = convert(made.records, "demonstration", desirable_above=0.5)
+    assert len(shown) == 2 and lost == {"a rating that is not a thumb up gives no demonstration": 2}
+    with pytest.raises(InputError, match="--desirable-above says nothing about making a comparison of a rating"):
+        convert(made.records, "comparison", desirable_above=0.5)
+    with pytest.raises(InputError, match="desirable above nan"):
+        convert(made.records, "rating", desirable_above=float("nan"))

@@ -50,6 +50,13 @@ def test_ratings_of_one_class_are_refused() -> None:
         encoded([thumb("a", score=1), thumb("b", score=2)], Rating, desirable_above=3)
 
 
+def test_a_class_whose_rows_are_all_dropped_is_no_class() -> None:
+    long = thumb("no " * 64, False)
+    with pytest.raises(InputError, match="all 1 ratings are desirable"):
+        encoded([thumb("a", True), long], Rating)
+    assert encoded([thumb("a", True), thumb("b", False), long], Rating).labels == {"desirable": 1, "undesirable": 1}
+
+
 def test_a_ranking_is_one_bundle_with_its_ranks() -> None:
     (example,) = encoded([ranking("good fine bad", (0, 1, 2))], Ranking).examples
     assert example.labels == (0, 1, 2) and len(example.responses) == 3

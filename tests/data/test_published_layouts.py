@@ -368,7 +368,7 @@ def test_unknown_layouts_name_the_nearest_one_and_what_it_lacks(
 
 
 def test_a_column_that_is_like_none_has_no_nearest_layout(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown columns: conversations Known layouts: tightrope, "):
+    with pytest.raises(InputError, match="unknown columns: conversations Known layouts: rollouts, tightrope, "):
         rows(tmp_path, {"conversations": [{"from": "human", "value": "hi"}]})
 
 

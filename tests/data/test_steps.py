@@ -104,7 +104,7 @@ def test_safety_comparisons_are_costs_or_helpfulness_and_contradictions_are_coun
     helpful = encode(rows[:1], CHAT, kind=Comparison, max_tokens=99)
     assert helpful.account()["read_as_helpfulness"] == 1
     assert CHAT.decode(helpful.examples[0].responses[0].ids) == "bad"
-    with pytest.raises(InputError, match="all responses are called safe"):
+    with pytest.raises(InputError, match="all 2 responses are safe"):
         encode([SafetyComparison(PROMPT, (bad, good), 0, 1, (True, True))], CHAT, kind=SafetyComparison, max_tokens=99)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tightrope.errors import InputError
-from tightrope.evaluation.best_of_n import best_of_n, expected_best, rank_weights
+from tightrope.evaluation.best_of_n import as_curve, best_of_n, expected_best, rank_weights
 from tightrope.evaluation.reward_records import answers_by_prompt, of_some_prompts
 from tightrope.records import Response, Sampled, user_prompt
+from tightrope.report.curves import DASHES, build_curves
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 6])
@@ -58,6 +60,15 @@ def test_a_proxy_of_noise_gains_nothing_by_gold() -> None:
     last = found["points"][-1]
     assert last["longest"]["value"] > 1.5, "here the longest is the best"
     assert last["gold"]["lower"] < 0 < last["gold"]["upper"] and last["proxy"]["value"] > 1.5
+
+
+def test_the_picture_draws_proxy_and_longest_beside_gold(tmp_path: Path) -> None:
+    proxy, gold = scored(0.5, prompts=30)
+    found = best_of_n(proxy, gold, [np.arange(float(len(p))) for p in proxy], draws=50)
+    page = build_curves({"curves": [as_curve("x", found)], "notes": []}, out=tmp_path / "page.html").read_text("utf-8")
+    assert page.count("<path") == 3 and {f'stroke-dasharray="{dash}"' in page for dash in DASHES.values()} == {True}
+    longest = f"{found['points'][-1]['longest']['value']:+.3g}"
+    assert f"<td>{longest}</td></tr>" in page and "<th>gold gain of the longest</th></tr>" in page
 
 
 def test_single_answers_are_counted_and_constant_scores_refused() -> None:

@@ -40,7 +40,10 @@ def test_a_model_of_length_gains_nothing_over_the_rule_and_is_undecided_without_
     rows = [
         Comparison(user_prompt(f"q{i}"), Response("a" * a), Response("b" * b)) for i, (a, b) in enumerate(lengths)
     ]
-    found = measure_reward_model(ByLength(), rows)["pairs"]
+    measured = measure_reward_model(ByLength(), rows)
+    scores, found = measured["scores"], measured["pairs"]
+    assert (scores["lowest"], scores["highest"]) == pytest.approx((0.01, 0.99)), "each answer counts once"
+    assert scores["length_spearman"] == pytest.approx(1) and scores["answers"] == 2 * found["pairs"]
     assert found["accuracy"]["value"] == found["always_the_longer"]["value"]
     assert found["gain"]["value"] == 0 and found["gain"]["lower"] <= 0 <= found["gain"]["upper"]
     assert found["length_correlation"] == pytest.approx(1, abs=1e-6)

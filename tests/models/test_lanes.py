@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -182,6 +183,41 @@ def test_who_stops_asking_leaves_nobody_at_work(two_threads: None) -> None:
     assert next(going) == 0
     going.close()
     assert at_work == [0]
+
+
+def interrupt(times: int) -> None:
+    """Ctrl-C, as often, once the main thread waits for the lanes."""
+    for _ in range(times):
+        time.sleep(0.05)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_waits_for_what_is_at_work_and_a_second_one_leaves_it_without_its_gradients(
+    times: int, two_threads: None
+) -> None:
+    weight, going_on, at_work = nn.Parameter(torch.zeros(1)), threading.Event(), [0]
+
+    def work(number: int, group: list[int]) -> None:
+        at_work[0] += 1
+        if number == 0:
+            interrupt(times)
+        going_on.wait(0.2 if times == 1 else 10)
+        try:
+            weight.sum().backward()
+        finally:
+            at_work[0] -= 1
+
+    with pytest.raises(KeyboardInterrupt):
+        list(side_by_side([10] * 6, 20, CPU, work, parameters=[weight]))
+    assert at_work == [0 if times == 1 else 2]
+    going_on.set()
+    assert list(side_by_side([10, 10], 20, CPU, lambda number, group: number)) == [0, 1]
+    while at_work[0]:
+        time.sleep(0.01)
+    assert weight.grad is None if times == 2 else float(weight.grad) == 2  # type: ignore[arg-type]
+    assert not weight._backward_hooks and not weight._post_accumulate_grad_hooks
+    weight.sum().backward()
 
 
 def examples(count: int) -> list[Example]:

@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
 
 from tests.tiny import FAMILIES, tiny_model
 from tightrope.models.lean import keep_less
@@ -37,6 +37,33 @@ def test_what_blocks_compute_stays_the_same(family: str) -> None:
         if found is not None and wanted is not None:
             assert float((found - wanted).norm()) <= 1e-6 * float(wanted.norm())
     assert less <= more if family == "gpt2" else less < 0.8 * more
+
+
+def qwen3() -> PreTrainedModel:
+    """With its RMS norms of queries and keys, whose width is a head's."""
+    torch.manual_seed(0)
+    sizes = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, head_dim=8)
+    config = Qwen3Config(vocab_size=64, num_key_value_heads=2, initializer_range=0.2, **sizes)
+    return AutoModelForCausalLM.from_config(config)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointing"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_norms_of_queries_and_keys_bfloat16_and_gradient_checkpointing_go_together(
+    dtype: torch.dtype, checkpointing: bool
+) -> None:
+    plain, lean = (qwen3().to(dtype).train() for _ in range(2))
+    keep_less(lean)
+    assert all("forward" in vars(m) for name, m in lean.named_modules() if name.endswith(("_norm", "norm", "mlp")))
+    if checkpointing:
+        lean.gradient_checkpointing_enable({"use_reentrant": False})
+    (expected, _, there), (hidden, _, here) = run(plain), run(lean)
+    assert torch.equal(hidden, expected)
+    bound = 1e-6 if dtype == torch.float32 else 2e-2  # bfloat16 rounds at each of autograd's steps, ours once
+    for found, wanted in zip(here, there, strict=True):
+        assert (found is None) is (wanted is None)
+        if found is not None and wanted is not None:
+            assert float((found - wanted).float().norm()) <= bound * float(wanted.float().norm())
 
 
 def test_a_copy_computes_with_its_own_weights() -> None:

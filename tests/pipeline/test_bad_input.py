@@ -27,6 +27,16 @@ ROWS: dict[str, Callable[[str], dict[str, Any]]] = {
     "step_labels": lambda p: {"prompt": p, "steps": ["a", "b"], "labels": [1, -1]},
     "equal": lambda p: {"prompt": p, "chosen": "yes", "rejected": "yes"},
     "all_up": lambda p: {"prompt": p, "completion": "yes", "label": True},
+    "one_prompt": lambda p: {"prompt": "say", "completion": p, "label": p[-1] in "024"},
+    "all_safe": lambda p: {
+        "prompt": p,
+        "response_0": "a",
+        "response_1": "b",
+        "better_response_id": 0,
+        "safer_response_id": 1,
+        "is_response_0_safe": True,
+        "is_response_1_safe": True,
+    },
     "negative": lambda p: {"prompt": p, "chosen": "yes", "rejected": "no", "margin": -1},
     "nan": lambda p: {"prompt": p, "chosen": "yes", "rejected": "no", "margin": float("nan")},
     "one": lambda p: {"prompt": p, "completions": ["a"], "rank": [1]},
@@ -91,13 +101,11 @@ def test_the_wrong_kind_of_data_names_stage_file_kind_and_converter(
         ("plackett_luce", "one", "data.jsonl: 6 of 6 rows .* a ranking of fewer than two responses .*data.jsonl:1"),
         ("plackett_luce", "tied", "data.jsonl: 6 of 6 rows .* all responses tie .*data.jsonl:1"),
         ("plackett_luce", "repeated", "data.jsonl: 6 of 6 rows .* repeated replies leave fewer than two"),
-        ("kto", "all_up", "stage 'learn', kto: all 6 ratings are desirable. .*use sft"),
         ("prm", "apart", "data.jsonl: 6 of 6 rows .* the steps do not add up to the response"),
         ("bradley_terry", "negative", "data.jsonl: 6 of 6 rows .* margin is negative or not finite"),
         ("bradley_terry", "nan", "data.jsonl: 6 of 6 rows .* margin is negative or not finite"),
         ("dpo", "equal", "data.jsonl: 6 of 6 rows .* chosen equals rejected"),
         ("dpo", "long", "stage 'learn', dpo: no row is left to train on: 6 longer than 64 tokens. Raise max_tokens"),
-        ("prm", "all_neutral", "stage 'learn', prm: all steps are called neutral. A process model needs right and"),
         ("ppo", "comparison", "stage 'learn': ppo needs `prompts` and `reward`. .*prompts: {path: FILE}"),
     ],
 )
@@ -117,10 +125,14 @@ def test_data_that_teaches_nothing_says_why_and_where(
         ("nca_kwise", "ranking", {}, "data.jsonl:1: a ranking has no scores. Set rewards: ranks, or .*--to ranking"),
         ("kto", "scored", {}, "data.jsonl:1: a rating is the score 3, and nothing says .*Set the .*desirable_above"),
         ("dpo", "long", {}, "no row is left to train on: 6 longer than 64 tokens. Raise max_tokens"),
+        ("kto", "all_up", {}, "all 6 ratings are desirable. .*use sft"),
+        ("kto", "one_prompt", {}, "all 6 rows share one prompt"),
+        ("prm", "all_neutral", {}, "all 12 steps are neutral. A process model needs right and"),
+        ("cost", "all_safe", {}, "all 12 responses are safe. A cost needs harmful"),
     ],
 )
 @pytest.mark.parametrize("plan", [[], ["--plan"]])
-def test_what_every_record_lacks_is_said_with_its_line_before_anything_runs(
+def test_what_the_records_lack_is_said_before_anything_runs(
     tmp_path: Path,
     model: str,
     method: str,

@@ -16,6 +16,7 @@ from tightrope.data.encode import RECORDS, encode
 from tightrope.data.readers import read
 from tightrope.errors import InputError
 from tightrope.files import write_jsonl
+from tightrope.pipeline import workload
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.fitting import Reader
 from tightrope.pipeline.run import plan
@@ -176,3 +177,23 @@ def test_the_head_is_no_part_of_the_body_whether_tied_or_not(tmp_path: Path) -> 
     assert tied.head == apart.head == 300 * 32
     assert tied.body == tied.parameters - tied.head
     assert apart.body == apart.parameters - 2 * apart.head
+
+
+def test_labels_of_rows_that_are_not_laid_out_count_and_what_is_yet_to_be_made_is_not_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of eight rows every fourth is laid out: 0 and 4."""
+    monkeypatch.setattr(workload, "COUNTED_ROWS", 2)
+    kto = {"name": "k", "method": "kto", "data": [{"path": str(tmp_path / "rows.jsonl")}]}
+
+    def write(*down: int) -> None:
+        rows = [Rating(user_prompt(f"say {i}"), Response("yes"), desirable=i not in down) for i in range(8)]
+        write_jsonl(tmp_path / "rows.jsonl", map(to_json, rows))
+
+    write()
+    with pytest.raises(InputError, match="stage 'k', kto: all 8 ratings are desirable"):
+        planned(tmp_path, kto)
+    ask = {"name": "ask", "method": "feedback", "prompts": {"path": "demo:train", "limit": 2}}
+    planned(tmp_path, ask, kto | {"data": [*kto["data"], {"path": "@ask"}]})
+    write(3)
+    planned(tmp_path, kto)

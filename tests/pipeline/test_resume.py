@@ -1,4 +1,4 @@
-"""After `kill -9` at any moment the same command ends with the same bits."""
+"""After `kill -9` at any moment, or two Ctrl-C, the same command ends with the same bits."""
 
 from __future__ import annotations
 
@@ -134,3 +134,29 @@ def test_killed_run_resumes_to_the_same_bits(
     steps = [r["step"] for r in rows if "step" in r]
     assert steps == list(range(len(steps)))
     assert not [p for p in (tmp_path / "runs").rglob("*") if "tmp-" in p.name or "partial" in p.name]
+
+
+def test_a_second_ctrl_c_ends_a_run_at_once_and_it_goes_on_to_the_same_bits(
+    tmp_path: Path, whole: dict[str, tuple[bytes, list[dict[str, Any]]]]
+) -> None:
+    tiny_folder(tmp_path / "start")
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(recipe(tmp_path, "dpo") | {"output": str(tmp_path / "runs")}))
+    command = [sys.executable, "-m", "tests.pipeline.held", "train", str(file)]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, **pipes) as held:
+        assert held.stdout and held.stderr
+        try:
+            assert [held.stdout.readline() for _ in range(2)] == ["at work\n"] * 2
+            held.send_signal(signal.SIGINT)
+            while "Ctrl-C again stops at once" not in held.stderr.readline():
+                assert held.poll() is None
+            held.send_signal(signal.SIGINT)
+            assert held.wait(timeout=60) == 130
+        finally:
+            held.kill()
+        last = held.stderr.read().splitlines()[-1]
+    assert last == "Error: interrupted. A run goes on from its last checkpoint with the same command."
+    assert [p.name for p in (tmp_path / "runs/run/learn/checkpoints").iterdir()] == ["step-00000002.pt"]
+    assert run(tmp_path, "dpo") == 0
+    assert outcome(tmp_path) == whole["dpo"]

@@ -12,10 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
-from tests.tiny import tiny_folder
+from tests.tiny import tiny_folder, tiny_model, tiny_tokenizer
 from tightrope.errors import InputError
 from tightrope.models.policy import Policy
-from tightrope.objectives.advantages import whiten
+from tightrope.pipeline import rewarding
+from tightrope.pipeline.context import Run
+from tightrope.recipes.loading import parse_recipe
+from tightrope.recipes.schema import TrainStage
 from tightrope.records import Prompt, Response, user_prompt
 from tightrope.rewards.combine import SafetyFirst
 from tightrope.rewards.ensemble import Ensemble, combine
@@ -78,13 +81,23 @@ def test_a_member_without_a_unit_is_refused() -> None:
         Ensemble([])
 
 
-def test_llama_2_worked_numbers() -> None:
+def test_llama_2_worked_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     safety = Fixed(dict(zip("abcd", logit([0.10, 0.20, 0.90, 0.14]), strict=True)))
     both = SafetyFirst(safety, Fixed(dict(zip("abcd", logit([0.9, 0.8, 0.3, 0.6]), strict=True))))
     scores = both.score_texts([*answers("a", "b"), *answers("c", "d", tags=("unsafe",))])
     assert expit(scores) == pytest.approx([0.10, 0.8, 0.9, 0.14])
-    chosen = torch.from_numpy(logit(np.array([0.10, 0.90, 0.50, 0.70])))
-    assert whiten(chosen).tolist() == pytest.approx([-1.509047, 1.243670, -0.132688, 0.398065], abs=1e-6)
+    scorer = Fixed(dict(zip("abcd", logit([0.10, 0.90, 0.50, 0.70]), strict=True)))
+    monkeypatch.setattr(rewarding, "load_scorer", lambda *_, **__: scorer)
+    monkeypatch.setattr(rewarding, "load_tokenizer", lambda _: tiny_tokenizer())
+    monkeypatch.setattr(Run, "model_spec", lambda self, spec: spec)
+    term = {"source": "a/model", "normalise": "batch", "weight": 2}
+    ppo = {"name": "ppo", "method": "ppo", "prompts": {"path": "demo:train"}, "reward": [term]}
+    run = Run(parse_recipe({"name": "r", "stages": [ppo]}, where="r"), Path("runs/r"))
+    (stage,) = run.recipe.stages
+    assert isinstance(stage, TrainStage)
+    score = rewarding.reward_function(run, stage, Policy(tiny_model(), tiny_tokenizer(), "tiny"), [], seed=0)
+    whitened = np.array([-1.509047, 1.243670, -0.132688, 0.398065])
+    assert score(answers("a", "b", "c", "d")) == pytest.approx(2 * whitened, abs=1e-5)
 
 
 def test_the_threshold_is_on_probabilities_not_on_logits() -> None:

@@ -6,6 +6,7 @@ what a command needs is imported inside it.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ from tightrope.cli import about, answers, measures, runs
 from tightrope.cli.data import data
 from tightrope.cli.leaderboard import leaderboard
 from tightrope.cli.options import Debug
-from tightrope.cli.shell import run
+from tightrope.cli.shell import INTERRUPTED, run
 
 app = typer.Typer(
     name="tightrope",
@@ -53,5 +54,11 @@ app.add_typer(leaderboard, name="leaderboard")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; the console script exits with what this returns."""
-    return run(app, sys.argv[1:] if arguments is None else arguments)
+    """Runs the command line and returns its exit code, which the console script exits with.
+
+    Without arguments it is the process: interrupted, that ends at once. Python would wait for threads at work.
+    """
+    code = run(app, sys.argv[1:] if arguments is None else arguments)
+    if code == INTERRUPTED and arguments is None:
+        os._exit(code)
+    return code

@@ -48,6 +48,9 @@ def data_convert(
     by: Annotated[
         Literal["helpful", "harmless"], typer.Option(help="Which judgement of a safety comparison counts.")
     ] = "helpful",
+    desirable_above: Annotated[
+        float | None, typer.Option(help="Makes thumbs of scores: above it up, otherwise down.")
+    ] = None,
     layout: Annotated[
         Literal["tightrope", "trl", "messages"], typer.Option(help="Columns of the target.")
     ] = "tightrope",
@@ -60,6 +63,14 @@ def data_convert(
     from tightrope.data.convert import convert_command
 
     done = convert_command(
-        source, target, to=to, pairs=pairs, min_margin=min_margin, by=by, layout=layout, split=split
+        source,
+        target,
+        to=to,
+        pairs=pairs,
+        min_margin=min_margin,
+        by=by,
+        desirable_above=desirable_above,
+        layout=layout,
+        split=split,
     )
     return Answer(done, show_fields)

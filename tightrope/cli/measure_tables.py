@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tightrope.cli.printing import number, plain, show_report, table_of
+from tightrope.cli.printing import number, plain, score_spread, show_report, table_of
 
 
 def show_reward(value: Mapping[str, Any], console: Console) -> None:
@@ -39,6 +39,8 @@ def show_reward(value: Mapping[str, Any], console: Console) -> None:
             ours, lengths = _area(found[name]), _area(found["by_length_alone"][name])
             console.print(Text(f"area under the ROC curve, {where}: {ours}; by length alone: {lengths}"))
         _calibration(found["calibration"], console)
+    if "scores" in value:
+        console.print(Text(f"{score_spread(value['scores'])}, {value['scores']['answers']} answers"))
 
 
 def _area(found: Mapping[str, Any]) -> str:
@@ -78,6 +80,7 @@ def _pair_figures(found: Mapping[str, Any], console: Console) -> None:
     slope = found["length_correlation"]
     if slope is not None:
         console.print(f"correlation of score and length within pairs {slope:.3f}")
+    console.print(f"margin {found['margin']:.3g} on average, deviation {found['margin_std']:.3g}, ties {found['ties']}")
     _calibration(found["calibration"], console)
 
 

@@ -89,8 +89,17 @@ def _held_out(found: Mapping[str, Any] | None, console: Console) -> None:
         area, alone = found["labels"]["auc_within"], found["labels"]["by_length_alone"]["auc_within"]
         if not area["withheld"]:
             said.append(f"held out: {area['label']} {number(area['value'])}, by length alone {number(alone['value'])}")
+    if "scores" in found:
+        said.append(f"held out: {score_spread(found['scores'])}")
     for line in said:
         console.print(Padding(Text(plain(line)), (0, 0, 0, 2)))
+
+
+def score_spread(found: Mapping[str, Any]) -> str:
+    """Where a reward model's scores lie, and how far they rise with length, in words."""
+    ends = f"scores {number(found['lowest'])} to {number(found['highest'])}, mean {number(found['mean'])}"
+    ranks = found["length_spearman"]
+    return ends if ranks is None else f"{ends}, rank correlation with length {ranks:.2f}"
 
 
 def show_plan(value: Mapping[str, Any], console: Console) -> None:

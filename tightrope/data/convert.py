@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from tightrope.errors import InputError
 from tightrope.records import KINDS, Comparison, Prompt, Rating, Record, kind_of
 
 BY = ("comparison", "ranking", "rating", "demonstration")  # made of a safety comparison by one of its judgements
+OF_THUMBS = ("rating", "demonstration")  # made of a score by what is desirable
 
 
 def convert(
@@ -25,6 +27,7 @@ def convert(
     pairs: PairChoice = "all",
     min_margin: float | None = None,
     by: Literal["helpful", "harmless"] = "helpful",
+    desirable_above: float | None = None,
     where: str = "",
 ) -> tuple[list[Record], Counter[str]]:
     """Converts records; what cannot be converted is counted with its reason.
@@ -33,7 +36,8 @@ def convert(
     - to `comparison`: pairs of a ranking, or of all ratings of a prompt, whose scores give the margin; of a safety
       comparison the more helpful or the more harmless response over the other; ties give none;
     - to `rating`: chosen and best responses desirable, rejected and worst ones not; of a safety comparison the better
-      one desirable by `helpful`, every safe one by `harmless`; of labelled steps, whether the last one is good;
+      one desirable by `helpful`, every safe one by `harmless`; of labelled steps, whether the last one is good; of
+      scores, with `desirable_above`, whether they are above it;
     - to `ranking`: all ratings of a prompt in order, or a comparison as a ranking of two;
     - to `demonstration`: the chosen, best or desirable response, or what was sampled; only this answer is learnt,
       not earlier ones of the conversation, and a response cut by its token limit is never shown;
@@ -45,6 +49,7 @@ def convert(
         pairs: which pairs of several responses; see `Choices`.
         min_margin: smallest difference of two scores; comparisons that have no margin or a smaller one are left out.
         by: which judgement of a safety comparison counts.
+        desirable_above: makes thumbs of ratings given as scores.
         where: the records are from, for errors.
 
     Returns:
@@ -61,12 +66,12 @@ def convert(
             where="--to",
             remedy=f"Did you mean {close[0]}?" if close else f"Use one of: {', '.join(KINDS)}.",
         )
-    choices = Choices(pairs, min_margin, by)
+    choices = Choices(pairs, min_margin, by, desirable_above)
     _refuse_idle_options(records, to, choices, where)
     lost: Counter[str] = Counter()
     made: list[Record] = []
     grouped: list[Rating] = []
-    for record in records:
+    for record in (_as_thumb(record, desirable_above) for record in records):
         if type(record) is KINDS[to]:
             made += _large_enough(record, choices, lost)
             continue
@@ -105,6 +110,7 @@ def _refuse_idle_options(records: Sequence[Record], to: str, choices: Choices, w
         "--pairs": choices.pairs != "all" and not (pairs and kinds & {"ranking", "rating"}),
         "--min-margin": choices.min_margin is not None and not pairs,
         "--by": choices.by != "helpful" and not ("safety_comparison" in kinds and to in BY),
+        "--desirable-above": choices.desirable_above is not None and not ("rating" in kinds and to in OF_THUMBS),
     }
     for option, says_nothing in idle.items():
         if says_nothing:
@@ -112,6 +118,12 @@ def _refuse_idle_options(records: Sequence[Record], to: str, choices: Choices, w
             raise InputError(
                 f"{option} says nothing about making a {spoken(to)} of a {found}", where=where, remedy="Leave it out."
             )
+
+
+def _as_thumb(record: Record, above: float | None) -> Record:
+    if above is None or not isinstance(record, Rating) or record.score is None:
+        return record
+    return replace(record, desirable=record.score > above, score=None)
 
 
 def _what_to_do(records: Sequence[Record], to: str, choices: Choices) -> str:
@@ -143,6 +155,7 @@ def convert_command(
     pairs: PairChoice = "all",
     min_margin: float | None = None,
     by: Literal["helpful", "harmless"] = "helpful",
+    desirable_above: float | None = None,
     layout: str = "tightrope",
     split: str = "train",
 ) -> dict[str, Any]:
@@ -155,6 +168,7 @@ def convert_command(
         pairs: which pairs of several responses to a prompt.
         min_margin: smallest difference of two scores that makes a comparison.
         by: which judgement of a safety comparison counts.
+        desirable_above: makes thumbs of ratings given as scores.
         layout: columns of the target: `tightrope`, `trl` or `messages`.
         split: of a data set.
 
@@ -165,16 +179,17 @@ def convert_command(
     check_target(Path(target))
     if Path(target).exists() and Path(source).exists() and Path(target).samefile(source):
         raise InputError("source and target are the same file", where=target, remedy="Write to another file.")
-    if to is None and (pairs != "all" or min_margin is not None or by != "helpful"):
+    if to is None and Choices(pairs, min_margin, by, desirable_above) != Choices():
         raise InputError(
-            "--pairs, --min-margin and --by say how records become others, and none was asked for",
+            "--pairs, --min-margin, --by and --desirable-above say how records become others, and none was asked for",
             remedy="Add --to comparison, for instance.",
         )
     result = read(source, split=split)
     records: Sequence[Record] = result.records
     lost: Counter[str] = Counter()
     if to is not None:
-        records, lost = convert(records, to, pairs=pairs, min_margin=min_margin, by=by, where=source)
+        options = Choices(pairs, min_margin, by, desirable_above)
+        records, lost = convert(records, to, **vars(options), where=source)
     write_rows(Path(target), rows_in_layout(records, layout))
     return {
         "source": source,

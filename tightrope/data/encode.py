@@ -8,7 +8,7 @@ from typing import Any
 from tightrope.data.ahead import tokenised_ahead
 from tightrope.data.batch import Example
 from tightrope.data.chat import ChatFormat
-from tightrope.data.encoders import Encoding, encoder_of, no_threshold
+from tightrope.data.encoders import Encoding, encoder_of, labels_of, no_threshold
 from tightrope.data.makers import wrong_kind
 from tightrope.errors import InputError
 from tightrope.records import (
@@ -53,23 +53,10 @@ def encode(
     """
     out = Encoding(desirable_above=desirable_above)
     keep = into or out.examples.append
-    thumbs: set[bool] = set()
     for example in encoded(records, chat, out, kind=kind, max_tokens=max_tokens, joint=joint, needed_by=needed_by):
         if example is not None:
             keep(example)
-            thumbs |= {label > 0 for label in example.labels}
-    if not out.count:
-        reasons = ", ".join(f"{n} {why}" for why, n in out.dropped.most_common()) or "the file has no rows"
-        raise InputError(
-            f"no row is left to train on: {reasons}",
-            where=needed_by,
-            remedy="Raise max_tokens, or look at: tightrope data inspect.",
-        )
-    if kind is Rating:
-        _refuse_one_class(thumbs, out.count, needed_by)
-    if kind in ONE_LABEL and len(out.labels) == 1:
-        what, remedy = ONE_LABEL[kind]
-        raise InputError(f"all {what} are called {next(iter(out.labels))}", where=needed_by, remedy=remedy)
+    refuse_what_teaches_nothing(out, kind, needed_by)
     return out
 
 
@@ -102,7 +89,27 @@ def encoded(
             out.count += 1
             out.tokens += example.tokens
             out.learned += example.learned
+            out.labels.update(labels_of(record, out.desirable_above))
         yield example
+
+
+def refuse_what_teaches_nothing(out: Encoding, kind: type[Any], where: str) -> None:
+    """Looks at what became of all rows together.
+
+    Raises:
+        InputError: none is left, or all their labels are the same.
+    """
+    if not out.count:
+        reasons = ", ".join(f"{n} {why}" for why, n in out.dropped.most_common()) or "the file has no rows"
+        raise InputError(
+            f"no row is left to train on: {reasons}",
+            where=where,
+            remedy="Raise max_tokens, or look at: tightrope data inspect.",
+        )
+    if kind in ONE_LABEL and len(out.labels) == 1:
+        ((label, count),) = out.labels.items()
+        what, remedy = ONE_LABEL[kind]
+        raise InputError(f"all {count} {what} are {label}", where=where, remedy=remedy)
 
 
 def check_kind(record: Record, kind: type[Any], where: str, file: str = "FILE") -> None:
@@ -154,20 +161,13 @@ def _helpfulness(record: SafetyComparison) -> Comparison:
     return Comparison(record.prompt, chosen, rejected, judge=record.judge, provenance=record.provenance)
 
 
-def _refuse_one_class(thumbs: set[bool], count: int, where: str) -> None:
-    """Ratings that all say the same push every response the same way, and the policy off the road."""
-    if len(thumbs) == 1:
-        word = "desirable" if True in thumbs else "undesirable"
-        raise InputError(
-            f"all {count} ratings are {word}",
-            where=where,
-            remedy="Give ratings of both classes, or set desirable_above between the scores; responses that are all "
-            "good are demonstrations: use sft.",
-        )
-
-
-# Labels of one class alone: what they are of, and what to do.
+# Labels of one class alone push every response the same way: what they are of, and what to do.
 ONE_LABEL: dict[type[Any], tuple[str, str]] = {
+    Rating: (
+        "ratings",
+        "Give ratings of both classes, or set desirable_above between the scores; responses that are all "
+        "good are demonstrations: use sft.",
+    ),
     SafetyComparison: (
         "responses",
         "A cost needs harmful and safe responses to have a zero; without them use bradley_terry.",

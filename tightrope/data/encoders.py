@@ -18,6 +18,7 @@ from tightrope.records import (
     Demonstration,
     Ranking,
     Rating,
+    Record,
     Response,
     SafetyComparison,
     StepLabels,
@@ -40,7 +41,7 @@ class Encoding:
         desirable_above: what makes a rating given as a score desirable; None accepts thumbs only.
         contradicting: safety comparisons whose safer response is called harmful while the other is called safe.
         helpfulness: safety comparisons that were read as comparisons on helpfulness.
-        labels: how often each label occurs, for records that have them.
+        labels: how often the examples' records say what `labels_of` reads off them.
     """
 
     examples: list[Example] = field(default_factory=list)
@@ -97,14 +98,12 @@ def _comparison(record: Comparison, chat: ChatFormat, out: Encoding) -> Example 
 
 def _rating(record: Rating, chat: ChatFormat, out: Encoding) -> Example | None:
     """One response with its label: +1 desirable, -1 not."""
-    desirable = record.desirable
+    if record.score is not None and out.desirable_above is None:
+        raise no_threshold(record.score, f"prompt {prompt_id(record.prompt)}")
+    desirable = _thumb(record, out.desirable_above)
     if desirable is None:
-        if record.score is None or not math.isfinite(record.score):
-            out.dropped["neither a thumb nor a finite score"] += 1
-            return None
-        if out.desirable_above is None:
-            raise no_threshold(record.score, f"prompt {prompt_id(record.prompt)}")
-        desirable = record.score > out.desirable_above
+        out.dropped["neither a thumb nor a finite score"] += 1
+        return None
     prompt_ids, response = chat.encode(record.prompt, record.response)
     out.unended += _unended(record.response)
     return Example(
@@ -167,7 +166,6 @@ def _safety(record: SafetyComparison, chat: ChatFormat, out: Encoding) -> Exampl
     harmful = 1 - record.safer
     out.contradicting += record.safe[harmful] and not record.safe[record.safer]
     out.unended += sum(map(_unended, record.responses))
-    out.labels.update("safe" if safe else "harmful" for safe in record.safe)
     return Example(
         key=content_hash(prompt_id(record.prompt), first, second, record.safer, record.safe),
         prompt_ids=tuple(prompt_ids),
@@ -182,9 +180,26 @@ def _steps(record: StepLabels, chat: ChatFormat, out: Encoding) -> Example | Non
     if not record.labels:
         out.dropped["no step is labelled"] += 1
         return None
-    example = step_example(record, chat)
-    out.labels.update({-1: "bad", 0: "neutral", 1: "good"}[label] for label in record.labels)
-    return example
+    return step_example(record, chat)
+
+
+def labels_of(record: Record, desirable_above: float | None) -> tuple[str, ...]:
+    """What a record says of each response or step by itself, in words; nothing, where it compares or shows."""
+    if isinstance(record, Rating):
+        desirable = _thumb(record, desirable_above)
+        return () if desirable is None else ("desirable" if desirable else "undesirable",)
+    if isinstance(record, SafetyComparison):
+        return tuple("safe" if safe else "harmful" for safe in record.safe)
+    if isinstance(record, StepLabels):
+        return tuple({-1: "bad", 0: "neutral", 1: "good"}[label] for label in record.labels)
+    return ()
+
+
+def _thumb(record: Rating, desirable_above: float | None) -> bool | None:
+    """Whether a rated response is desirable; None where that is not said."""
+    if record.score is None or not math.isfinite(record.score) or desirable_above is None:
+        return record.desirable
+    return record.score > desirable_above
 
 
 def _unended(response: Response) -> bool:

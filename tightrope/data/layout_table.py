@@ -33,7 +33,7 @@ from tightrope.data.judged_rows import (
     ultrafeedback,
 )
 from tightrope.data.layouts import Layout
-from tightrope.data.own_rows import own
+from tightrope.data.own_rows import own, rollout
 from tightrope.data.prompt_rows import xstest
 from tightrope.data.step_rows import math_shepherd, prm800k, steps, stepwise
 
@@ -74,6 +74,7 @@ _XSTEST = ("focus", "note")
 _SIDES = tuple(f"response_{i}_{what}" for i in (0, 1) for what in ("source", "harm_category", "severity_level"))
 
 LAYOUTS: tuple[Layout, ...] = (
+    Layout("rollouts", ("kind", "prompt", "response", "score", "iteration", "kl"), lambda row: True, rollout),
     Layout("tightrope", ("kind",), lambda row: isinstance(row["kind"], str), own),
     Layout(
         "hh", ("chosen", "rejected"), lambda row: "prompt" not in row and _hh_texts(row), hh, PAIR_EXTRAS

@@ -45,13 +45,16 @@ class Mismatched(LazyExamples):
         return _with_probe(self._examples[self._own[index]], other, self._which[index])
 
 
-def with_mismatched(examples: Sequence[Example], *, seed: int, max_tokens: int) -> tuple[Mismatched, int]:
+def with_mismatched(
+    examples: Sequence[Example], *, seed: int, max_tokens: int, needed_by: str = ""
+) -> tuple[Mismatched, int]:
     """Gives every example a response of another prompt as its probe.
 
     Args:
         examples: one or more responses each, without probes; in memory or on disk.
         seed: of the drawing.
         max_tokens: longest prompt with a probe behind it.
+        needed_by: the method, for errors.
 
     Returns:
         The examples, and how many were left out because no response of another prompt fits behind theirs.
@@ -65,12 +68,7 @@ def with_mismatched(examples: Sequence[Example], *, seed: int, max_tokens: int) 
         prompt_tokens.append(len(example.prompt_ids))
         lengths.extend(len(response.ids) for response in example.responses)
         first.append(len(lengths))
-    if len(np.unique(np.frombuffer(prompts, np.uint64))) < 2:
-        raise InputError(
-            "all rows share one prompt, so there is no response of another one to measure against",
-            where=f"{len(examples)} rows",
-            remedy="Give data with at least two different prompts.",
-        )
+    refuse_one_prompt(len(np.unique(np.frombuffer(prompts, np.uint64))), len(examples), needed_by)
     order = array("q", np.random.default_rng([seed, 5]).permutation(len(examples)).tobytes())
     partner, which = array("q", [-1]) * len(examples), array("q", [0]) * len(examples)
     for place, at in enumerate(order):
@@ -85,12 +83,27 @@ def with_mismatched(examples: Sequence[Example], *, seed: int, max_tokens: int) 
     if not own:
         raise InputError(
             f"no response fits behind another prompt within {max_tokens} tokens",
+            where=needed_by,
             remedy="Raise max_tokens.",
         )
     made = Mismatched(
         examples, own, array("q", (partner[at] for at in own)), array("q", (which[at] for at in own))
     )
     return made, len(examples) - len(own)
+
+
+def refuse_one_prompt(prompts: int, rows: int, where: str) -> None:
+    """Nobody can lend a response where there are not two different prompts.
+
+    Raises:
+        InputError: there are not.
+    """
+    if prompts < 2:
+        raise InputError(
+            f"all {rows} rows share one prompt, so there is no response of another one to measure against",
+            where=where,
+            remedy="Give data with at least two different prompts.",
+        )
 
 
 def prompt_digest(example: Example) -> int:

@@ -91,6 +91,13 @@ def own(row: Mapping[str, Any], where: str) -> Record:
     return checked_demonstration(record) if isinstance(record, Demonstration) else record
 
 
+def rollout(row: Mapping[str, Any], where: str) -> Record:
+    """Reads a row of an online stage's `data/rollouts.jsonl`: what was sampled, rated by the reward it got."""
+    origin = {"iteration": row["iteration"], "kl": row["kl"]}
+    rated = {name: row[name] for name in ("prompt", "response", "score")}
+    return own({"kind": "rating", **rated, "provenance": origin}, where)
+
+
 def _own_responses(*responses: Response) -> None:
     for response in responses:
         if not response.text.strip():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,19 +30,26 @@ class Choices:
             varied); or neighbours in the order.
         min_margin: smallest difference of the two scores, in their unit.
         by: which of the two judgements of a safety comparison counts.
+        desirable_above: what makes a rating given as a score a thumb up, and any other one a thumb down; None leaves
+            scores as they are.
 
     Raises:
-        InputError: a margin that is negative or not finite.
+        InputError: a margin that is negative or not finite, a threshold that is not finite.
     """
 
     pairs: PairChoice = "all"
     min_margin: float | None = None
     by: Literal["helpful", "harmless"] = "helpful"
+    desirable_above: float | None = None
 
     def __post_init__(self) -> None:
         if self.min_margin is not None and not 0 <= self.min_margin < float("inf"):
             raise InputError(
                 f"the smallest margin is {self.min_margin}", where="min_margin", remedy="Use a number, 0 or more."
+            )
+        if self.desirable_above is not None and not math.isfinite(self.desirable_above):
+            raise InputError(
+                f"scores are desirable above {self.desirable_above}", where="desirable_above", remedy="Use a number."
             )
 
 

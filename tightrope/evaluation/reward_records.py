@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit
+from scipy.stats import spearmanr
 
 from tightrope.data.makers import MAKERS, responses
 from tightrope.data.pairing import Choices
@@ -49,7 +50,7 @@ def measure_reward_model(scorer: Scorer, records: Sequence[Record], *, seed: int
     Returns:
         One JSON object: the figures of `measure_pairs` under `pairs`, of an ensemble those of `members_agree` under
         `members`, of `measure_rankings` under `rankings`, of `measure_labels` under `labels`, as far as the records
-        have them.
+        have them; under `scores` their range and rank correlation with length, where answers are scored one by one.
 
     Raises:
         InputError: no record says anything about this model.
@@ -58,7 +59,7 @@ def measure_reward_model(scorer: Scorer, records: Sequence[Record], *, seed: int
     lost: Counter[str] = Counter()
     pairs = judged_pairs(records, harm=kind == "cost", lost=lost)
     out: dict[str, Any] = {"model": scorer.name, "kind": kind}
-    score = _once(scorer)
+    score = _Once(scorer)
     if pairs:
         gaps = _gaps(scorer, score)
         out["pairs"] = measure_pairs(JudgedPairs.of(pairs, gaps), seed=seed)
@@ -78,6 +79,8 @@ def measure_reward_model(scorer: Scorer, records: Sequence[Record], *, seed: int
             remedy="Give comparisons or rankings; to an outcome or reward model also thumbs, to a cost model safety "
             "comparisons, to a process model labelled steps.",
         )
+    if score.known:
+        out["scores"] = score.spread()
     return out
 
 
@@ -188,18 +191,32 @@ def _verified(prompt: Prompt, response: Response) -> float:
     return outcome.score
 
 
-def _once(scorer: Scorer) -> Scoring:
+class _Once:
     """A scorer that reads each answer once, however many pairs it is in: a ranking of seven is 21 of them."""
-    known: dict[object, float] = {}
 
-    def scores(answers: Answers) -> Scores:
-        keys = [(p.messages, r.text, r.token_ids, r.finish_reason) for p, r in answers]
-        new = {key: answer for key, answer in zip(keys, answers, strict=True) if key not in known}
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self.known: dict[tuple[Any, ...], float] = {}
+
+    def __call__(self, answers: Answers) -> Scores:
+        """The scores of some answers."""
+        keys = [(r.text, p.messages, r.token_ids, r.finish_reason) for p, r in answers]
+        new = {key: answer for key, answer in zip(keys, answers, strict=True) if key not in self.known}
         if new:
-            known.update(zip(new, scorer.score_texts(list(new.values())).tolist(), strict=True))
-        return np.array([known[key] for key in keys], np.float32)
+            self.known.update(zip(new, self._scorer.score_texts(list(new.values())).tolist(), strict=True))
+        return np.array([self.known[key] for key in keys], np.float32)
 
-    return scores
+    def spread(self) -> dict[str, Any]:
+        """Range of the scores, and their rank correlation with length; None where either is always the same."""
+        scores, chars = list(self.known.values()), [len(text) for text, *_ in self.known]
+        constant = len(set(scores)) == 1 or len(set(chars)) == 1
+        return {
+            "answers": len(scores),
+            "lowest": min(scores),
+            "mean": float(np.mean(scores)),
+            "highest": max(scores),
+            "length_spearman": None if constant else float(spearmanr(scores, chars).statistic),
+        }
 
 
 def _gaps(scorer: Scorer, score: Scoring) -> Gaps:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakIdKeyDictionary
 
 T = TypeVar("T")
@@ -65,6 +67,8 @@ class Turns:
         self._parameters = [p for p in parameters if p.requires_grad]
         self._collected = {id(p) for p in self._parameters}
         self._changed = threading.Condition()
+        self._hooks: list[RemovableHandle] = []
+        self._stopped = False
         self._to_come: dict[int, set[object]] = {}  # number: where it has added all that it will
         self._adders: dict[tuple[int, int], int] = {}  # (number, weight): how many have yet to add
         self._waiting: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}  # number: weight, tokens, rows
@@ -74,15 +78,14 @@ class Turns:
     def kept(self, count: int, *, side_by_side: bool) -> Iterator[Turns]:
         """Keeps the order of `count` micro-batches as long as the context lasts; then all gradients are complete."""
         self._to_come = {number: set() for number in range(count)}
-        hooks = []
         for parameter in self._parameters if side_by_side else ():
-            hooks.append(parameter.register_hook(functools.partial(self._await_to_add, parameter)))
-            hooks.append(parameter.register_post_accumulate_grad_hook(self._added))
+            self._hooks.append(parameter.register_hook(functools.partial(self._await_to_add, parameter)))
+            self._hooks.append(parameter.register_post_accumulate_grad_hook(self._added))
         try:
             yield self
         finally:
-            for hook in hooks:
-                hook.remove()
+            if not self._stopped or not self._to_come:
+                self._remove_hooks()
         self._add_rows()
 
     def take(self, number: int, work: Callable[[int, list[int]], T], group: list[int]) -> T:
@@ -99,6 +102,14 @@ class Turns:
         with self._changed:
             self._to_come.pop(number, None)
             self._settle()
+            self._changed.notify_all()
+            if self._stopped and not self._to_come:
+                self._remove_hooks()
+
+    def stop(self) -> None:
+        """No micro-batch adds to a gradient any more: each ends, as cancelled, where it would have."""
+        with self._changed:
+            self._stopped = True
             self._changed.notify_all()
 
     def collects(self, weight: Tensor) -> bool:
@@ -154,8 +165,15 @@ class Turns:
         mine = getattr(_here, "number", -1)  # what goes backward outside of a micro-batch adds at once
         with self._changed:
             self._changed.wait_for(
-                lambda: all(place in added for number, added in self._to_come.items() if number < mine)
+                lambda: self._stopped
+                or all(place in added for number, added in self._to_come.items() if number < mine)
             )
+            if self._stopped and mine >= 0:
+                raise CancelledError
+
+    def _remove_hooks(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
 
     def _added(self, parameter: Tensor) -> None:
         self._mark(id(parameter))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import heapq
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ from tightrope.data.batch import pack
 from tightrope.models.gradients import Turns
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 LANES = 2  # at most; more have not been measured
 LANE_TOKENS = 256  # that a lane must have to do; adding to all gradients once more takes as long as some tokens
@@ -40,7 +42,8 @@ def side_by_side(
 ) -> Iterator[T]:
     """Yields `work(number, group)` of every micro-batch, in the order of their numbers.
 
-    What interrupts it (an error, Ctrl-C, a caller that stops asking) waits for the micro-batches that are at work.
+    What interrupts it (an error, Ctrl-C, a caller that stops asking) waits for the micro-batches that are at work. A
+    second Ctrl-C does not: they add to no gradient any more, but what they compute ends with the process, or by itself.
 
     Args:
         sizes: tokens of each item.
@@ -106,10 +109,17 @@ def _in_lanes(
     try:
         for future in futures:
             yield future.result()
-    finally:
-        for future in futures:
-            future.cancel()
-        wait(futures)
+    except BaseException as why:
+        try:
+            if isinstance(why, KeyboardInterrupt):
+                log.info("interrupted: what is at work is finished first; Ctrl-C again stops at once")
+            for future in futures:
+                future.cancel()
+            wait(futures)
+        except KeyboardInterrupt:
+            turns.stop()
+            raise
+        raise
 
 
 def _end(turns: Turns, number: int, future: Future[Any]) -> None:

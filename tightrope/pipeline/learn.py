@@ -165,6 +165,7 @@ def _examples(
     seed: int,
 ) -> tuple[Sequence[Example], list[Prompt], dict[str, Any]]:
     """Records as examples with everything the objective asks for, and what became of the rows."""
+    needed_by = f"stage {stage.name!r}, {stage.method}"
     examples, account = tokenised(
         records,
         model.chat,
@@ -172,7 +173,7 @@ def _examples(
         kind=RECORDS[card.data],
         max_tokens=stage.max_tokens,
         joint=card.layout == "joint",
-        needed_by=f"stage {stage.name!r}, {stage.method}",
+        needed_by=needed_by,
         desirable_above=stage.desirable_above,
     )
     prompts: list[Prompt] = []
@@ -184,7 +185,7 @@ def _examples(
         with run.console.status(f"{stage.name}: matching prompts"):
             examples = matched_prompts(examples, features, seed=seed)
     if "probes" in needs:
-        examples, left_out = with_mismatched(examples, seed=seed, max_tokens=stage.max_tokens)
+        examples, left_out = with_mismatched(examples, seed=seed, max_tokens=stage.max_tokens, needed_by=needed_by)
         if left_out:
             account["dropped"]["no response of another prompt fits behind this one"] = left_out
     _tell(run, stage.name, account)

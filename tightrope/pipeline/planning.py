@@ -10,22 +10,21 @@ They are estimates: the order of magnitude is right, the second digit is not; ho
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tightrope.data.encode import RECORDS
-from tightrope.errors import InputError
+from tightrope.data.encode import RECORDS, refuse_what_teaches_nothing
+from tightrope.data.mismatch import refuse_one_prompt
 from tightrope.models.lanes import LANES
 from tightrope.models.loading import weights_are_here
 from tightrope.objectives.base import Objective
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.feedback import answered, guided_prompts
 from tightrope.pipeline.fitting import Reader, fitting, judges, scorers
-from tightrope.pipeline.workload import Made, Rows, Start, counted, matrix_speed, prompt_tokens
+from tightrope.pipeline.workload import Made, Rows, Start, Survey, counted, matrix_speed, prompt_tokens
 from tightrope.recipes.lineage import base_of, claimed_of, models_needed, sources_of, stage_named, start_of
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import DataSpec, EvaluationSpec, FeedbackStage, TrainStage
@@ -243,11 +242,11 @@ def _rows(
     """What a stage learns from; what earlier stages will make is estimated.
 
     Raises:
-        InputError: records that the stage cannot learn from, or none that can be used.
+        InputError: records that the stage cannot learn from, each by itself or all together.
     """
     kind = RECORDS[objective.card.data]
     found: list[Rows] = []
-    dropped: Counter[str] = Counter()
+    total = Survey()
     for spec in data:
         if (earlier := _earlier(spec, made)) is not None:
             found.append(earlier.rows(kind_of(kind), spec, start.chat))
@@ -260,13 +259,11 @@ def _rows(
             needs=needs,
             desirable_above=stage.desirable_above,
         )
-        found.append(counted(records, objective, start.chat, stage, dropped))
-    if not sum(rows.examples for rows in found):
-        raise InputError(
-            f"no row is left to train on: {', '.join(f'{n} {why}' for why, n in dropped.most_common())}",
-            where=needed_by,
-            remedy="Raise max_tokens, or look at: tightrope data inspect.",
-        )
+        found.append(counted(records, objective, start.chat, stage, total))
+    if not any(_earlier(spec, made) for spec in data):  # else known only after the stage
+        refuse_what_teaches_nothing(total, kind, needed_by)
+        if "probes" in needs:
+            refuse_one_prompt(len(total.prompts), sum(rows.examples for rows in found), needed_by)
     return Rows.together(found)
 
 

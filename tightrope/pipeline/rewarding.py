@@ -29,7 +29,8 @@ def reward_function(
     """Returns the function that scores (prompt, response) pairs for a stage.
 
     A reward model's scores have no zero and no unit of their own; unless told otherwise they are shifted and scaled
-    to mean 0 and deviation 1 on samples of the start policy (lm-human-preferences; methods.md 1.2).
+    to mean 0 and deviation 1 on samples of the start policy (lm-human-preferences), or on what is scored together: the
+    answers of an iteration (Llama 2, Touvron et al. 2023, 2307.09288, section 3.2.3).
     """
     terms = [(_term(run, term, stage, policy, prompts, seed), term.weight) for term in stage.reward]
 
@@ -58,8 +59,9 @@ def _term(
                 remedy="Train the reward model from a model with the policy's tokenizer and template.",
             )
     scorer = load_scorer(spec, dtype=run.dtype, device=run.device)
-    if not term.normalise and not isinstance(scorer, Fitted):
-        return scorer.score_texts
+    scoring = whitening(scorer.score_texts) if term.normalise == "batch" else scorer.score_texts
+    if term.normalise is not True and not isinstance(scorer, Fitted):
+        return scoring
     rng = np.random.default_rng([seed, 11])
     chosen = [prompts[i] for i in rng.permutation(len(prompts))[:NORMALISING_SAMPLES]]
     # A length correction compares answers to one prompt, so it needs two.
@@ -72,11 +74,25 @@ def _term(
     common = [(p, r) for p, group in zip(chosen, groups, strict=True) for r in group]
     if isinstance(scorer, Fitted):
         scorer.fit(common)
-    if not term.normalise:
-        return scorer.score_texts
+    if term.normalise is not True:
+        return scoring
     scores = scorer.score_texts(common)
-    mean, deviation = float(scores.mean()), max(float(scores.std()), 1e-6)
-    return lambda answers: ((scorer.score_texts(answers) - mean) / deviation).astype(np.float32)
+    return lambda answers: _standardised(scorer.score_texts(answers), scores)
+
+
+def whitening(score: Scoring) -> Scoring:
+    """Scores with mean 0 and deviation 1 over whatever is scored together."""
+
+    def whitened(answers: Sequence[tuple[Prompt, Response]]) -> NDArray[np.float32]:
+        scores = score(answers)
+        return _standardised(scores, scores)
+
+    return whitened
+
+
+def _standardised(scores: NDArray[np.float32], by: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores less the mean of `by`, over its deviation."""
+    return ((scores - float(by.mean())) / max(float(by.std()), 1e-6)).astype(np.float32)
 
 
 def verified(answers: Sequence[tuple[Prompt, Response]]) -> NDArray[np.float32]:

@@ -161,8 +161,10 @@ class RewardTerm(Section):
         description="`@stage` or folder of a reward model, `worst:@a,@b` or any other scorer, or `verifier`."
     )
     weight: float = Field(1.0, description="Multiplies the part.")
-    normalise: bool = Field(
-        True, description="Reward models only: shift and scale to mean 0, deviation 1 on start samples."
+    normalise: bool | Literal["batch"] = Field(
+        True,
+        description="Reward models only: shift and scale to mean 0, deviation 1: by samples of the start model, once; "
+        "or with `batch` by the answers of each iteration (Llama 2's whitening; their mean in the trace is then 0).",
     )
 
 

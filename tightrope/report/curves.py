@@ -15,6 +15,8 @@ from tightrope.report import svg
 from tightrope.report.page import environment
 from tightrope.report.thin_line import in_words, line
 
+DASHES = {"proxy": "7 4", "longest": "2 3"}  # what stands beside gold: strokes and gaps of its line
+
 
 def build_curves(found: Mapping[str, Any], *, out: Path, title: str = "Where it tips", command: str = "") -> Path:
     """Writes one page about the curves of `leaderboards.overoptimisation` and returns its path."""
@@ -38,14 +40,15 @@ def _curve(curve: Mapping[str, Any]) -> dict[str, Any]:
         for r in rows
     ]
     lines = [] if curve["withheld"] else [line(curve, 0.0, 0)]
-    proxy = [(r["kl"], r["proxy"]) for r in rows if r.get("proxy") is not None]
-    if proxy:
-        lines.append(svg.Line([(0.0, 0.0), *proxy], 1, dashed=True))
+    beside = {name: [(r["kl"], r[name]) for r in rows if r.get(name) is not None] for name in DASHES}
+    for model, (name, points) in enumerate(beside.items(), 1):
+        if points:
+            lines.append(svg.Line([(0.0, 0.0), *points], model, dash=DASHES[name]))
     return {
         "run": curve["run"],
         "svg": Markup(svg.scatter(drawn, "sequence KL to the start, nats", "gain", 0.0, lines)) if drawn else "",
         "words": in_words(curve),
         "parting": curve["parting"]["text"],
         "checkpoints": rows,
-        "has_proxy": bool(proxy),
+        **{f"has_{name}": bool(points) for name, points in beside.items()},
     }

@@ -126,14 +126,14 @@ class Line:
         model: whose colour it has.
         peak: x and y of its highest point; None where it has none.
         reach: x from and to between which the peak lies; an end of None is without bound.
-        dashed: whether it is another measure of the same models.
+        dash: lengths of strokes and gaps, where it is another measure of the same models; empty draws it solid.
     """
 
     points: Sequence[tuple[float, float]]
     model: int
     peak: tuple[float, float] | None = None
     reach: tuple[float | None, float | None] = (None, None)
-    dashed: bool = False
+    dash: str = ""
 
 
 def scatter(
@@ -200,7 +200,7 @@ def _line(
     line: Line, x: Callable[[float], float], y: Callable[[float], float], span: tuple[float, float], floor: float
 ) -> list[str]:
     path = " ".join(f"{'M' if i == 0 else 'L'}{x(a):.1f} {y(b):.1f}" for i, (a, b) in enumerate(line.points))
-    dash = ' stroke-dasharray="5 4"' if line.dashed else ""
+    dash = f' stroke-dasharray="{line.dash}"' if line.dash else ""
     parts = [f'<path d="{path}" fill="none" stroke="{colour(line.model)}" class="fit"{dash}/>']
     if line.peak is None:
         return parts

@@ -28,8 +28,8 @@ UNSAFE_TAGS = frozenset({"unsafe"})
 class SafetyFirst:
     """A scorer out of two: Llama 2's combination as a logit.
 
-    Its scores are logit(R_c), without whitening: that is over the batch that is learnt from, and an online stage
-    that normalises its terms does it there.
+    Its scores are logit(R_c), without whitening: that is over the batch that is learnt from, and an online stage's
+    `normalise: batch` does it there. (Its default takes mean and deviation of the start model's samples instead.)
 
     Args:
         safety: scores whose sigmoid is P(safe): a reward model trained on safety, or a cost model (minus its cost).

@@ -1,0 +1,37 @@
+"""`python -m tests.pipeline.held ARGUMENT...` is `tightrope`; the fourth step's two lanes say so and stay at work."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+
+def main() -> int:
+    import torch
+
+    torch.set_num_threads(1)
+    from tightrope import cli
+    from tightrope.models import lanes
+    from tightrope.training import loop
+    from tightrope.training.learner import Learner
+
+    lanes.LANE_TOKENS = 1
+    backward = loop._backward
+
+    def in_lanes(learner: Learner, examples: Any, step: int, *rest: Any) -> Any:
+        if step == 3:
+            torch.set_num_threads(2)
+            Learner.loss = held  # type: ignore[method-assign, assignment]
+        return backward(learner, examples, step, *rest)
+
+    def held(*args: Any, **options: Any) -> None:
+        print("at work", flush=True)
+        time.sleep(600)
+
+    loop._backward = in_lanes
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
