@@ -12,7 +12,6 @@ order, and a run must be repeatable bit for bit.
 from __future__ import annotations
 
 import functools
-import heapq
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +22,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from tightrope.data.batch import pack
+from tightrope.data.batch import pack, spread
 
 T = TypeVar("T")
 
@@ -75,23 +74,13 @@ def split(sizes: Sequence[int], budget: int, threads: int) -> tuple[int, list[li
 
 
 def _even(sizes: Sequence[int], budget: int, lanes: int) -> list[list[int]]:
-    """Groups of nearly the same size, at most `budget`, longest first; as many for every lane, where there are enough.
-
-    Every item goes to the lightest group, the largest items first (Graham 1969, longest processing time).
-    """
-    order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
+    """Groups of nearly the same size, at most `budget`, longest first; as many for every lane if there are enough."""
     count = lanes * -(-sum(sizes) // (budget * lanes))
     while True:
-        count = min(count, len(sizes))
-        groups: list[list[int]] = [[] for _ in range(count)]
-        lightest = [(0, g) for g in range(count)]
-        for i in order:
-            load, g = lightest[0]
-            groups[g].append(i)
-            heapq.heapreplace(lightest, (load + sizes[i], g))
-        loads = dict((g, load) for load, g in lightest)
-        if max(loads.values()) <= budget:
-            return [groups[g] for g in sorted(loads, key=lambda g: (-loads[g], g))]
+        groups = spread(sizes, min(count, len(sizes)))
+        loads = [sum(sizes[i] for i in group) for group in groups]
+        if max(loads) <= budget:
+            return [group for _, group in sorted(zip(loads, groups, strict=True), key=lambda both: -both[0])]
         count += lanes
 
 

@@ -29,6 +29,7 @@ from tightrope.records import Prompt, Response, Sampled, prompt_id, to_json
 from tightrope.rewards.types import Scoring
 from tightrope.rollouts.local import sample
 from tightrope.rollouts.types import SampleRequest, SamplingParams
+from tightrope.training.processes import by_the_first
 from tightrope.training.token_rewards import RolloutSettings, after_penalties, with_advantages
 
 MISMATCH_LIMIT = 1.05
@@ -153,7 +154,7 @@ class RolloutSource:
             "identical_samples": _identical(responses),
         }
         self._controller.update(kl_mean, len(flat))
-        self._keep(iteration, flat, raw, made.sequence_kls)
+        by_the_first(lambda: self._keep(iteration, flat, raw, made.sequence_kls))
         return made.examples
 
     def _encode(self, prompt: Prompt, group: Sequence[Response]) -> Example:
