@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from collections.abc import Callable
 from datetime import timedelta
@@ -18,12 +19,18 @@ from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.test_statistics import Stop, ids, learner, paired, policy, rated, with_reference
 from tightrope.data.batch import EncodedResponse, Example, spread
 from tightrope.data.mismatch import with_mismatched
+from tightrope.models.heads import ScalarHead
 from tightrope.models.lanes import split
 from tightrope.models.policy import Policy
+from tightrope.recipes.presets import resolve
+from tightrope.records import Message, Prompt
+from tightrope.training.learner import Learner
 from tightrope.training.loop import LoopSettings, Watchers, _step, train
 from tightrope.training.optim import Optimiser, OptimiserSettings
 from tightrope.training.processes import add_gradients
+from tightrope.training.rollouts import RolloutSource
 from tightrope.training.sources import DiskSource
+from tightrope.training.token_rewards import RolloutSettings
 from tightrope.training.trace import read_trace
 
 ALONE = 16  # tokens: every example is a micro-batch of its own, in one process as in two
@@ -159,6 +166,26 @@ def runs(folder: Path) -> dict[str, Any]:
     return {"whole": whole, "stopped": stopped, "resumed": run(folder / "cut"), "begun": begun}
 
 
+def ppo(folder: Path) -> tuple[list[Any], Tensor]:
+    """The responses and advantages of PPO's second iteration, and the weights after it."""
+    model, head = policy(), ScalarHead(32, seed=0)
+    source = RolloutSource(
+        model,
+        head,
+        policy().score_tokens,
+        lambda answers: [len(response.text) % 5 for _, response in answers],
+        [Prompt((Message("user", text),)) for text in ("one", "two")],
+        RolloutSettings(iterations=2, prompts_per_iteration=2, epochs=1, max_tokens=6),
+        seed=0,
+        folder=folder,
+    )
+    objective, settings = resolve("ppo", {}, where="test")
+    made = Learner(model, objective, settings, value_head=head)
+    train(made, source, SETTINGS, LoopSettings(token_budget=ALONE), folder)
+    learnt = source.examples(source.steps - 1)
+    return [([r.ids for r in e.responses], e.columns["advantages"].tolist()) for e in learnt], flat(made.parameters())
+
+
 def added(process: int) -> list[Tensor | None]:
     """Gradients of three parameters: that both processes have, that the second has, that nobody has."""
     parameters = [nn.Parameter(torch.zeros(2)) for _ in range(3)]
@@ -175,7 +202,12 @@ def everything(process: int, folder: Path) -> None:
         "gloo", f"file://{folder}/meet", timeout=timedelta(seconds=120), rank=process, world_size=2
     )
     found = {case: two_steps(case) for case in CASES}
-    told = {"failures": failures(process), "runs": runs(folder / "runs"), "added": added(process)}
+    told = {
+        "failures": failures(process),
+        "added": added(process),
+        "runs": runs(folder / "runs"),
+        "ppo": ppo(folder / "ppo"),
+    }
     torch.save(found | told, folder / f"{process}.pt")
     distributed.destroy_process_group()
 
@@ -247,3 +279,13 @@ def test_one_process_writes_and_all_stop_and_go_on_together(both: Both, tmp_path
     assert first["stopped"].startswith("Stop") and second["stopped"].startswith("WorkError: process 0 of 2: Stop")
     for name in ("whole", "cut"):
         assert [row["step"] for row in read_trace(folder / "runs" / name / "trace.jsonl")] == list(range(6))
+
+
+def test_ppo_learns_everywhere_from_what_one_process_sampled(both: Both, tmp_path: Path) -> None:
+    folder, (first, second) = both
+    assert first["ppo"][0] == second["ppo"][0] and torch.equal(first["ppo"][1], second["ppo"][1])
+    learnt, weights = ppo(tmp_path)
+    assert [responses for responses, _ in first["ppo"][0]] == [responses for responses, _ in learnt]
+    torch.testing.assert_close(first["ppo"][1], weights, rtol=1e-5, atol=1e-6)
+    rows = (folder / "ppo" / "data" / "rollouts.jsonl").read_text().splitlines()
+    assert [json.loads(row)["iteration"] for row in rows] == [0] * 4 + [1] * 4

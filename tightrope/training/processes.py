@@ -11,7 +11,7 @@ Whoever calls the loop has called `torch.distributed.init_process_group`, and wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import distributed, nn
@@ -89,9 +89,9 @@ def gathered(work: Callable[[], T]) -> list[T]:
     return [result for result, _ in told]
 
 
-def by_the_first(work: Callable[[], None]) -> None:
-    """Has process 0 alone do what must be done once, such as writing a file; where it fails, all do."""
-    gathered(work if process() == 0 else lambda: None)
+def by_the_first(work: Callable[[], T]) -> T:
+    """Has process 0 alone do what is done once, and returns what came of it to all; where it fails, all do."""
+    return gathered(work if process() == 0 else lambda: cast(T, None))[0]
 
 
 def add_gradients(parameters: Sequence[nn.Parameter]) -> None:

@@ -84,7 +84,9 @@ class RolloutSource:
         """Returns the minibatch of optimiser step `step`, sampling first when an iteration begins."""
         iteration, inner = divmod(step, self._steps_per_iteration)
         if iteration != self._iteration:
-            self._examples = self._make(iteration)
+            self._examples, self._metrics, self._controller.coefficient = by_the_first(
+                lambda: (self._make(iteration), self._metrics, self._controller.coefficient)
+            )
             self._iteration = iteration
         epoch, minibatch = divmod(inner, self.settings.minibatches)
         order = np.random.default_rng([self._seed, iteration, epoch]).permutation(len(self._examples))
@@ -154,7 +156,7 @@ class RolloutSource:
             "identical_samples": _identical(responses),
         }
         self._controller.update(kl_mean, len(flat))
-        by_the_first(lambda: self._keep(iteration, flat, raw, made.sequence_kls))
+        self._keep(iteration, flat, raw, made.sequence_kls)
         return made.examples
 
     def _encode(self, prompt: Prompt, group: Sequence[Response]) -> Example:
