@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, distributed, nn
 from torch.multiprocessing import start_processes
 
@@ -111,11 +113,12 @@ def two_steps(case: str) -> dict[str, Any]:
         model = Policy(tiny_model(dtype=torch.bfloat16), tiny_tokenizer(), "tiny")
     examples, made = make(), learner(method, model)
     optimiser = Recording(made.parameters(), SETTINGS, 2)
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         rows = [_step(made, optimiser, examples, step, budget) for step in (1, 2)]
     finally:
-        torch.set_num_threads(1)
+        torch.set_num_threads(before)
     return {"rows": rows, "gradients": optimiser.gradients, "weights": flat(made.parameters()).float()}
 
 
@@ -199,7 +202,7 @@ def everything(process: int, folder: Path) -> None:
     """What each of the two processes does."""
     torch.set_num_threads(1)
     distributed.init_process_group(
-        "gloo", f"file://{folder}/meet", timeout=timedelta(seconds=120), rank=process, world_size=2
+        "gloo", f"file://{folder}/meet", timeout=timedelta(seconds=300), rank=process, world_size=2
     )
     found = {case: two_steps(case) for case in CASES}
     told = {
@@ -234,6 +237,14 @@ def test_two_processes_make_the_step_of_one(both: Both, case: str) -> None:
     for a, b in zip(first["gradients"], alone["gradients"], strict=True):
         assert float((a - b).norm() / b.norm()) < (1e-5 if "lanes" in case else 1e-6)  # there micro-batches differ
     torch.testing.assert_close(first["weights"], alone["weights"], rtol=1e-6, atol=1e-7)
+
+
+@given(st.lists(st.integers(1, 900), max_size=30), st.integers(1, 8))
+def test_shares_hold_everything_once_and_differ_by_at_most_the_largest_item(sizes: list[int], count: int) -> None:
+    shares = spread(sizes, count)
+    assert len(shares) == count and sorted(i for share in shares for i in share) == list(range(len(sizes)))
+    loads = [sum(sizes[i] for i in share) for share in shares]
+    assert max(loads) - min(loads) <= max(sizes, default=0)
 
 
 def test_each_process_has_lanes_of_its_own() -> None:

@@ -129,15 +129,13 @@ def train(
         optimiser.load_state_dict(state["optimiser"])
         source.restore(state["source"])
         learner.step_state = state["statistics"]
-    trace = None
-    if process() == 0:
-        if watchers.begin:
-            watchers.begin(first)
-        board = folder / "tensorboard" if settings.tensorboard else None
-        trace = Trace(folder / "trace.jsonl", resume_at=first, tensorboard=board)
+    writes = process() == 0
+    if watchers.begin and writes:
+        watchers.begin(first)
+    board = folder / "tensorboard" if settings.tensorboard else None
     saved_at, last_row = time.monotonic(), {}
 
-    def record(row: dict[str, Any]) -> None:
+    def record(trace: Trace | None, row: dict[str, Any]) -> None:
         """Keeps and tells what a step gave."""
         nonlocal saved_at
         assert trace is not None
@@ -159,7 +157,10 @@ def train(
             checkpoints.save(done, state)
             saved_at = time.monotonic()
 
-    with closing(optimiser), trace or nullcontext():
+    with (
+        closing(optimiser),
+        Trace(folder / "trace.jsonl", resume_at=first, tensorboard=board) if writes else nullcontext() as trace,
+    ):
         for step in range(first, source.steps):
             started = time.monotonic()
             examples = source.examples(step)
@@ -171,7 +172,7 @@ def train(
                 "tokens_per_second": round(row["tokens"] / max(seconds, 1e-9), 1),
                 "peak_memory_bytes": peak_memory_bytes(learner.model.device),
             }
-            by_the_first(functools.partial(record, row))
+            by_the_first(functools.partial(record, trace, row))
             last_row = row
     return {"steps": source.steps, "resumed_at": first, **last_row}
 
