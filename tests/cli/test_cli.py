@@ -73,6 +73,18 @@ def test_error_is_one_paragraph_with_its_exit_code(
     assert err == "Error: a.jsonl:3: column 'prompt' is missing. Rename it.\n"
 
 
+@pytest.mark.parametrize("arguments", [["train", "dpo"], ["demo"], ["evaluate", "a", "--against", "b"]])
+def test_several_processes_of_one_command_are_refused(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Error: WORLD_SIZE=2: a command works in one process, and this is one of 2. Start it once")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert main(["version"]) == 0
+
+
 def test_failed_work_exits_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, "tightrope.pipeline", train=failing(WorkError("loss is NaN", where="step 7")))
     assert main(["train", "r.yaml"]) == 1

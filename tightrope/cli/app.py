@@ -16,7 +16,7 @@ from tightrope.cli import about, answers, measures, runs
 from tightrope.cli.data import data
 from tightrope.cli.leaderboard import leaderboard
 from tightrope.cli.options import Debug
-from tightrope.cli.shell import INTERRUPTED, run
+from tightrope.cli.shell import INTERRUPTED, refuse_company, run
 
 app = typer.Typer(
     name="tightrope",
@@ -32,6 +32,7 @@ app = typer.Typer(
 @app.callback()
 def root(debug: Debug = False) -> None:
     """Preference fine-tuning of language models, with an honest verdict whether it helped."""
+    refuse_company()
 
 
 for command in (

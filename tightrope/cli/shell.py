@@ -79,6 +79,22 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
         return _complain(said, getattr(said, "exit_code", 1), out, as_json, debug)
 
 
+def refuse_company() -> None:
+    """Makes sure that no launcher started several processes of the command: each would write all of its files.
+
+    Raises:
+        InputError: it did.
+    """
+    started = os.environ.get("WORLD_SIZE", "")
+    if started.isdigit() and int(started) > 1:
+        raise InputError(
+            f"a command works in one process, and this is one of {started}",
+            where=f"WORLD_SIZE={started}",
+            remedy="Start it once, without torchrun; where nothing started more, unset WORLD_SIZE. Processes share the "
+            "steps of `tightrope.training.loop.train`, called in Python: see docs/architecture.md.",
+        )
+
+
 def explain(error: Exception) -> TightropeError:
     """Returns what to tell the user about any exception, as one of our errors."""
     if isinstance(error, TightropeError):

@@ -13,6 +13,7 @@ responses. Sharing the prompt is exact (Wang and Hegde 2024, 2410.20305).
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -299,4 +300,19 @@ def pack(sizes: Sequence[int], budget: int) -> list[list[int]]:
         else:
             groups.append([i])
             room.append(budget - sizes[i])
+    return groups
+
+
+def spread(sizes: Sequence[int], count: int) -> list[list[int]]:
+    """Spreads items over `count` groups of nearly the same size; some have none where there are too few items.
+
+    Every item goes to the lightest group, the largest items first (Graham 1969, longest processing time). The same
+    input gives the same groups, as indexes into `sizes`.
+    """
+    groups: list[list[int]] = [[] for _ in range(count)]
+    lightest = [(0, g) for g in range(count)]
+    for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
+        load, g = lightest[0]
+        groups[g].append(i)
+        heapq.heapreplace(lightest, (load + sizes[i], g))
     return groups

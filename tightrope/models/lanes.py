@@ -11,7 +11,6 @@ Gradients reach every parameter in the order of the micro-batches, whoever is fa
 from __future__ import annotations
 
 import functools
-import heapq
 import logging
 import os
 import threading
@@ -22,7 +21,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from tightrope.data.batch import pack
+from tightrope.data.batch import pack, spread
 from tightrope.models.gradients import Turns
 
 T = TypeVar("T")
@@ -79,23 +78,13 @@ def split(sizes: Sequence[int], budget: int, threads: int) -> tuple[int, list[li
 
 
 def _even(sizes: Sequence[int], budget: int, lanes: int) -> list[list[int]]:
-    """Groups of nearly the same size, at most `budget`, longest first; as many for every lane, where there are enough.
-
-    Every item goes to the lightest group, the largest items first (Graham 1969, longest processing time).
-    """
-    order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
+    """Groups of nearly the same size, at most `budget`, longest first; as many for every lane if there are enough."""
     count = lanes * -(-sum(sizes) // (budget * lanes))
     while True:
-        count = min(count, len(sizes))
-        groups: list[list[int]] = [[] for _ in range(count)]
-        lightest = [(0, g) for g in range(count)]
-        for i in order:
-            load, g = lightest[0]
-            groups[g].append(i)
-            heapq.heapreplace(lightest, (load + sizes[i], g))
-        loads = dict((g, load) for load, g in lightest)
-        if max(loads.values()) <= budget:
-            return [groups[g] for g in sorted(loads, key=lambda g: (-loads[g], g))]
+        groups = spread(sizes, min(count, len(sizes)))
+        loads = [sum(sizes[i] for i in group) for group in groups]
+        if max(loads) <= budget:
+            return [group for _, group in sorted(zip(loads, groups, strict=True), key=lambda both: -both[0])]
         count += lanes
 
 

@@ -6,8 +6,8 @@
     L   = w (1 - sigmoid(beta (z0 - rho)))     undesirable,  w = undesirable_weight
 
 Ethayarajh et al. 2024, 2402.01306. The reference point z0 is measured on responses to other prompts, without
-gradient, over the whole optimiser step, and floored at zero once, after averaging. It is a baseline, not the KL of
-the policy: that is measured on the policy's own samples.
+gradient, over the whole optimiser step on all its processes, and floored at zero once, after averaging. It is a
+baseline, not the KL of the policy: that is measured on the policy's own samples.
 
 How the mismatched response is found differs. HALOs and TRL shift by one within a micro-batch, which needs batches
 of two and more, and depends on the order of the data; reversing a batch (an old TRL) lets the middle row of an odd

@@ -93,4 +93,4 @@ class Checkpoints:
         """Removes what a killed run left half-written."""
         if self.folder.is_dir():
             for path in self.folder.glob(".*.tmp-*"):
-                path.unlink()
+                path.unlink(missing_ok=True)  # other processes of the run may sweep as well

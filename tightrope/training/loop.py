@@ -16,23 +16,22 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
 from tightrope.data.batch import Example, TokenBatch
 from tightrope.errors import WorkError
-from tightrope.models.lanes import side_by_side
 from tightrope.objectives.base import Unit
 from tightrope.training.checkpoint import Checkpoints
 from tightrope.training.learner import Learner
 from tightrope.training.optim import Optimiser, OptimiserSettings
+from tightrope.training.processes import by_the_first, divided, process
 from tightrope.training.sources import Source
 from tightrope.training.statistics import step_statistics
 from tightrope.training.trace import Trace
@@ -104,6 +103,9 @@ def train(
 ) -> dict[str, Any]:
     """Runs or resumes training in `folder` and returns a summary of the last step.
 
+    Several processes that train together (see `processes`) call it with the same arguments: they all read
+    `folder`, and process 0 alone writes in it and tells the watchers.
+
     Args:
         learner: model, heads and objective; trained in place.
         source: the examples of every step.
@@ -127,11 +129,38 @@ def train(
         optimiser.load_state_dict(state["optimiser"])
         source.restore(state["source"])
         learner.step_state = state["statistics"]
-    if watchers.begin:
+    writes = process() == 0
+    if watchers.begin and writes:
         watchers.begin(first)
     board = folder / "tensorboard" if settings.tensorboard else None
     saved_at, last_row = time.monotonic(), {}
-    with closing(optimiser), Trace(folder / "trace.jsonl", resume_at=first, tensorboard=board) as trace:
+
+    def record(trace: Trace | None, row: dict[str, Any]) -> None:
+        """Keeps and tells what a step gave."""
+        nonlocal saved_at
+        assert trace is not None
+        trace.write(row)
+        done = row["step"] + 1
+        if watchers.progress:
+            watchers.progress({**row, "steps": source.steps})
+        if settings.sample_every and done % settings.sample_every == 0 and watchers.sample:
+            watchers.sample(done)
+        if settings.snapshot_every and done % settings.snapshot_every == 0 and watchers.snapshot:
+            watchers.snapshot(done)
+        due = (
+            done % settings.checkpoint_every == 0
+            if settings.checkpoint_every
+            else time.monotonic() - saved_at > 60 * settings.checkpoint_minutes
+        )
+        if due and done < source.steps and source.may_checkpoint(done):
+            state = {"optimiser": optimiser.state_dict(), "source": source.state(), "statistics": learner.step_state}
+            checkpoints.save(done, state)
+            saved_at = time.monotonic()
+
+    with (
+        closing(optimiser),
+        Trace(folder / "trace.jsonl", resume_at=first, tensorboard=board) if writes else nullcontext() as trace,
+    ):
         for step in range(first, source.steps):
             started = time.monotonic()
             examples = source.examples(step)
@@ -143,30 +172,8 @@ def train(
                 "tokens_per_second": round(row["tokens"] / max(seconds, 1e-9), 1),
                 "peak_memory_bytes": peak_memory_bytes(learner.model.device),
             }
-            trace.write(row)
+            by_the_first(functools.partial(record, trace, row))
             last_row = row
-            done = step + 1
-            if watchers.progress:
-                watchers.progress({**row, "steps": source.steps})
-            if settings.sample_every and done % settings.sample_every == 0 and watchers.sample:
-                watchers.sample(done)
-            if settings.snapshot_every and done % settings.snapshot_every == 0 and watchers.snapshot:
-                watchers.snapshot(done)
-            due = (
-                done % settings.checkpoint_every == 0
-                if settings.checkpoint_every
-                else time.monotonic() - saved_at > 60 * settings.checkpoint_minutes
-            )
-            if due and done < source.steps and source.may_checkpoint(done):
-                checkpoints.save(
-                    done,
-                    {
-                        "optimiser": optimiser.state_dict(),
-                        "source": source.state(),
-                        "statistics": learner.step_state,
-                    },
-                )
-                saved_at = time.monotonic()
     return {"steps": source.steps, "resumed_at": first, **last_row}
 
 
@@ -186,6 +193,7 @@ def _step(
         loss += beside.weight * also.loss
         seen += also.examples
         further = {f"{beside.name}_{name}": value for name, value in (("loss", also.loss), *also.figures.items())}
+    optimiser.add_other_processes()
     norm = optimiser.gradient_norm()
     if not math.isfinite(norm):
         raise WorkError(
@@ -229,7 +237,7 @@ def _backward(
     count(unit)  # a step without any is refused before the model runs
     known = step_statistics(learner, examples, token_budget)
 
-    def work(number: int, group: list[int]) -> tuple[float, dict[str, Tensor]]:
+    def work(group: list[int]) -> tuple[float, dict[str, tuple[float, int]]]:
         batch = TokenBatch.from_examples([learnt[i] for i in group], device)
         loss = learner.loss(batch, known, draw=step)
         value = loss.values.sum() / count(unit)
@@ -242,12 +250,13 @@ def _backward(
                 remedy="Lower the learning rate, or look at these rows; the last checkpoint is unharmed.",
             )
         (weight * value).backward()
-        return float(value.detach()), {name: values.detach() for name, values in loss.metrics.items()}
+        totals = {name: (float(x.detach().double().sum()), x.numel()) for name, x in loss.metrics.items()}
+        return float(value.detach()), totals
 
     total, sums, sizes = 0.0, _Means(), [e.tokens for e in learnt]
-    for value, metrics in side_by_side(sizes, token_budget, device, work, parameters=learner.parameters()):
+    for value, totals in divided(sizes, token_budget, device, work, parameters=learner.parameters()):
         total += value
-        sums.add(metrics)
+        sums.add(totals)
     means = sums.means()
     figures = learner.objective.report(means) | {n: float(v) for n, v in known.items() if v.ndim == 0}
     return _Backward(total, means, figures, learnt)
@@ -298,12 +307,12 @@ class _Means:
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
 
-    def add(self, metrics: dict[str, Tensor]) -> None:
-        for name, values in metrics.items():
-            if not values.numel():
+    def add(self, totals: Mapping[str, tuple[float, int]]) -> None:
+        for name, (total, count) in totals.items():
+            if not count:
                 continue  # a batch of one class says nothing about the other
-            self._sums[name] = self._sums.get(name, 0.0) + float(values.detach().double().sum())
-            self._counts[name] = self._counts.get(name, 0) + values.numel()
+            self._sums[name] = self._sums.get(name, 0.0) + total
+            self._counts[name] = self._counts.get(name, 0) + count
 
     def means(self) -> dict[str, float]:
         return {name: total / self._counts[name] for name, total in self._sums.items()}

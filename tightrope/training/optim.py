@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from tightrope.models.gradients import gather
+from tightrope.training.processes import add_gradients
 
 ROUNDED_AT_ONCE = 2**18  # weights
 
@@ -98,6 +99,10 @@ class Optimiser:
         if s.schedule == "linear":
             return s.learning_rate * (1 - done)
         return s.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * done)))
+
+    def add_other_processes(self) -> None:
+        """Adds to the gradients what the other processes of this step have collected."""
+        add_gradients(self._masters)
 
     def gradient_norm(self) -> float:
         """Global L2 norm of the gradients collected so far."""

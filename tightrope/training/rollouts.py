@@ -29,6 +29,7 @@ from tightrope.records import Prompt, Response, Sampled, prompt_id, to_json
 from tightrope.rewards.types import Scoring
 from tightrope.rollouts.local import sample
 from tightrope.rollouts.types import SampleRequest, SamplingParams
+from tightrope.training.processes import by_the_first
 from tightrope.training.token_rewards import RolloutSettings, after_penalties, with_advantages
 
 MISMATCH_LIMIT = 1.05
@@ -83,7 +84,9 @@ class RolloutSource:
         """Returns the minibatch of optimiser step `step`, sampling first when an iteration begins."""
         iteration, inner = divmod(step, self._steps_per_iteration)
         if iteration != self._iteration:
-            self._examples = self._make(iteration)
+            self._examples, self._metrics, self._controller.coefficient = by_the_first(
+                lambda: (self._make(iteration), self._metrics, self._controller.coefficient)
+            )
             self._iteration = iteration
         epoch, minibatch = divmod(inner, self.settings.minibatches)
         order = np.random.default_rng([self._seed, iteration, epoch]).permutation(len(self._examples))

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from tightrope.data.batch import Example, TokenBatch
-from tightrope.models.lanes import side_by_side
 from tightrope.objectives.base import Statistic
 from tightrope.training.learner import Learner
+from tightrope.training.processes import divided
 
 
 def step_statistics(learner: Learner, examples: Sequence[Example], token_budget: int) -> dict[str, Tensor]:
@@ -41,13 +41,13 @@ def _measured(
     rows = [e.probing() if statistic.reads == "probes" else e.learnt() for e in examples]
     device = learner.model.device
 
-    def work(number: int, group: list[int]) -> dict[str, Tensor]:
+    def work(group: list[int]) -> dict[str, Tensor]:
         batch = TokenBatch.from_examples([rows[i] for i in group], device)
         values = statistic.measure(learner.measured(batch, run_model=statistic.reads != "lengths"))
         return {name: value.detach().double().cpu() for name, value in values.items()}
 
     values: dict[str, list[Tensor]] = {}
-    for found in side_by_side([e.tokens for e in rows], token_budget, device, work):
+    for found in divided([e.tokens for e in rows], token_budget, device, work):
         for name, value in found.items():
             values.setdefault(name, []).append(value)
     return {name: torch.cat(parts) for name, parts in values.items()}

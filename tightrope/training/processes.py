@@ -1,0 +1,117 @@
+"""One optimiser step on several processes: what they tell each other, and nothing else of `torch.distributed`.
+
+Data parallel with replicated weights: every process starts from the same weights and is given the same examples of
+every step. Each works on its share of them, all hear what came of every share, and gradients are added up before
+they are clipped: a step is the one that a single process makes, up to the order of float sums. With one process
+nothing is exchanged.
+
+Whoever calls the loop has called `torch.distributed.init_process_group`, and with GPUs `torch.cuda.set_device`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import distributed, nn
+
+from tightrope.data.batch import spread
+from tightrope.errors import TightropeError, WorkError
+from tightrope.models.lanes import side_by_side
+
+T = TypeVar("T")
+
+
+def processes() -> int:
+    """How many processes make a step together."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def process() -> int:
+    """Which of them this one is, from 0."""
+    return distributed.get_rank() if processes() > 1 else 0
+
+
+def divided(
+    sizes: Sequence[int],
+    budget: int,
+    device: torch.device,
+    work: Callable[[list[int]], T],
+    *,
+    parameters: Iterable[nn.Parameter] = (),
+) -> list[T]:
+    """Has every micro-batch worked on by one process, and returns what came of each: the same list everywhere.
+
+    Args:
+        sizes: tokens of each item of the step; all processes give the same.
+        budget: tokens at work at a time in each process, see `side_by_side`.
+        device: where this process works.
+        work: called with the indexes of a micro-batch's items; what it returns is sent to the other processes.
+        parameters: whose gradients the work adds to, in this process alone: see `add_gradients`.
+
+    Raises:
+        WorkError: the processes have different examples, or another one has failed in a way of its own.
+        TightropeError: what a micro-batch raised, in all processes.
+    """
+    mine = sorted(spread(sizes, processes())[process()])
+
+    def share() -> tuple[Sequence[int], list[T]]:
+        own = [sizes[i] for i in mine]
+        found = side_by_side(own, budget, device, lambda _, at: work([mine[i] for i in at]), parameters=parameters)
+        return sizes, list(found)
+
+    shares = gathered(share)
+    if any(theirs != sizes for theirs, _ in shares):
+        raise WorkError(
+            "the processes have different examples",
+            where=f"{processes()} processes",
+            remedy="Give every process the same records, seed and settings.",
+        )
+    return [result for _, found in shares for result in found]
+
+
+def gathered(work: Callable[[], T]) -> list[T]:
+    """Returns every process's `work()`, in the order of the processes; where one fails, all do."""
+    if processes() == 1:
+        return [work()]
+    found: T | None = None
+    error: Exception | None = None
+    try:
+        found = work()
+    except Exception as failure:  # the others wait: they are told before it goes on its way
+        error = failure
+    told: list[Any] = [None] * processes()
+    distributed.all_gather_object(told, (found, _to_tell(error)))
+    for failed in (error, *(failure for _, failure in told)):
+        if failed is not None:
+            raise failed
+    return [result for result, _ in told]
+
+
+def by_the_first(work: Callable[[], T]) -> T:
+    """Has process 0 alone do what is done once, and returns what came of it to all; where it fails, all do."""
+    return gathered(work if process() == 0 else lambda: cast(T, None))[0]
+
+
+def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Makes every gradient its sum over the processes; a parameter that has none anywhere stays without."""
+    if processes() == 1:
+        return
+    somewhere = [any(has) for has in zip(*gathered(lambda: [p.grad is not None for p in parameters]), strict=True)]
+    for parameter, has in zip(parameters, somewhere, strict=True):
+        if has:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            distributed.all_reduce(parameter.grad)
+
+
+def _to_tell(error: Exception | None) -> TightropeError | None:
+    """An error as the other processes raise it."""
+    if error is None or isinstance(error, TightropeError):
+        return error
+    return WorkError(
+        f"{type(error).__name__}: {error}",
+        where=f"process {process()} of {processes()}",
+        remedy="See what that process said; the last checkpoint is unharmed.",
+    )
