@@ -8,6 +8,7 @@ OMP_NUM_THREADS=2 .venv/bin/python bench/step.py
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -16,9 +17,9 @@ import torch
 from _pairs import make_pairs
 from torch.profiler import ProfilerActivity, profile
 
-from tightrope.data.batch import TokenBatch, pack
+from tightrope.data.batch import TokenBatch
 from tightrope.data.encode import encode
-from tightrope.models.lanes import side_by_side, split
+from tightrope.models import lanes
 from tightrope.models.policy import Policy
 from tightrope.records import Comparison, Response, user_prompt
 from tightrope.training.loop import peak_memory_bytes
@@ -48,25 +49,21 @@ def main() -> None:
     examples = encode(records, policy.chat, kind=Comparison, max_tokens=4096).examples
     sizes, parameters = [e.tokens for e in examples], list(policy.model.parameters())
     threads, load = torch.get_num_threads(), os.getloadavg()[0]
-    count, _, _ = split(sizes, asked.token_budget, threads)
+    count, _, _ = lanes.split(sizes, asked.token_budget, threads)
     print(f"{sum(sizes)} tokens laid out, {threads} threads, {count} lanes, load average {load:.1f}")
 
     def work(number: int, group: list[int]) -> None:
         batch = TokenBatch.from_examples([examples[i] for i in group], policy.device)
         policy.token_logprobs(batch).logprobs.sum().backward()
 
-    def one_lane() -> None:
+    def step(at_most: int) -> None:
+        lanes.LANES = at_most
         policy.model.zero_grad(set_to_none=True)
-        for group in pack(sizes, asked.token_budget):
-            work(0, group)
+        list(lanes.side_by_side(sizes, asked.token_budget, policy.device, work, parameters=parameters))
 
-    def lanes() -> None:
-        policy.model.zero_grad(set_to_none=True)
-        list(side_by_side(sizes, asked.token_budget, policy.device, work, parameters=parameters))
-
-    for step in (one_lane, lanes):
-        step()
-    seconds = [(measured(one_lane), measured(lanes)) for _ in range(asked.rounds)]
+    one_lane, many = functools.partial(step, 1), functools.partial(step, lanes.LANES)
+    one_lane(), many()
+    seconds = [(measured(one_lane), measured(many)) for _ in range(asked.rounds)]
     for alone, beside in seconds:
         print(f"{alone:.2f} s in one lane, {beside:.2f} s side by side: {alone / beside:.2f} times as fast")
     print(f"at most {peak_memory_bytes(policy.device) / 2**30:.2f} GiB, both ways")

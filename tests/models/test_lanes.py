@@ -51,7 +51,8 @@ def test_everything_is_worked_on_once_and_the_budget_holds_for_all_lanes_togethe
     assert threads % lanes == 0 and lanes <= LANES
     loads = [sum(sizes[i] for i in group) for group in beside]
     assert all(lanes * load <= budget for load in loads)
-    assert loads == sorted(loads, reverse=True)
+    assert loads == sorted(loads[:lanes]) + sorted(loads[lanes:], reverse=True)
+    assert min(loads[:lanes], default=0) >= max(loads[lanes:], default=0)
     assert all(len(group) == 1 or sum(sizes[i] for i in group) <= budget for group in after)
     if lanes == 1:
         assert not beside and after == pack(sizes, budget)
@@ -68,7 +69,7 @@ def test_lanes_get_groups_of_nearly_the_same_size() -> None:
 
 def test_what_is_too_long_for_a_lane_comes_afterwards() -> None:
     lanes, beside, after = split([300, 600, 300, 2000], 1000, 2)
-    assert (lanes, beside, after) == (2, [[0], [2]], [[3], [1]])
+    assert (lanes, beside, after) == (2, [[2], [0]], [[3], [1]])
 
 
 def test_little_work_is_not_split() -> None:

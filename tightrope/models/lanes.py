@@ -78,13 +78,18 @@ def split(sizes: Sequence[int], budget: int, threads: int) -> tuple[int, list[li
 
 
 def _even(sizes: Sequence[int], budget: int, lanes: int) -> list[list[int]]:
-    """Groups of nearly the same size, at most `budget`, longest first; as many for every lane if there are enough."""
+    """Groups of nearly the same size, at most `budget`; as many for every lane if there are enough.
+
+    The longest come first, in the order in which their gradients are added; but of those that begin together the
+    shortest does, or it would soon wait for the others.
+    """
     count = lanes * -(-sum(sizes) // (budget * lanes))
     while True:
         groups = spread(sizes, min(count, len(sizes)))
         loads = [sum(sizes[i] for i in group) for group in groups]
         if max(loads) <= budget:
-            return [group for _, group in sorted(zip(loads, groups, strict=True), key=lambda both: -both[0])]
+            order = [group for _, group in sorted(zip(loads, groups, strict=True), key=lambda both: -both[0])]
+            return order[:lanes][::-1] + order[lanes:]
         count += lanes
 
 

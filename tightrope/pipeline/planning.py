@@ -18,7 +18,6 @@ import torch
 
 from tightrope.data.encode import RECORDS, refuse_what_teaches_nothing
 from tightrope.data.mismatch import refuse_one_prompt
-from tightrope.models.lanes import LANES
 from tightrope.models.loading import weights_are_here
 from tightrope.objectives.base import Objective
 from tightrope.pipeline.context import Run
@@ -179,8 +178,6 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dic
     weights = _bytes(run) * start.parameters * models
     gradients_and_adam = 16 * trained if run.dtype == "bfloat16" else 12 * trained
     activations = min(stage.loop.token_budget, batch_tokens) * start.kept_bytes
-    if run.device == "cpu" and torch.get_num_threads() % LANES == 0 and not stage.lora:
-        activations += 2 * (LANES - 1) * 4 * start.head  # further lanes' gradients of head and embeddings
     return {
         "examples": examples,
         "tokens": tokens,

@@ -21,9 +21,9 @@ from tightrope.objectives.base import Objective
 from tightrope.recipes.schema import DataSpec, TrainStage
 from tightrope.records import Message, Prompt, Record
 
-# Bytes per layer and hidden unit that a token keeps for the backward pass: 52 by count, 80 by the process's peak, which
-# holds what the allocator does not give back (float32, embedded model, 420 to 1,667 tokens at once, 2026-11-26).
-KEPT_BYTES = 80
+# Bytes per layer and hidden unit that a token keeps for the backward pass: 44 by count, 72 by the process's peak, which
+# holds what the allocator does not give back (float32, embedded model, 459 and 869 tokens at once, 2026-11-26).
+KEPT_BYTES = 72
 COUNTED_ROWS = 200
 
 
