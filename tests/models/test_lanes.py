@@ -186,6 +186,14 @@ def test_who_stops_asking_leaves_nobody_at_work(two_threads: None) -> None:
     assert at_work == [0]
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C interrupts, as in a terminal: in the background of a script it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt(times: int) -> None:
     """Ctrl-C, as often, once the main thread waits for the lanes."""
     for _ in range(times):
@@ -195,7 +203,7 @@ def interrupt(times: int) -> None:
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_waits_for_what_is_at_work_and_a_second_one_leaves_it_without_its_gradients(
-    times: int, two_threads: None
+    times: int, two_threads: None, ctrl_c: None
 ) -> None:
     weight, going_on, at_work = nn.Parameter(torch.zeros(1)), threading.Event(), [0]
 

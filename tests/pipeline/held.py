@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 def main() -> int:
     import torch
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored where a script runs in the background
     torch.set_num_threads(1)
     from tightrope import cli
     from tightrope.models import lanes
