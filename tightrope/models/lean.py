@@ -47,7 +47,8 @@ def keep_less(model: nn.Module) -> None:
         elif _agrees(_is_gated, module):
             module.forward = functools.partial(_gated, module)
         elif _is_plain_embedding(module):
-            module.forward, module.takes_turns = functools.partial(embed, module), True
+            module.forward = functools.partial(embed, module)
+            module.takes_turns = True  # type: ignore[assignment]
 
 
 @contextmanager
