@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,7 +14,7 @@ from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
 from tightrope.data.batch import EncodedResponse, Example, TokenBatch
 from tightrope.models import lanes, logprobs
 from tightrope.models.divergence import token_divergence
-from tightrope.models.gradients import turns_of
+from tightrope.models.gradients import turn_of
 from tightrope.models.lanes import side_by_side
 from tightrope.models.policy import LoraSettings, Policy
 from tightrope.training.optim import Optimiser, OptimiserSettings
@@ -100,13 +101,44 @@ def test_a_master_gathers_what_is_its_own(lane_count: int) -> None:
     """As the optimiser has it of weights in bfloat16: float32, and nothing stays with the weight."""
     policy = Policy(tiny_model().bfloat16(), tiny_tokenizer(), "tiny")
     expected = [g for g in in_turns(policy, reads(policy, None)) if g is not None]
-    optimiser = Optimiser(policy.model.parameters(), OptimiserSettings(), steps=1)
+    earlier, optimiser = (Optimiser(policy.model.parameters(), OptimiserSettings(), steps=1) for _ in range(2))
+    earlier.close()
     assert in_turns(policy, reads(policy, None)) == [None] * len(expected)
     squares = sum(float(g.float().square().sum()) for g in expected)
     assert optimiser.gradient_norm() == pytest.approx(squares**0.5, rel=1e-3)
     optimiser.close()
     again = in_turns(policy, reads(policy, None))
     assert all(a is not None and torch.equal(a, b) for a, b in zip(again, expected, strict=True))
+
+
+def test_a_backward_pass_in_another_thread_adds_to_the_same_gradients(lane_count: int) -> None:
+    """As those of a GPU are, in a thread of autograd's."""
+    policy = Policy(tiny_model(), tiny_tokenizer(), "tiny")
+    expected = in_turns(policy, reads(policy, None))
+    work, backward = reads(policy, None), Tensor.backward
+
+    def elsewhere(value: Tensor) -> None:
+        thread = threading.Thread(target=backward, args=(value,))
+        thread.start()
+        thread.join()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tensor, "backward", elsewhere)
+        found = in_turns(policy, work)
+    for there, here in zip(found, expected, strict=True):
+        assert there is not None and here is not None and torch.allclose(there, here, rtol=1e-5, atol=1e-6)
+
+
+def test_a_micro_batch_goes_backward_once(lane_count: int) -> None:
+    policy = Policy(tiny_model(), tiny_tokenizer(), "tiny")
+
+    def twice(number: int, group: list[int]) -> None:
+        value = policy.token_logprobs(TokenBatch.from_examples([example(i) for i in group], CPU)).logprobs.sum()
+        value.backward(retain_graph=True)
+        value.backward()
+
+    with pytest.raises(AssertionError, match="backward once"):
+        in_turns(policy, twice)
 
 
 def test_a_frozen_vocabulary_gets_no_gradient(lane_count: int) -> None:
@@ -127,4 +159,4 @@ def test_after_an_error_nothing_takes_turns_any_more(lane_count: int) -> None:
     reads(policy, None)(0, [0])  # through autograd, whose gradient is there at once
     alone = policy.head.weight.grad
     policy.model.zero_grad(set_to_none=True)
-    assert turns_of(policy.head.weight) is None and alone is not None and alone.abs().sum() > 0
+    assert turn_of(policy.head.weight) is None and alone is not None and alone.abs().sum() > 0

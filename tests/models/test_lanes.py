@@ -23,7 +23,7 @@ from tightrope.models.lanes import LANE_TOKENS, LANES, side_by_side, split
 from tightrope.models.policy import Policy
 from tightrope.recipes.presets import resolve
 from tightrope.training.learner import Learner
-from tightrope.training.loop import LoopSettings, train
+from tightrope.training.loop import LoopSettings, Watchers, train
 from tightrope.training.optim import OptimiserSettings
 from tightrope.training.sources import DiskSource
 
@@ -239,9 +239,15 @@ def examples(count: int) -> list[Example]:
     ]
 
 
-def trained(folder: Path, dtype: torch.dtype, method: str) -> tuple[list[torch.Tensor], float]:
+def tiny_policy(dtype: torch.dtype) -> Policy:
+    return Policy(tiny_model().to(dtype), tiny_tokenizer(), "tiny")
+
+
+def trained(
+    folder: Path, dtype: torch.dtype, method: str, policy: Policy | None = None, watchers: Watchers | None = None
+) -> tuple[list[torch.Tensor], float]:
     """Weights and last loss of four steps of four examples or fewer."""
-    policy = Policy(tiny_model().to(dtype), tiny_tokenizer(), "tiny")
+    policy = policy or tiny_policy(dtype)
     objective, settings = resolve(method, {}, where="test")
     learner = Learner(policy, objective, settings)
     summary = train(
@@ -250,6 +256,7 @@ def trained(folder: Path, dtype: torch.dtype, method: str) -> tuple[list[torch.T
         OptimiserSettings(learning_rate=1e-3),
         LoopSettings(token_budget=64),
         folder,
+        watchers,
     )
     return [p.detach() for p in policy.model.parameters()], summary["loss"]
 
@@ -268,6 +275,19 @@ def test_training_in_lanes_is_repeatable_bit_for_bit_and_the_same_as_in_one(
     assert loss == pytest.approx(expected, rel=1e-5)
     for a, b in zip(first, alone, strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_that_was_refused_leaves_the_weights_to_the_next(two_threads: None, tmp_path: Path) -> None:
+    """In bfloat16, whose gradients go to masters: the first run's must not get the second one's."""
+
+    def refuse(step: int) -> None:
+        raise ValueError("not today")
+
+    expected, _ = trained(tmp_path / "a", torch.bfloat16, "simpo")
+    with pytest.raises(ValueError, match="not today"):
+        trained(tmp_path / "b", torch.bfloat16, "simpo", policy := tiny_policy(torch.bfloat16), Watchers(begin=refuse))
+    found, _ = trained(tmp_path / "b", torch.bfloat16, "simpo", policy)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_log_probs_read_in_lanes_are_those_read_in_one(two_threads: None) -> None:

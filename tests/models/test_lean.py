@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
 
 from tests.tiny import FAMILIES, tiny_model
-from tightrope.models.lean import keep_less
+from tightrope.models.lean import _outputs, keep_less, norms_made_again
 
 IDS = torch.arange(3, 43)[None]
 
@@ -127,3 +128,22 @@ def test_with_adapters_no_product_is_done_twice() -> None:
             hidden.sum().backward()
         products.append(sum(row.count for row in seen.key_averages() if row.key == "aten::mm"))
     assert products[0] == products[1]
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gemma2", "gemma3"])
+def test_outputs_of_norms_are_made_again_for_whoever_would_keep_them(family: str) -> None:
+    found = []
+    for again in (nullcontext, norms_made_again):
+        model = tiny_model(family)
+        keep_less(model)
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen, again():
+            hidden = model.base_model(input_ids=IDS, use_cache=False).last_hidden_state
+        held = sum(row.self_cpu_memory_usage for row in seen.key_averages())
+        hidden.square().sum().backward()
+        found.append((held, [p.grad for p in model.parameters()]))
+    (more, expected), (less, gradients) = found
+    outputs = 2 * model.config.num_hidden_layers * hidden.numel() * 4  # of the two norms before products, float32
+    assert more - less >= 0.9 * outputs
+    for here, there in zip(gradients, expected, strict=True):
+        assert (here is None and there is None) or torch.equal(here, there)  # type: ignore[arg-type]
+    assert not _outputs.made

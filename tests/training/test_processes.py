@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from tightrope.records import Message, Prompt
 from tightrope.training.learner import Learner
 from tightrope.training.loop import LoopSettings, Watchers, _step, train
 from tightrope.training.optim import Optimiser, OptimiserSettings
-from tightrope.training.processes import add_gradients
+from tightrope.training.processes import add_gradients, agree_on_start
 from tightrope.training.rollouts import RolloutSource
 from tightrope.training.sources import DiskSource
 from tightrope.training.token_rewards import RolloutSettings
@@ -144,6 +145,8 @@ def failures(process: int) -> dict[str, str]:
         "loss": failure(lambda: one_step([*good[:2], poison, *good[3:]])),
         "defect": failure(lambda: one_step([*good[:2], bare, *good[3:]])),
         "examples": failure(lambda: one_step(good[process:])),
+        "names": failure(lambda: one_step([dataclasses.replace(e, key=f"{process}{e.key}") for e in good])),
+        "weights": failure(lambda: agree_on_start(0, policy(process).model.parameters())),
         "afterwards": failure(lambda: one_step(good)),
     }
 
@@ -267,7 +270,9 @@ def test_every_process_raises_what_one_met_and_none_is_left_waiting(both: Both) 
     assert own == "ValueError: the objective needs reference_logprobs, which the batch does not carry"
     assert told.startswith(f"WorkError: process {int(own == second['defect'])} of 2: {own}")
     assert first["examples"] == second["examples"]
-    assert "2 processes: the processes have different examples" in first["examples"]
+    for what in ("examples", "names"):
+        assert "2 processes: the processes have different examples" in first[what]
+    assert "different start weights" in first["weights"] and first["weights"] == second["weights"]
     assert first["afterwards"] == second["afterwards"] == "none"
 
 

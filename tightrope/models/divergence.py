@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tightrope.models.gradients import Turns
+from tightrope.models.gradients import Turn
 from tightrope.models.logprobs import HeadGradients, OutputHead, RunningSoftmax, tiles
 
 
@@ -34,7 +34,7 @@ def token_divergence(
     """
     picked, theirs = hidden.index_select(0, source), reference_hidden.detach().index_select(0, source)
     out: Tensor = _Divergence.apply(  # type: ignore[no-untyped-call]
-        picked, head.weight, head.bias, theirs, head, reference_head, head.announced()
+        picked, head.weight, head.bias, theirs, head, reference_head, head.turn()
     )
     return out
 
@@ -51,7 +51,7 @@ class _Divergence(torch.autograd.Function):
         theirs: Tensor,
         head: OutputHead,
         reference_head: OutputHead,
-        turns: Turns | None,
+        turn: Turn | None,
     ) -> Tensor:
         p, q = (RunningSoftmax(len(hidden), hidden.device) for _ in range(2))
         for part, tokens in tiles(len(hidden), len(weight)):
@@ -59,15 +59,15 @@ class _Divergence(torch.autograd.Function):
             p.add(part, ours)
             q.add(part, reference, of=reference - ours)
         ctx.save_for_backward(hidden, weight, bias, theirs, p.log_normaliser, q.log_normaliser)
-        ctx.settings = (head, reference_head, turns)
+        ctx.settings = (head, reference_head, turn)
         return q.mean - q.log_normaliser + p.log_normaliser
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, theirs, p_log, q_log = ctx.saved_tensors
-        head, reference_head, turns = ctx.settings
-        gradients = HeadGradients(hidden, head.weight, bias, ctx.needs_input_grad[:3], turns)
+        head, reference_head, turn = ctx.settings
+        gradients = HeadGradients(hidden, head.weight, bias, ctx.needs_input_grad[:3], turn)
         for part, tokens in tiles(len(hidden), len(weight)):
             logits = head.logits(hidden[part], tokens)
             q = reference_head.logits(theirs[part], tokens).sub_(q_log[part, None]).exp_()

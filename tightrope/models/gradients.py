@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -31,21 +32,26 @@ T = TypeVar("T")
 _here = threading.local()  # `turns` and `number`: whose turn is the thread's
 
 
-def turns_of(weight: Tensor) -> Turns | None:
-    """Where this thread's micro-batch adds to a weight's gradient itself; None: it goes through autograd."""
+def turn_of(weight: Tensor) -> Turn | None:
+    """This thread's micro-batch's turn to add to a weight's gradient itself; None: it goes through autograd."""
     turns: Turns | None = getattr(_here, "turns", None)
-    return turns if turns is not None and turns.collects(weight) else None
+    if turns is None or not turns.collects(weight):
+        return None
+    return Turn(turns, _here.number, weight)
 
 
 _masters = WeakIdKeyDictionary()  # weight: who gathers its gradient
 
 
-def gather(weight: nn.Parameter, master: nn.Parameter | None) -> None:
-    """From now on a weight's gradient is gathered by its float32 master; None: by itself again."""
-    if master is None:
-        _masters.pop(weight, None)
-    else:
-        _masters[weight] = master
+def gather(weight: nn.Parameter, master: nn.Parameter) -> None:
+    """From now on a weight's gradient is gathered by its float32 master."""
+    _masters[weight] = master
+
+
+def ungather(weight: nn.Parameter, master: nn.Parameter) -> None:
+    """Takes that back, unless another master has come since."""
+    if _masters.get(weight) is master:
+        del _masters[weight]
 
 
 def _gathered(weight: Tensor) -> Tensor:
@@ -65,23 +71,23 @@ class Turns:
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self._parameters = [p for p in parameters if p.requires_grad]
-        self._collected = {id(p) for p in self._parameters}
+        self._collected = {id(p) for p in self._parameters if p.device.type == "cpu"}  # not tried elsewhere
         self._changed = threading.Condition()
         self._hooks: list[RemovableHandle] = []
         self._stopped = False
         self._to_come: dict[int, set[object]] = {}  # number: where it has added all that it will
         self._adders: dict[tuple[int, int], int] = {}  # (number, weight): how many have yet to add
         self._waiting: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}  # number: weight, tokens, rows
-        self._rows: dict[Tensor, tuple[Tensor, Tensor]] = {}  # weight: tokens, each once, and their rows
+        self._rows: dict[Tensor, list[tuple[Tensor, Tensor]]] = {}  # weight: tokens, rows; piece by piece
 
     @contextmanager
     def kept(self, count: int, *, side_by_side: bool) -> Iterator[Turns]:
         """Keeps the order of `count` micro-batches as long as the context lasts; then all gradients are complete."""
         self._to_come = {number: set() for number in range(count)}
-        for parameter in self._parameters if side_by_side else ():
-            self._hooks.append(parameter.register_hook(functools.partial(self._await_to_add, parameter)))
-            self._hooks.append(parameter.register_post_accumulate_grad_hook(self._added))
         try:
+            for parameter in self._parameters if side_by_side else ():
+                self._hooks.append(parameter.register_hook(functools.partial(self._await_to_add, parameter)))
+                self._hooks.append(parameter.register_post_accumulate_grad_hook(self._added))
             yield self
         finally:
             if not self._stopped or not self._to_come:
@@ -90,6 +96,8 @@ class Turns:
 
     def take(self, number: int, work: Callable[[int, list[int]], T], group: list[int]) -> T:
         """Does the work of one micro-batch."""
+        if self._stopped:
+            raise CancelledError
         before = getattr(_here, "turns", None), getattr(_here, "number", -1)
         _here.turns, _here.number = self, number
         try:
@@ -113,56 +121,38 @@ class Turns:
             self._changed.notify_all()
 
     def collects(self, weight: Tensor) -> bool:
-        """Whether a weight is among the parameters."""
+        """Whether a weight's gradient can go round autograd."""
         return id(weight) in self._collected
 
-    def announce(self, weight: Tensor) -> None:
-        """Says in a forward pass that its backward pass will add to a weight's gradient."""
-        place = (_here.number, id(weight))
-        self._adders[place] = self._adders.get(place, 0) + 1
-
-    def add(self, weight: Tensor, tokens: slice, tile: Tensor) -> None:
-        """Adds to a weight's gradient [tokens, D]; all who add to a weight do so slice by slice, the same ones."""
-        place, adders = (id(weight), tokens.start), (_here.number, id(weight))
-        self._await(place)
-        with self._changed:
-            gradient = _gathered(weight)
-        gradient[tokens] += tile.to(gradient.dtype)
-        if self._adders[adders] == 1:
-            self._mark(place)
-        if tokens.stop >= len(weight):
-            self._adders[adders] -= 1
-
-    def add_rows(self, weight: Tensor, tokens: Tensor, rows: Tensor) -> None:
-        """Adds rows [N, D] to a weight's gradient at the tokens [N], when all micro-batches have ended."""
-        with self._changed:
-            self._waiting.setdefault(_here.number, []).append((weight, tokens, rows.float()))
-
     def _settle(self) -> None:
-        """Joins the rows of those micro-batches that have no earlier one to wait for, so that a token has one row."""
+        """Takes over the rows of those micro-batches that have no earlier one to wait for."""
         for number in sorted(self._waiting):
             if number > min(self._to_come, default=number):
                 break
             for weight, tokens, rows in self._waiting.pop(number):
-                if (before := self._rows.get(weight)) is not None:
-                    tokens, rows = torch.cat((before[0], tokens)), torch.cat((before[1], rows))
-                unique, places = tokens.unique(return_inverse=True)
-                self._rows[weight] = unique, rows.new_zeros(len(unique), rows.shape[1]).index_add_(0, places, rows)
+                pieces = self._rows.setdefault(weight, [])
+                pieces.append((tokens, rows))
+                if sum(len(tokens) for tokens, _ in pieces[1:]) > len(pieces[0][0]):
+                    pieces[:] = [_joined(pieces)]
 
     def _add_rows(self) -> None:
         with self._changed:
             self._to_come.clear()
             self._settle()
-        for weight, (tokens, rows) in self._rows.items():
+        for weight, pieces in self._rows.items():
+            tokens, rows = _joined(pieces)
             gradient = _gathered(weight)
             gradient.index_add_(0, tokens, rows.to(gradient.dtype))
 
     def _await_to_add(self, parameter: Tensor, gradient: Tensor | None) -> None:
         if gradient is not None:  # what has been added in another way
-            self._await(id(parameter))
+            self._await(getattr(_here, "number", -1), id(parameter))
 
-    def _await(self, place: object) -> None:
-        mine = getattr(_here, "number", -1)  # what goes backward outside of a micro-batch adds at once
+    def _added(self, parameter: Tensor) -> None:
+        self._mark(getattr(_here, "number", -1), id(parameter))
+
+    def _await(self, mine: int, place: object) -> None:
+        """Waits until all earlier ones have added to a place; what is outside of a micro-batch adds at once."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._stopped
@@ -175,19 +165,57 @@ class Turns:
         for hook in self._hooks:
             hook.remove()
 
-    def _added(self, parameter: Tensor) -> None:
-        self._mark(id(parameter))
-
-    def _mark(self, place: object) -> None:
+    def _mark(self, mine: int, place: object) -> None:
         with self._changed:
-            if (added := self._to_come.get(getattr(_here, "number", -1))) is not None:
+            if (added := self._to_come.get(mine)) is not None:
                 added.add(place)
                 self._changed.notify_all()
 
 
-def takes_turns(module: nn.Module) -> bool:
-    """Whether what a module adds to its weights' gradients takes turns."""
-    return getattr(module.forward, "func", None) is embed
+@dataclass(frozen=True)
+class Turn:
+    """A micro-batch's turn to add to one weight's gradient itself; made in its forward pass, used in its backward pass.
+
+    A micro-batch goes backward once.
+    """
+
+    turns: Turns
+    number: int
+    weight: Tensor
+
+    def announce(self) -> Turn:
+        """Says that one more will add all slices of the gradient; returns itself."""
+        self.turns._adders[self._key] = self.turns._adders.get(self._key, 0) + 1
+        return self
+
+    def add(self, tokens: slice, tile: Tensor) -> None:
+        """Adds [tokens, D] to the gradient [V, D]; all who add go through the same slices."""
+        turns, place = self.turns, (id(self.weight), tokens.start)
+        assert turns._adders[self._key] > 0, "a micro-batch goes backward once"
+        turns._await(self.number, place)
+        with turns._changed:
+            gradient = _gathered(self.weight)
+        gradient[tokens] += tile.to(gradient.dtype)
+        if turns._adders[self._key] == 1:
+            turns._mark(self.number, place)
+        if tokens.stop >= len(self.weight):
+            turns._adders[self._key] -= 1
+
+    def add_rows(self, tokens: Tensor, rows: Tensor) -> None:
+        """Adds rows [N, D] to the gradient at the tokens [N], when all micro-batches have ended."""
+        with self.turns._changed:
+            self.turns._waiting.setdefault(self.number, []).append((self.weight, tokens, rows.float()))
+
+    @property
+    def _key(self) -> tuple[int, int]:
+        return self.number, id(self.weight)
+
+
+def _joined(pieces: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Rows of tokens, each once."""
+    tokens, rows = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+    unique, places = tokens.unique(return_inverse=True)
+    return unique, rows.new_zeros(len(unique), rows.shape[1]).index_add_(0, places, rows)
 
 
 def embed(module: Any, tokens: Tensor) -> Tensor:
@@ -201,16 +229,16 @@ class _Embedded(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, tokens: Tensor, padding: int) -> Tensor:
         ctx.save_for_backward(tokens)
-        ctx.weight, ctx.padding = weight, padding  # the parameter itself: what hooks have saved comes back as another
+        ctx.turn, ctx.size, ctx.padding = turn_of(weight), len(weight), padding
         return functional.embedding(tokens, weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (tokens,), weight = ctx.saved_tensors, ctx.weight
-        if (turns := turns_of(weight)) is None:
-            whole = torch.ops.aten.embedding_dense_backward(gradient, tokens, len(weight), ctx.padding, False)
+        (tokens,) = ctx.saved_tensors
+        if ctx.turn is None:
+            whole = torch.ops.aten.embedding_dense_backward(gradient, tokens, ctx.size, ctx.padding, False)
             return whole, None, None
         learns = tokens != ctx.padding  # as in torch, padding learns nothing
-        turns.add_rows(weight, tokens[learns], gradient[learns])
+        ctx.turn.add_rows(tokens[learns], gradient[learns])
         return None, None, None

@@ -97,10 +97,11 @@ def _in_lanes(
     lanes: int, groups: Sequence[list[int]], work: Callable[[int, list[int]], T], turns: Turns
 ) -> Iterator[T]:
     pool = _pool(lanes, torch.get_num_threads())
-    futures = [pool.submit(turns.take, number, work, group) for number, group in enumerate(groups)]
-    for number, future in enumerate(futures):
-        future.add_done_callback(functools.partial(_end, turns, number))
+    futures: list[Future[T]] = []
     try:
+        for number, group in enumerate(groups):
+            futures.append(pool.submit(turns.take, number, work, group))
+            futures[-1].add_done_callback(functools.partial(_end, turns, number))
         for future in futures:
             yield future.result()
     except BaseException as why:

@@ -48,6 +48,7 @@ def keep_less(model: nn.Module) -> None:
             module.forward = functools.partial(_gated, module)
         elif _is_plain_embedding(module):
             module.forward = functools.partial(embed, module)
+            module.takes_turns = True  # type: ignore[assignment]
 
 
 @contextmanager
@@ -67,6 +68,7 @@ def norms_made_again() -> Iterator[None]:
             yield
     finally:
         _outputs.made = None
+        made.clear()  # what has been kept may live on, and with it `pack`
 
 
 _outputs = threading.local()  # `made`: a norm's output by its place in memory, as long as that is certain

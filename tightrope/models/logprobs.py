@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
-from tightrope.models.gradients import Turns, takes_turns, turns_of
+from tightrope.models.gradients import Turn, turn_of
 
 TILE_ROWS = TILE_TOKENS = 2048  # float32 logits of a tile: 16 MiB
 KEPT_LOGITS_BYTES = 2**27  # logits kept for the backward pass, which are a product less there
@@ -43,7 +43,7 @@ class OutputHead:
     bias: Tensor | None = None  # [V]
     scale: float = 1.0
     softcap: float | None = None
-    takes_turns: bool = False  # whether all that adds to the weight's gradient can, see `gradients`
+    takes_turns: bool = False  # whether nothing adds to the weight's gradient through autograd, see `gradients`
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> OutputHead:
@@ -57,16 +57,14 @@ class OutputHead:
             bias=getattr(head, "bias", None),
             scale=scale,
             softcap=getattr(config, "final_logit_softcapping", None),
-            takes_turns=embeddings.weight is not head.weight or takes_turns(embeddings),
+            takes_turns=embeddings.weight is not head.weight or getattr(embeddings, "takes_turns", False),
         )
 
-    def announced(self) -> Turns | None:
-        """Announces a backward pass through the head; returns where its weight's gradient is added, or None."""
+    def turn(self) -> Turn | None:
+        """Announces a backward pass through the head; returns the turn its weight's gradient takes, if it does."""
         learns = self.takes_turns and torch.is_grad_enabled() and self.weight.requires_grad
-        turns = turns_of(self.weight) if learns else None
-        if turns is not None:
-            turns.announce(self.weight)
-        return turns
+        turn = turn_of(self.weight) if learns else None
+        return turn and turn.announce()
 
     def logits(self, hidden: Tensor, tokens: slice = slice(None)) -> Tensor:
         """Returns float32 logits [.., V] of hidden states [.., D], or those of a slice of the vocabulary."""
@@ -110,7 +108,7 @@ def token_logprobs(
     learns = torch.is_grad_enabled() and (picked.requires_grad or head.weight.requires_grad)
     room = KEPT_LOGITS_BYTES if learns else 0
     logprobs, entropies, collisions = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
-        picked, head.weight, head.bias, target, head, head.announced(), temperature, entropy, collision, room
+        picked, head.weight, head.bias, target, head, head.turn(), temperature, entropy, collision, room
     )
     return TokenLogprobs(logprobs, entropies if entropy else None, collisions if collision else None)
 
@@ -156,17 +154,17 @@ class HeadGradients:
         weight: [V, D] of the head.
         bias: [V] of the head.
         wanted: whether a gradient is wanted of hidden states, weight and bias.
-        turns: where the weight's gradient has been announced.
+        turn: of the weight's gradient; None: it is returned.
     """
 
     def __init__(
-        self, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: Sequence[bool], turns: Turns | None
+        self, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: Sequence[bool], turn: Turn | None
     ) -> None:
         want_hidden, want_weight, want_bias = wanted
-        self._hidden, self._weight, self._bias, self._turns = hidden, weight, bias, turns
+        self._hidden, self._weight, self._bias, self._turn = hidden, weight, bias, turn
         room = torch.empty_like if len(hidden) else torch.zeros_like  # without a row no tile comes
         self._of_hidden = room(hidden, dtype=torch.float32) if want_hidden else None
-        rows = weight if turns is None else weight[:TILE_TOKENS]
+        rows = weight if turn is None else weight[:TILE_TOKENS]
         self._of_weight = room(rows, dtype=torch.float32) if want_weight else None
         self._of_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and want_bias else None
 
@@ -179,14 +177,14 @@ class HeadGradients:
             _put_product(self._of_hidden[part], d, self._weight[tokens].to(d.dtype), first=tokens.start == 0)
         of_weight = self._of_weight
         if of_weight is not None:
-            mine = slice(0, tokens.stop - tokens.start) if self._turns else tokens
+            mine = slice(0, tokens.stop - tokens.start) if self._turn else tokens
             _put_product(of_weight[mine], d.t(), self._hidden[part], first=part.start == 0)
-            if self._turns and part.stop == len(self._hidden):
-                self._turns.add(self._weight, tokens, of_weight[mine])
+            if self._turn and part.stop == len(self._hidden):
+                self._turn.add(tokens, of_weight[mine])
 
     def result(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """The gradients of hidden states, weight and bias, in their types."""
-        sums = (self._of_hidden, None if self._turns else self._of_weight, self._of_bias)
+        sums = (self._of_hidden, None if self._turn else self._of_weight, self._of_bias)
         hidden, weight, bias = (
             None if sum_ is None or of is None else sum_.to(of.dtype)
             for sum_, of in zip(sums, (self._hidden, self._weight, self._bias), strict=True)
@@ -215,7 +213,7 @@ class _TokenLogprobs(torch.autograd.Function):
         bias: Tensor | None,
         target: Tensor,
         head: OutputHead,
-        turns: Turns | None,
+        turn: Turn | None,
         temperature: float,
         entropy: bool,
         collision: bool,
@@ -246,7 +244,7 @@ class _TokenLogprobs(torch.autograd.Function):
         ctx.mark_non_differentiable(collisions)
         ctx.save_for_backward(hidden, weight, bias, target, log_normaliser, entropies)
         ctx.kept = kept  # not saved: what has been used up makes room for the head's gradient
-        ctx.settings = (head, turns, temperature, entropy)
+        ctx.settings = (head, turn, temperature, entropy)
         return picked - log_normaliser, entropies, collisions
 
     @staticmethod
@@ -254,9 +252,9 @@ class _TokenLogprobs(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_logprobs, grad_entropy, _ = grads
         hidden, weight, bias, target, log_normaliser, entropies = ctx.saved_tensors
-        head, turns, temperature, entropy = ctx.settings
+        head, turn, temperature, entropy = ctx.settings
         kept, ctx.kept = ctx.kept[::-1], []
-        gradients = HeadGradients(hidden, head.weight, bias, ctx.needs_input_grad[:3], turns)
+        gradients = HeadGradients(hidden, head.weight, bias, ctx.needs_input_grad[:3], turn)
         for part, tokens in tiles(len(target), len(weight)):
             logits = kept.pop() if kept else head.logits(hidden[part], tokens)
             log_p = (logits / temperature).sub_(log_normaliser[part, None])

@@ -64,8 +64,7 @@ class Trunk:
             noise: [T, D] added to the input embeddings, once, in this call.
         """
         if noise is None:
-            with norms_made_again():
-                return self._hidden(batch)
+            return self._hidden(batch)
         added = noise
         if not self.shares_prompts:
             added = noise[PaddedRows.of(batch.layout).gather.to(noise.device)]
@@ -80,6 +79,7 @@ class Trunk:
         finally:
             hook.remove()
 
+    @norms_made_again()
     def _hidden(self, batch: TokenBatch) -> Tensor:
         run = loading.backbone(self.model)
         if self.shares_prompts:

@@ -17,7 +17,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from tightrope.objectives.base import Unit
 from tightrope.training.checkpoint import Checkpoints
 from tightrope.training.learner import Learner
 from tightrope.training.optim import Optimiser, OptimiserSettings
-from tightrope.training.processes import by_the_first, divided, process
+from tightrope.training.processes import agree_on_start, by_the_first, divided, gathered, process
 from tightrope.training.sources import Source
 from tightrope.training.statistics import step_statistics
 from tightrope.training.trace import Trace
@@ -119,23 +119,29 @@ def train(
         WorkError: a known answer does not come out, or loss or gradient is not finite; the last good
             checkpoint stays.
     """
-    watchers = watchers or Watchers()
-    optimiser = Optimiser(learner.parameters(), optimiser_settings, source.steps)
-    checkpoints = Checkpoints(folder / "checkpoints")
-    first = 0
-    state = checkpoints.latest()
-    if state is not None:
-        first = int(state["step"])
+    watchers, checkpoints = watchers or Watchers(), Checkpoints(folder / "checkpoints")
+    trace: Trace | None = None
+    saved_at, last_row = time.monotonic(), {}
+
+    def resume() -> int:
+        """Takes over the last checkpoint, if there is one; returns the step to begin with."""
+        state = checkpoints.latest()
+        if state is None:
+            return 0
         optimiser.load_state_dict(state["optimiser"])
         source.restore(state["source"])
         learner.step_state = state["statistics"]
-    writes = process() == 0
-    if watchers.begin and writes:
-        watchers.begin(first)
-    board = folder / "tensorboard" if settings.tensorboard else None
-    saved_at, last_row = time.monotonic(), {}
+        return int(state["step"])
 
-    def record(trace: Trace | None, row: dict[str, Any]) -> None:
+    def begin() -> None:
+        """Tells that it begins and opens the trace."""
+        nonlocal trace
+        if watchers.begin:
+            watchers.begin(first)
+        board = folder / "tensorboard" if settings.tensorboard else None
+        trace = stack.enter_context(Trace(folder / "trace.jsonl", resume_at=first, tensorboard=board))
+
+    def record(row: dict[str, Any]) -> None:
         """Keeps and tells what a step gave."""
         nonlocal saved_at
         assert trace is not None
@@ -157,10 +163,11 @@ def train(
             checkpoints.save(done, state)
             saved_at = time.monotonic()
 
-    with (
-        closing(optimiser),
-        Trace(folder / "trace.jsonl", resume_at=first, tensorboard=board) if writes else nullcontext() as trace,
-    ):
+    with ExitStack() as stack:
+        optimiser = stack.enter_context(closing(Optimiser(learner.parameters(), optimiser_settings, source.steps)))
+        first = gathered(resume)[process()]
+        agree_on_start(first, learner.parameters())
+        by_the_first(begin)
         for step in range(first, source.steps):
             started = time.monotonic()
             examples = source.examples(step)
@@ -172,7 +179,7 @@ def train(
                 "tokens_per_second": round(row["tokens"] / max(seconds, 1e-9), 1),
                 "peak_memory_bytes": peak_memory_bytes(learner.model.device),
             }
-            by_the_first(functools.partial(record, trace, row))
+            by_the_first(functools.partial(record, row))
             last_row = row
     return {"steps": source.steps, "resumed_at": first, **last_row}
 
@@ -253,8 +260,8 @@ def _backward(
         totals = {name: (float(x.detach().double().sum()), x.numel()) for name, x in loss.metrics.items()}
         return float(value.detach()), totals
 
-    total, sums, sizes = 0.0, _Means(), [e.tokens for e in learnt]
-    for value, totals in divided(sizes, token_budget, device, work, parameters=learner.parameters()):
+    total, sums = 0.0, _Means()
+    for value, totals in divided(learnt, token_budget, device, work, parameters=learner.parameters()):
         total += value
         sums.add(totals)
     means = sums.means()

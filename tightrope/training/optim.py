@@ -20,7 +20,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from tightrope.models.gradients import gather
+from tightrope.models.gradients import gather, ungather
 from tightrope.training.processes import add_gradients
 
 ROUNDED_AT_ONCE = 2**18  # weights
@@ -74,7 +74,8 @@ class Optimiser:
             if live is not master
         ]
         for live, master in zip(self._live, self._masters, strict=True):
-            gather(live, None if live is master else master)
+            if live is not master:
+                gather(live, master)
         groups = [
             {"params": [p for p in self._masters if p.ndim >= 2], "weight_decay": settings.weight_decay},
             {"params": [p for p in self._masters if p.ndim < 2], "weight_decay": 0.0},
@@ -142,8 +143,8 @@ class Optimiser:
         """Lets the parameters go: another optimiser may take them over."""
         for hook in self._hooks:
             hook.remove()
-        for live in self._live:
-            gather(live, None)
+        for live, master in zip(self._live, self._masters, strict=True):
+            ungather(live, master)
 
     def state_dict(self) -> dict[str, Any]:
         """Masters and moments, enough to go on bit for bit."""

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import distributed, nn
 
-from tightrope.data.batch import spread
+from tightrope.data.batch import Example, spread
 from tightrope.errors import TightropeError, WorkError
 from tightrope.models.lanes import side_by_side
 
@@ -34,7 +34,7 @@ def process() -> int:
 
 
 def divided(
-    sizes: Sequence[int],
+    examples: Sequence[Example],
     budget: int,
     device: torch.device,
     work: Callable[[list[int]], T],
@@ -44,35 +44,55 @@ def divided(
     """Has every micro-batch worked on by one process, and returns what came of each: the same list everywhere.
 
     Args:
-        sizes: tokens of each item of the step; all processes give the same.
+        examples: of the step; all processes give the same.
         budget: tokens at work at a time in each process, see `side_by_side`.
         device: where this process works.
-        work: called with the indexes of a micro-batch's items; what it returns is sent to the other processes.
+        work: called with the indexes of a micro-batch's examples; what it returns is sent to the other processes.
         parameters: whose gradients the work adds to, in this process alone: see `add_gradients`.
 
     Raises:
         WorkError: the processes have different examples, or another one has failed in a way of its own.
         TightropeError: what a micro-batch raised, in all processes.
     """
+    sizes = [e.tokens for e in examples]
     mine = sorted(spread(sizes, processes())[process()])
 
-    def share() -> tuple[Sequence[int], list[T]]:
+    def share() -> tuple[list[tuple[str, int]], list[T]]:
         own = [sizes[i] for i in mine]
         found = side_by_side(own, budget, device, lambda _, at: work([mine[i] for i in at]), parameters=parameters)
-        return sizes, list(found)
+        return [(e.key, e.tokens) for e in examples], list(found)
 
     shares = gathered(share)
-    if any(theirs != sizes for theirs, _ in shares):
-        raise WorkError(
-            "the processes have different examples",
-            where=f"{processes()} processes",
-            remedy="Give every process the same records, seed and settings.",
-        )
+    _refuse_different([whose for whose, _ in shares], "examples")
     return [result for _, found in shares for result in found]
 
 
+def agree_on_start(step: int, parameters: Iterable[nn.Parameter]) -> None:
+    """Compares at which step, and with which weights, the processes begin.
+
+    Raises:
+        WorkError: they differ.
+    """
+    if processes() > 1:
+        sums = [float(p.detach().double().sum()) for p in parameters]
+        _refuse_different(gathered(lambda: (step, sums)), "start weights or steps")
+
+
+def _refuse_different(told: Sequence[object], what: str) -> None:
+    if any(one != told[0] for one in told):
+        raise WorkError(
+            f"the processes have different {what}",
+            where=f"{processes()} processes",
+            remedy="Give every process the same model, records, run folder, seed and settings.",
+        )
+
+
 def gathered(work: Callable[[], T]) -> list[T]:
-    """Returns every process's `work()`, in the order of the processes; where one fails, all do."""
+    """Returns every process's `work()`, in the order of the processes; where one fails, all do.
+
+    What is returned is pickled. Of an interrupt the others are not told: they wait until its process has ended, or for
+    the process group's timeout.
+    """
     if processes() == 1:
         return [work()]
     found: T | None = None

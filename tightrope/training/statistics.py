@@ -47,7 +47,7 @@ def _measured(
         return {name: value.detach().double().cpu() for name, value in values.items()}
 
     values: dict[str, list[Tensor]] = {}
-    for found in divided([e.tokens for e in rows], token_budget, device, work):
+    for found in divided(rows, token_budget, device, work):
         for name, value in found.items():
             values.setdefault(name, []).append(value)
     return {name: torch.cat(parts) for name, parts in values.items()}
