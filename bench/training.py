@@ -3,7 +3,7 @@
     make bench                                                      (sets up both environments)
     .venv/bin/python bench/training.py --method dpo --rounds 3      (about half an hour on two cores)
 
-Both sides compute in bfloat16 where the processor multiplies it fast, else in float32.
+Both sides compute in bfloat16 where the processor multiplies it fast, else in float32, unless `--dtype` says which.
 
 Each side runs in a process and an environment of its own, in turns, the order rotating from round to round,
 because a shared machine drifts. Tokens are counted as prompt twice + both responses for everybody, the
@@ -32,13 +32,12 @@ from tightrope.models.embedded import embedded_model_folder
 from tightrope.models.precision import resolve_dtype
 
 HERE = Path(__file__).parent
-DTYPE = resolve_dtype("auto", "cpu")
-SIDES = {
-    "tightrope": ("_ours.py", DTYPE),
-    "tightrope_float32": ("_ours.py", "float32"),  # the loss without rounding, to judge the others by
-    "trl_best": ("_trl.py", "best" if DTYPE == "bfloat16" else "float32"),
-    "trl_as_it_comes": ("_trl.py", "as_it_comes"),
-    "trl_as_it_comes_float32": ("_trl.py", "as_it_comes_float32"),
+SIDES = {  # script, and its setting where both compute in bfloat16 and in float32
+    "tightrope": ("_ours.py", "bfloat16", "float32"),
+    "tightrope_float32": ("_ours.py", "float32", "float32"),  # the loss without rounding, to judge the others by
+    "trl_best": ("_trl.py", "best", "float32"),
+    "trl_as_it_comes": ("_trl.py", "as_it_comes", "as_it_comes"),
+    "trl_as_it_comes_float32": ("_trl.py", "as_it_comes_float32", "as_it_comes_float32"),
 }
 
 DEFAULT_SIDES = ["tightrope", "trl_best", "trl_as_it_comes"]
@@ -59,11 +58,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2, help="times every side runs")
     parser.add_argument("--token-budget", type=int, default=1024, help="tokens of our micro-batches")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=DEFAULT_SIDES, help="who runs")
+    parser.add_argument("--dtype", choices=("auto", "bfloat16", "float32"), default="auto", help="what both compute in")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="OpenMP threads of every side")
     parser.add_argument("--trl-python", type=Path, default=HERE.parent / ".venv-trl/bin/python")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds one run may take")
     parser.add_argument("--out", type=Path, help="default: bench/results/METHOD.json")
     chosen = parser.parse_args(arguments)
+    chosen.dtype = resolve_dtype(chosen.dtype, "cpu")
     chosen.out = chosen.out or HERE / f"results/{chosen.method}.json"
     if -(-chosen.pairs // chosen.batch) < 2:
         raise InputError(
@@ -78,7 +79,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(side: str, job: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Runs one side in a process of its own and returns what it measured."""
-    script, setting = SIDES[side]
+    script, *settings = SIDES[side]
+    setting = settings[options.dtype == "float32"]
     python = options.trl_python if needs_trl(side) else Path(sys.executable)
     threads = {"OMP_NUM_THREADS": str(options.threads)}
     found = run_side(side, python, script, {**job, "setting": setting}, timeout=options.timeout, environment=threads)
@@ -187,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "command": "python bench/training.py " + " ".join(sys.argv[1:] if arguments is None else arguments),
         "machine": measured_on,
         "threads": options.threads,
-        "dtype": DTYPE,
+        "dtype": options.dtype,
         "model": "SmolLM2-135M-Instruct" if options.model == "embedded" else Path(model).name,
         "pairs": options.pairs,
         "batch": options.batch,
