@@ -13,7 +13,8 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
 
 from tests.tiny import FAMILIES, tiny_model
-from tightrope.models.lean import _outputs, keep_less, norms_made_again
+from tightrope.models.lean import keep_less
+from tightrope.models.remade import _outputs, norms_made_again
 
 IDS = torch.arange(3, 43)[None]
 

@@ -7,7 +7,7 @@ input, and a feed-forward part its two products; the rest is computed again when
 `torch.utils.checkpoint`, which stops as soon as it has what was asked: no matrix product is repeated. The plain
 RMS norm's derivative is written out, for on a CPU autograd's takes several times as long.
 
-A norm's output is kept by whoever multiplies it with weights. Within `norms_made_again` those keep how to make it.
+A norm's output is kept by whoever multiplies it with weights; those can keep how to make it (`remade`).
 
 A block is only touched if it computes what we think, which is tried out: its forward and ours must agree bit for bit
 on small, ordinary and large inputs.
@@ -16,19 +16,16 @@ on small, ordinary and large inputs.
 from __future__ import annotations
 
 import functools
-import threading
-import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
+from tightrope.models import remade
 from tightrope.models.gradients import embed
 
 PARTS = ("gate_proj", "up_proj", "down_proj", "act_fn")
@@ -43,82 +40,12 @@ def keep_less(model: nn.Module) -> None:
         if type(module).__name__.endswith("RMSNorm"):
             plain = _agrees(_is_plain_norm, module)
             norm = functools.partial(_plain_norm, module) if plain else functools.partial(_again, module.forward)
-            module.forward = functools.partial(_noted, norm)
+            module.forward = functools.partial(remade.noted, norm)
         elif _agrees(_is_gated, module):
             module.forward = functools.partial(_gated, module)
         elif _is_plain_embedding(module):
             module.forward = functools.partial(embed, module)
             module.takes_turns = True  # type: ignore[assignment]
-
-
-@contextmanager
-def norms_made_again() -> Iterator[None]:
-    """Within it, and in this thread, what is kept of a norm's output for a backward pass is how to make it again."""
-    made = _outputs.made = {}
-
-    def pack(kept: Tensor) -> Tensor | tuple[_Output, torch.Size]:
-        output = made.get(kept.data_ptr())
-        return kept if output is None or not output.is_(kept) else (output.promised(), kept.shape)
-
-    def unpack(kept: Tensor | tuple[_Output, torch.Size]) -> Tensor:
-        return kept if isinstance(kept, Tensor) else kept[0].delivered().view(kept[1])
-
-    try:
-        with saved_tensors_hooks(pack, unpack):
-            yield
-    finally:
-        _outputs.made = None
-        made.clear()  # what has been kept may live on, and with it `pack`
-
-
-_outputs = threading.local()  # `made`: a norm's output by its place in memory, as long as that is certain
-
-
-class _Output:
-    """A norm's output, and how to make it again for everybody who would have kept it."""
-
-    def __init__(self, tensor: Tensor, make: Callable[[], Tensor]) -> None:
-        self._tensor, self._version = weakref.ref(tensor), tensor._version
-        self._make = make
-        self._promised = self._due = 0
-        self._again: Tensor | None = None
-
-    @property
-    def lives(self) -> bool:
-        """Whether its place in memory is still its own."""
-        return self._tensor() is not None
-
-    def is_(self, kept: Tensor) -> bool:
-        """Whether a tensor at the same place is it, seen in whatever shape."""
-        tensor = self._tensor()
-        same = tensor is not None and tensor.numel() == kept.numel() and tensor.dtype == kept.dtype
-        return same and kept.is_contiguous() and kept._version == self._version
-
-    def promised(self) -> _Output:
-        """Itself, for one more that will ask for it."""
-        self._promised += 1
-        return self
-
-    def delivered(self) -> Tensor:
-        """The output, which is made for the first who asks and dropped after the last."""
-        if self._again is None:
-            with torch.no_grad():
-                self._again, self._due = self._make(), self._promised
-        again = self._again
-        self._due -= 1
-        if not self._due:
-            self._again = None
-        return again
-
-
-def _noted(norm: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """A norm's output, which nobody needs to keep within `norms_made_again`."""
-    out, made = norm(x), getattr(_outputs, "made", None)
-    if made is not None and torch.is_grad_enabled() and out.is_contiguous():
-        for place in [place for place, output in made.items() if not output.lives]:
-            del made[place]
-        made[out.data_ptr()] = _Output(out, functools.partial(norm, x.detach()))
-    return out
 
 
 def _again(forward: Callable[..., Any], *inputs: Any) -> Any:

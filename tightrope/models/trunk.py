@@ -23,7 +23,8 @@ from tightrope.data.chat import ChatFormat
 from tightrope.models import loading
 from tightrope.models.attention import PaddedRows, TreeAttention, install, no_mask
 from tightrope.models.lanes import side_by_side
-from tightrope.models.lean import keep_less, norms_made_again
+from tightrope.models.lean import keep_less
+from tightrope.models.remade import norms_made_again
 
 if TYPE_CHECKING:
     from peft import PeftModel
