@@ -13,6 +13,7 @@ first step of a run is warm-up, and the ratios are formed within a round. Result
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -34,12 +35,15 @@ from tightrope.models.precision import resolve_dtype
 HERE = Path(__file__).parent
 SIDES = {  # script, and its setting where both compute in bfloat16 and in float32
     "tightrope": ("_ours.py", "bfloat16", "float32"),
+    "tightrope_512": ("_ours.py", "bfloat16", "float32"),  # with as many tokens at a time
+    "tightrope_2048": ("_ours.py", "bfloat16", "float32"),
     "tightrope_float32": ("_ours.py", "float32", "float32"),  # the loss without rounding, to judge the others by
     "trl_best": ("_trl.py", "best", "float32"),
     "trl_as_it_comes": ("_trl.py", "as_it_comes", "as_it_comes"),
     "trl_as_it_comes_float32": ("_trl.py", "as_it_comes_float32", "as_it_comes_float32"),
 }
 
+TOKEN_BUDGETS = {"tightrope_512": 512, "tightrope_2048": 2048}
 DEFAULT_SIDES = ["tightrope", "trl_best", "trl_as_it_comes"]
 
 
@@ -56,7 +60,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=24, help="comparisons to train on, once")
     parser.add_argument("--batch", type=int, default=4, help="pairs per optimiser step")
     parser.add_argument("--rounds", type=int, default=2, help="times every side runs")
-    parser.add_argument("--token-budget", type=int, default=1024, help="tokens of our micro-batches")
+    parser.add_argument("--token-budget", type=int, default=1024, help="tokens at work at a time on our side")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=DEFAULT_SIDES, help="who runs")
     parser.add_argument("--dtype", choices=("auto", "bfloat16", "float32"), default="auto", help="what both compute in")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="OpenMP threads of every side")
@@ -83,7 +87,8 @@ def run(side: str, job: dict[str, Any], options: argparse.Namespace) -> dict[str
     setting = settings[options.dtype == "float32"]
     python = options.trl_python if needs_trl(side) else Path(sys.executable)
     threads = {"OMP_NUM_THREADS": str(options.threads)}
-    found = run_side(side, python, script, {**job, "setting": setting}, timeout=options.timeout, environment=threads)
+    job = {**job, "setting": setting, "token_budget": TOKEN_BUDGETS.get(side, options.token_budget)}
+    found = run_side(side, python, script, job, timeout=options.timeout, environment=threads)
     tokens, seconds = sum(found["tokens_per_step"][1:]), sum(found["seconds_per_step"][1:])
     return {"side": side, "tokens_per_second": round(tokens / seconds, 1), **found}
 
@@ -144,16 +149,12 @@ def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         }
         for side, found in by_side.items()
     }
-    ours = {r["round"]: r for r in by_side.get("tightrope", [])}
-    for side, found in by_side.items():
-        if side != "tightrope" and ours:
-            summary[f"tightrope / {side}"] = {
-                "speed": spread(
-                    [ours[r["round"]]["tokens_per_second"] / r["tokens_per_second"] for r in found]
-                ),
-                "memory": spread(
-                    [ours[r["round"]]["peak_memory_bytes"] / r["peak_memory_bytes"] for r in found]
-                ),
+    for mine, theirs in itertools.product(sides, sides):
+        if mine.startswith("tightrope") and needs_trl(theirs):
+            both = list(zip(by_side[mine], by_side[theirs], strict=True))
+            summary[f"{mine} / {theirs}"] = {
+                "speed": spread([a["tokens_per_second"] / b["tokens_per_second"] for a, b in both]),
+                "memory": spread([a["peak_memory_bytes"] / b["peak_memory_bytes"] for a, b in both]),
             }
     return summary
 
@@ -169,7 +170,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "batch": options.batch,
         "beta": 0.1,
         "learning_rate": 5e-6,
-        "token_budget": options.token_budget,
     }
     measured_on, runs = machine(), []
     for turn in range(options.rounds):
