@@ -263,6 +263,9 @@ def test_answers_without_a_layout_do_not_pass_for_bare_prompts(tmp_path: Path, a
 def test_a_misspelt_column_makes_no_other_layout_of_a_file(tmp_path: Path, row: Any, said: str) -> None:
     with pytest.raises(InputError, match=rf"a\.jsonl:1: unknown columns: .*{said}"):
         read(write(tmp_path / "a.jsonl", [row]))
+    if "prompt" in row:
+        with pytest.raises(InputError, match=r"a\.jsonl:\d: unknown columns: "):
+            read(write(tmp_path / "a.jsonl", [dict.fromkeys(row) | {"prompt": "q"}, row]))
 
 
 def test_what_is_said_beside_a_prompt_or_an_answer_is_no_misspelt_column(tmp_path: Path) -> None:

@@ -132,14 +132,8 @@ def recognised(row: Row, where: str, layouts: Sequence[Layout]) -> Layout:
         InputError: as `recognise`.
     """
     held = {column: value for column, value in row.items() if value is not None}
-    if isinstance(held.get("chosen"), list) and "prompt" not in held:  # the prompt is in the conversations
-        return recognise(held, where, layouts)
-    try:
-        return recognise(row, where, layouts)
-    except InputError:
-        if len(held) == len(row):
-            raise
-        return recognise(held, where, layouts)
+    within = isinstance(held.get("chosen"), list) and "prompt" not in held  # the prompt is in the conversations
+    return recognise(held if within or _fitting(row, layouts) is None else row, where, layouts)
 
 
 def refuse_blank(columns: Sequence[str], row: Row) -> None:
