@@ -28,6 +28,7 @@ ROWS: dict[str, Callable[[str], dict[str, Any]]] = {
     "equal": lambda p: {"prompt": p, "chosen": "yes", "rejected": "yes"},
     "all_up": lambda p: {"prompt": p, "completion": "yes", "label": True},
     "one_prompt": lambda p: {"prompt": "say", "completion": p, "label": p[-1] in "024"},
+    "one_down": lambda p: {"prompt": p if p[-1] in "024" else "say", "completion": p, "label": p[-1] in "024"},
     "all_safe": lambda p: {
         "prompt": p,
         "response_0": "a",
@@ -127,6 +128,7 @@ def test_data_that_teaches_nothing_says_why_and_where(
         ("dpo", "long", {}, "no row is left to train on: 6 longer than 64 tokens. Raise max_tokens"),
         ("kto", "all_up", {}, "all 6 ratings are desirable. .*use sft"),
         ("kto", "one_prompt", {}, "all 6 rows share one prompt"),
+        ("bco", "one_down", {"match_prompts": True}, "all thumbs down share one prompt.* leave match_prompts out"),
         ("prm", "all_neutral", {}, "all 12 steps are neutral. A process model needs right and"),
         ("cost", "all_safe", {}, "all 12 responses are safe. A cost needs harmful"),
     ],
@@ -145,6 +147,15 @@ def test_what_the_records_lack_is_said_before_anything_runs(
     assert main(["train", recipe(tmp_path, model, method, rows, objective=setting, max_tokens=64), *plan]) == 2
     error = paragraph(capsys)
     assert re.search(rf"stage 'learn', {method}.*{said}", error), error
+
+
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+def test_one_class_that_only_the_hold_out_makes_is_refused(
+    tmp_path: Path, model: str, plan: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", recipe(tmp_path, model, "outcome", "rating", holdout=0.9), *plan]) == 2
+    error = paragraph(capsys)
+    assert re.search("'learn', outcome without 5 held-out rows: all 1 ratings are (un)?desirable Give ", error), error
 
 
 @pytest.mark.parametrize(

@@ -149,14 +149,20 @@ def test_an_evaluation_without_anything_to_measure_is_refused() -> None:
 def test_overrides_reach_stages_by_name(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     file.write_text(yaml.safe_dump(GOOD))
-    recipe = load_recipe(file, ["seed=7", "dpo.optimiser.learning_rate=0.5", "ask.samples=9"])
+    changes = ["seed=7", "dpo.optimiser.learning_rate=0.5", "ask.samples=9", "dpo.data.0.path=demo:comparisons"]
+    recipe = load_recipe(file, [*changes, "stages.1.data.0.limit=5"])
     stage = recipe.stages[1]
     assert isinstance(stage, TrainStage)
     assert recipe.seed == 7 and stage.optimiser.learning_rate == 0.5
+    assert (stage.data[0].path, stage.data[0].limit) == ("demo:comparisons", 5)
     for text, message in {
         "seed": "a.b=value",
         "spo.x=1": "neither a key nor a stage",
         "seed=[": "not a YAML value",
+        "name.x=1": "'name' has no fields to set",
+        "dpo.data.path=F": r"'data' is a list of 1, and 'path' is no place.*: dpo\.data\.0\.path=F, .*dpo\.data=\[",
+        "dpo.data.1.path=F": r"'1' is no place in it .*: dpo\.data\.0\.path=F, or",
+        "stages.-1.seed=F": r"'stages' is a list of 2, and '-1' is no place",
     }.items():
         with pytest.raises(InputError, match=message):
             load_recipe(file, [text])

@@ -22,7 +22,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         path: a YAML file, or the name of a recipe that ships.
-        overrides: `a.b=value`; a stage is addressed by name (`dpo.batch_size=8`).
+        overrides: `a.b=value`; a stage is addressed by name (`dpo.batch_size=8`), an entry of a list by its place
+            from 0 (`dpo.data.0.path=FILE`).
 
     Raises:
         InputError: no such file, not YAML, an unknown key, or a value out of range: the field is named.
@@ -77,25 +78,36 @@ def _override(tree: dict[str, Any], text: str) -> None:
     if not equals:
         raise InputError(f"{text!r} is not an override", remedy="Write a.b=value.")
     at: Any = tree
-    parts = key.split(".")
-    for i, part in enumerate(parts[:-1]):
-        stages = tree.get("stages")
-        if i == 0 and part not in tree and isinstance(stages, list):
-            at = next((s for s in stages if isinstance(s, dict) and s.get("name") == part), None)
-            if at is None:
-                raise InputError(
-                    f"{part!r} is neither a key nor a stage of the recipe",
-                    where=text,
-                    remedy=f"Stages: {', '.join(str(s.get('name')) for s in stages)}.",
-                )
-        else:
-            at = at.setdefault(part, {}) if isinstance(at, dict) else None
-        if not isinstance(at, dict):
+    parts, stages, begin = key.split("."), tree.get("stages"), 0
+    if len(parts) > 1 and parts[0] not in tree and isinstance(stages, list):
+        at, begin = next((s for s in stages if isinstance(s, dict) and s.get("name") == parts[0]), None), 1
+        if at is None:
             raise InputError(
-                f"{part!r} has no fields to set", where=text, remedy="It is a value or a list: set the whole of it."
+                f"{parts[0]!r} is neither a key nor a stage of the recipe",
+                where=text,
+                remedy=f"Stages: {', '.join(str(s.get('name')) for s in stages)}.",
+            )
+    place: Any = None
+    for i, part in enumerate(parts[begin:], begin):
+        if place is not None:
+            at = at.setdefault(place, {}) if isinstance(at, dict) else at[place]
+        place = part
+        if isinstance(at, list):
+            if not part.isdecimal() or int(part) >= len(at):
+                entry = ".".join([*parts[:i], "0", *parts[i + part.isdecimal() :]])
+                raise InputError(
+                    f"{parts[i - 1]!r} is a list of {len(at)}, and {part!r} is no place in it",
+                    where=text,
+                    remedy=(f"Places count from 0: {entry}={value}, or set" if at else "Set")
+                    + f' the whole of it: "{".".join(parts[:i])}=[...]".',
+                )
+            place = int(part)
+        elif not isinstance(at, dict):
+            raise InputError(
+                f"{parts[i - 1]!r} has no fields to set", where=text, remedy="It is a value: set the whole of it."
             )
     try:
-        at[parts[-1]] = yaml.safe_load(value)
+        at[place] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise InputError(
             f"{value!r} is not a YAML value", where=text, remedy="Quote it, or close its brackets."
