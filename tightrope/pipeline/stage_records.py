@@ -53,4 +53,4 @@ def stage_records(
 
 def without(needed_by: str, held_out: RecordStream) -> str:
     """Who refuses what is left of the records, for errors."""
-    return f"{needed_by} without {len(held_out)} held-out rows" if len(held_out) else needed_by
+    return f"{needed_by}, without {len(held_out)} rows of `holdout`" if len(held_out) else needed_by
