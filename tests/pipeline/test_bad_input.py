@@ -155,7 +155,7 @@ def test_one_class_that_only_the_hold_out_makes_is_refused(
 ) -> None:
     assert main(["train", recipe(tmp_path, model, "outcome", "rating", holdout=0.9), *plan]) == 2
     error = paragraph(capsys)
-    assert re.search("'learn', outcome, without 5 rows of `holdout`: all 1 ratings are (un)?desirable. Give ", error), error
+    assert re.search("outcome, without 5 rows of `holdout`: all 1 ratings are (un)?desirable. Give ", error), error
 
 
 @pytest.mark.parametrize(

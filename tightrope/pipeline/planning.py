@@ -264,7 +264,8 @@ def _rows(
             where = without(needed_by, measured_on)
             refuse_what_teaches_nothing(survey, kind, where)
             if "prompt_weights" in needs:
-                refuse_few_prompts(*(len(survey.prompts[side]) for side in ("desirable", "undesirable")), where)
+                thumbs = {"up": "desirable", "down": "undesirable"}
+                refuse_few_prompts({side: len(survey.prompts[label]) for side, label in thumbs.items()}, where)
             if "probes" in needs:
                 refuse_one_prompt(len(survey.prompts[ALL]), found[-1].examples, where)
     return Rows.together(found), held_out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -15,6 +15,14 @@ from tightrope.files import read_text
 from tightrope.recipes.checking import check
 from tightrope.recipes.own import by_stage
 from tightrope.recipes.schema import FeedbackStage, Recipe, TrainStage
+
+# What pydantic says of Python's types, in those of a recipe; `keys` are those that a section has.
+WORDS = {
+    "too_short": "at least one is needed",
+    "tuple_type": "a list is needed: [{keys}]",
+    "model_type": "a mapping is needed: {keys}",
+    "dict_type": "a mapping is needed",
+}
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -128,16 +136,25 @@ def _explained(error: ValidationError, tree: Mapping[str, Any], where: str) -> I
         shown = ".".join([f"stage {label!r}", *inner]) if inner else f"stage {label!r}"
     else:
         inner, shown = place, ".".join(place)
-    remedy = ""
     if first["type"] == "extra_forbidden":
-        for part in inner[:-1]:
-            field = getattr(model, "model_fields", {}).get(part)
-            model = getattr(field, "annotation", None)
-        known = list(getattr(model, "model_fields", {}))
+        known = list(getattr(_field(model, inner[:-1])[1], "model_fields", {}))
         close = difflib.get_close_matches(inner[-1], known, 1)
-        remedy = (
-            f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}." if known else ""
-        )
+        remedy = f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}." if known else ""
         return InputError(f"unknown key {inner[-1]!r}", where=f"{where}, {shown}", remedy=remedy)
-    what = "at least one is needed" if first["type"] == "too_short" else str(first["msg"])
-    return InputError(what, where=f"{where}, {shown}", remedy=remedy)
+    remedy, section = _field(model, inner)
+    keys = "{" + ", ".join(getattr(section, "model_fields", ())) + "}"
+    what = WORDS[first["type"]].format(keys=keys) if first["type"] in WORDS else str(first["msg"])
+    found = "" if isinstance(first["input"], dict | list | tuple) else f", found {first['input']!r}"
+    return InputError(f"{what}{found}", where=f"{where}, {shown}", remedy=remedy)
+
+
+def _field(model: Any, path: Sequence[str]) -> tuple[str, Any]:
+    """What a field is for, and the model of its values, or of the entries of its list: None where they are plain."""
+    about = ""
+    for part in path:
+        if not part.isdigit():
+            field = getattr(model, "model_fields", {}).get(part)
+            about = getattr(field, "description", None) or ""
+            kind = getattr(field, "annotation", None)
+            model = next((k for k in (kind, *get_args(kind)) if hasattr(k, "model_fields")), None)
+    return about, model

@@ -14,7 +14,7 @@ training rows are too sure. Each class's prompts are split in two halves, and ea
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -65,7 +65,8 @@ def matched_prompts(examples: Sequence[Example], features: Features, *, seed: in
     """
     up = np.fromiter((e.labels[0] > 0 for e in examples), np.bool_, len(examples))
     prompts = np.fromiter((prompt_digest(e) for e in examples), np.uint64, len(examples))
-    refuse_few_prompts(*(len(np.unique(prompts[up == side])) for side in (True, False)), needed_by)
+    different = {side: len(np.unique(prompts[of])) for side, of in (("up", up), ("down", ~up))}
+    refuse_few_prompts(different, needed_by)
     half = _halves(prompts, up)
     weights = np.ones(len(examples), np.float32)
     for mine in (False, True):
@@ -81,19 +82,17 @@ def matched_prompts(examples: Sequence[Example], features: Features, *, seed: in
     return Weighted(examples, weights)
 
 
-def refuse_few_prompts(up: int, down: int, where: str) -> None:
+def refuse_few_prompts(different: Mapping[str, int], where: str) -> None:
     """Half of a class's prompts are weighed by the other half, of which each needs one.
 
     Args:
-        up: different prompts of thumbs up.
-        down: of thumbs down.
+        different: prompts of thumbs `up` and `down`.
         where: for the error.
 
     Raises:
         InputError: there is one of a class only.
     """
-    if min(up, down) < 2:
-        side = "up" if up < 2 else "down"
+    for side in (side for side, count in different.items() if count < 2):
         raise InputError(
             f"all thumbs {side} share one prompt, so prompts of thumbs up and down cannot be matched",
             where=where,
