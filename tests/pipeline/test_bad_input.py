@@ -174,6 +174,16 @@ def test_settings_out_of_range_name_field_and_range(
     assert f"stage 'learn', objective: {said}" in paragraph(capsys)
 
 
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+def test_a_device_that_is_not_there_is_refused_before_anything_runs(
+    tmp_path: Path, model: str, plan: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["train", recipe(tmp_path, model, "dpo", "comparison"), "device=cuda", *plan]) == 2
+    assert "device: cuda: this machine has 0 CUDA devices that PyTorch can use. Set device: auto" in paragraph(capsys)
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -49,6 +49,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("stages.1.batchsize", 2, r"stage 'dpo'.*unknown key 'batchsize'.*Did you mean 'batch_size'"),
         ("stages.1.optimiser.learningrate", 1, r"unknown key 'learningrate'.*'learning_rate'"),
         ("stages.1.optimiser.learning_rate", -1, r"stage 'dpo'.*learning_rate.*greater than 0"),
+        ("device", "gpu", r"device: String should match pattern .*, found 'gpu' `auto`, `cpu`, `cuda` or"),
         ("stages.1.batch_size", 0, r"batch_size: .*equal to 1, found 0 Prompts \(bundles\) per optimiser"),
         ("stages.1.data", "a.jsonl", r"data: a list is needed: \[\{path, .*\}\], found 'a.jsonl' Records to "),
         ("stages.1.data", ["a.jsonl"], r"'dpo'.data.0: a mapping is needed: \{path, split, .*\}, found 'a.jsonl' Rec"),
@@ -154,12 +155,12 @@ def test_an_evaluation_without_anything_to_measure_is_refused() -> None:
 def test_overrides_reach_stages_by_name(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     file.write_text(yaml.safe_dump(GOOD))
-    changes = ["seed=7", "dpo.optimiser.learning_rate=0.5", "ask.samples=9", "dpo.data.0.path=demo:comparisons"]
-    recipe = load_recipe(file, [*changes, "stages.1.data.0.limit=5"])
+    changes = ["seed=7", "dpo.optimiser.learning_rate=0.5", "ask.samples=9", "dpo.data.0.path=@ask/ratings.jsonl"]
+    recipe = load_recipe(file, [*changes, "stages.1.data.0.limit=5", "dpo.method=kto"])
     stage = recipe.stages[1]
     assert isinstance(stage, TrainStage)
     assert recipe.seed == 7 and stage.optimiser.learning_rate == 0.5
-    assert (stage.data[0].path, stage.data[0].limit) == ("demo:comparisons", 5)
+    assert (stage.data[0].path, stage.data[0].limit) == ("@ask/ratings.jsonl", 5)
     for text, message in {
         "seed": "a.b=value",
         "spo.x=1": "neither a key nor a stage",

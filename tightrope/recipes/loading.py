@@ -115,7 +115,7 @@ def _override(tree: dict[str, Any], text: str) -> None:
                 f"{parts[i - 1]!r} has no fields to set", where=text, remedy="It is a value: set the whole of it."
             )
     try:
-        at[place] = yaml.safe_load(value)
+        at[place] = value if value.startswith("@") else yaml.safe_load(value)  # a stage; no YAML begins so
     except yaml.YAMLError as error:
         raise InputError(
             f"{value!r} is not a YAML value", where=text, remedy="Quote it, or close its brackets."
@@ -142,7 +142,7 @@ def _explained(error: ValidationError, tree: Mapping[str, Any], where: str) -> I
         remedy = f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}." if known else ""
         return InputError(f"unknown key {inner[-1]!r}", where=f"{where}, {shown}", remedy=remedy)
     remedy, section = _field(model, inner)
-    keys = "{" + ", ".join(getattr(section, "model_fields", ())) + "}"
+    keys = "{" + ", ".join(getattr(section, "model_fields", ["..."])) + "}"
     what = WORDS[first["type"]].format(keys=keys) if first["type"] in WORDS else str(first["msg"])
     found = "" if isinstance(first["input"], dict | list | tuple) else f", found {first['input']!r}"
     return InputError(f"{what}{found}", where=f"{where}, {shown}", remedy=remedy)
