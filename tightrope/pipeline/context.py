@@ -77,22 +77,10 @@ class Run:
 
     @property
     def device(self) -> str:
-        """The recipe's device, `auto` resolved.
-
-        Raises:
-            InputError: there is no such device here.
-        """
-        here = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if self.recipe.device == "auto":
-            return "cuda" if here else "cpu"
-        name, _, number = self.recipe.device.partition(":")
-        if name == "cuda" and int(number or 0) >= here:
-            raise InputError(
-                f"this machine has {here} CUDA devices that PyTorch can use",
-                where=f"device: {self.recipe.device}",
-                remedy="Set device: auto, and see: tightrope doctor.",
-            )
-        return self.recipe.device
+        """The recipe's device, `auto` resolved."""
+        if self.recipe.device != "auto":
+            return self.recipe.device
+        return "cuda" if torch.cuda.is_available() else "cpu"
 
     @property
     def dtype(self) -> Dtype:
