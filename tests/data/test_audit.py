@@ -278,7 +278,7 @@ def test_step_marks_stand_behind_whole_characters() -> None:
 )
 def test_what_is_learnt_is_shown_with_the_label_that_is_learnt(record: Record, said: list[str]) -> None:
     chat = ChatFormat(tiny_tokenizer())
-    (example,) = encoded([record], chat, Encoding(desirable_above=3.0), kind=type(record), max_tokens=200)
+    ((_, example),) = encoded([record], chat, Encoding(desirable_above=3.0), kind=type(record), max_tokens=200)
     assert example is not None
     text = render(example, chat.tokenizer, learnt_titles(example, type(record)), learnt_marks(example)).plain
     assert all(words in text for words in said)

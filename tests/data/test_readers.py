@@ -243,6 +243,41 @@ def test_answers_without_a_layout_do_not_pass_for_bare_prompts(tmp_path: Path, a
         read(write(tmp_path / "a.jsonl", [{"prompt": "q", answers: "a"}]))
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"prompt": "q", "chosn": "a", "rejectd": "b"}, r"chosn \(nearly 'chosen'\), rejectd \(nearly 'rejected'\); .* "
+            r"prompt-only Rename .* the layout is preference: prompt \+ chosen \+ rejected\."),
+        ({"prompt": "q", "Chosen": "a", "Rejected": "b"}, r"Chosen \(nearly 'chosen'\).* is preference: "),
+        ({"prompt": "q", "chosn": "a"}, r"nearest known layout is preference: .*missing here: rejected\)"),
+        ({"prompt": "q", "responce": "a"}, r"nearest known layout is prompt-completion: .*missing here: completion\)"),
+        ({"prompt": "q", "conversatons": [USER]}, r"conversatons \(nearly 'conversations'\); .* prompt-only"),
+        ({"prompt": "q", "mesages": [USER, BOT]}, r"the layout is messages: messages\."),
+        ({"prompt": "q", "completion": "a", "labell": 1}, r"labell .* prompt-completion .* is unpaired: "),
+        ({"prompt": "q", "completion": "a", "lable": 1}, r"lable \(nearly 'label'\)"),
+        ({"prompt": [USER], "completion": "a", "corect": 1}, r"is outcome: "),
+        ({"promt": [USER], "chosen": [USER, BOT], "rejected": [USER, BAD]}, r"implicit prompt\) .* is preference: "),
+        ({"messages": [USER, BOT], "chosn": [USER, BOT], "rejectd": [USER, BAD]}, r"messages .* \(implicit prompt\): "),
+    ],
+)  # fmt: skip
+def test_a_misspelt_column_makes_no_other_layout_of_a_file(tmp_path: Path, row: Any, said: str) -> None:
+    with pytest.raises(InputError, match=rf"a\.jsonl:1: unknown columns: .*{said}"):
+        read(write(tmp_path / "a.jsonl", [row]))
+    if "prompt" in row:
+        with pytest.raises(InputError, match=r"a\.jsonl:\d: unknown columns: "):
+            read(write(tmp_path / "a.jsonl", [dict.fromkeys(row) | {"prompt": "q"}, row]))
+
+
+def test_what_is_said_beside_a_prompt_or_an_answer_is_no_misspelt_column(tmp_path: Path) -> None:
+    beside = ("choice", "rejection_reason", "label_source", "scores_meta", "competition", "answer", "step", "n_steps")
+    beside += ("scope", "labeler", "response_id", "num_responses", "completed", "solution", "type", "kinds", "promptt")
+    for row, name in (({"prompt": "q"}, "prompt-only"), ({"prompt": "q", "completion": "a"}, "prompt-completion")):
+        result = read(write(tmp_path / "a.jsonl", [row | dict.fromkeys(beside, "x")]))
+        assert result.format == name and set(result.account.left_out) == {f"column {b!r}" for b in beside}
+    told = read(write(tmp_path / "a.jsonl", [{**PAIR, "chosn": "x", "labell": 1, "score": 3}]))  # nothing else to be
+    assert told.format == "preference" and len(told.account.left_out) == 3
+
+
 def test_file_most_of_which_is_unusable_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [PAIR] + [{**PAIR, "chosen": "no"}] * 2)
     with pytest.raises(InputError, match=r"2 of 3 rows cannot be used: 2 chosen equals rejected.*a\.jsonl:2"):
@@ -319,7 +354,7 @@ def test_the_account_shows_the_most_frequent_reason_first_and_few_places(tmp_pat
             [{"question": "x", "chosn": "y", "rejected": "z"}],
             r"unknown columns: chosn, question, rejected.*preference",
         ),
-        ([{"promt": "x", "chosen": "a b", "rejected": "a c"}], r"unknown columns: .*promt.*missing here: prompt"),
+        ([{"promt": "x", "chosen": "a b", "rejected": "a c"}], r"1: unknown columns: promt \(nearly 'prompt'\)"),
         ([{"prompt": "x", "completion": "y", "label": "maybe"}], "not true or false"),
         ([{"prompt": "x", "completions": ["a", "b"], "rank": [1]}], "one number per completion"),
         ([{"kind": "comparison", "prompt": {}}], "field 'messages' of Prompt is missing"),

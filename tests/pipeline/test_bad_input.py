@@ -28,6 +28,7 @@ ROWS: dict[str, Callable[[str], dict[str, Any]]] = {
     "equal": lambda p: {"prompt": p, "chosen": "yes", "rejected": "yes"},
     "all_up": lambda p: {"prompt": p, "completion": "yes", "label": True},
     "one_prompt": lambda p: {"prompt": "say", "completion": p, "label": p[-1] in "024"},
+    "one_down": lambda p: {"prompt": p if p[-1] in "024" else "say", "completion": p, "label": p[-1] in "024"},
     "all_safe": lambda p: {
         "prompt": p,
         "response_0": "a",
@@ -127,6 +128,7 @@ def test_data_that_teaches_nothing_says_why_and_where(
         ("dpo", "long", {}, "no row is left to train on: 6 longer than 64 tokens. Raise max_tokens"),
         ("kto", "all_up", {}, "all 6 ratings are desirable. .*use sft"),
         ("kto", "one_prompt", {}, "all 6 rows share one prompt"),
+        ("bco", "one_down", {"match_prompts": True}, "all thumbs down share one prompt.* leave match_prompts out"),
         ("prm", "all_neutral", {}, "all 12 steps are neutral. A process model needs right and"),
         ("cost", "all_safe", {}, "all 12 responses are safe. A cost needs harmful"),
     ],
@@ -147,6 +149,15 @@ def test_what_the_records_lack_is_said_before_anything_runs(
     assert re.search(rf"stage 'learn', {method}.*{said}", error), error
 
 
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+def test_one_class_that_only_the_hold_out_makes_is_refused(
+    tmp_path: Path, model: str, plan: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", recipe(tmp_path, model, "outcome", "rating", holdout=0.9), *plan]) == 2
+    error = paragraph(capsys)
+    assert re.search("outcome, without 5 rows of `holdout`: all 1 ratings are (un)?desirable. Give ", error), error
+
+
 @pytest.mark.parametrize(
     ("method", "setting", "said"),
     [
@@ -161,6 +172,16 @@ def test_settings_out_of_range_name_field_and_range(
 ) -> None:
     assert main(["train", recipe(tmp_path, model, method, "comparison", objective=setting)]) == 2
     assert f"stage 'learn', objective: {said}" in paragraph(capsys)
+
+
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+def test_a_device_that_is_not_there_is_refused_before_anything_runs(
+    tmp_path: Path, model: str, plan: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["train", recipe(tmp_path, model, "dpo", "comparison"), "device=cuda", *plan]) == 2
+    assert "device: cuda: this machine has 0 CUDA devices that PyTorch can use. Set device: auto" in paragraph(capsys)
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tightrope.data.encode import RECORDS, encode
 from tightrope.data.readers import read
 from tightrope.errors import InputError
 from tightrope.files import write_jsonl
-from tightrope.pipeline import workload
+from tightrope.pipeline import survey
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.fitting import Reader
 from tightrope.pipeline.run import plan
@@ -183,7 +184,7 @@ def test_labels_of_rows_that_are_not_laid_out_count_and_what_is_yet_to_be_made_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of eight rows every fourth is laid out: 0 and 4."""
-    monkeypatch.setattr(workload, "COUNTED_ROWS", 2)
+    monkeypatch.setattr(survey, "COUNTED_ROWS", 2)
     kto = {"name": "k", "method": "kto", "data": [{"path": str(tmp_path / "rows.jsonl")}]}
 
     def write(*down: int) -> None:
@@ -197,3 +198,28 @@ def test_labels_of_rows_that_are_not_laid_out_count_and_what_is_yet_to_be_made_i
     planned(tmp_path, ask, kto | {"data": [*kto["data"], {"path": "@ask"}]})
     write(3)
     planned(tmp_path, kto)
+
+
+def test_what_is_kept_counts_and_not_what_a_few_rows_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of eight rows the first and the fifth are laid out at first; `long` ones are dropped, `down` ones undesirable."""
+    monkeypatch.setattr(survey, "COUNTED_ROWS", 2)
+    kto = {"name": "k", "method": "kto", "data": [{"path": str(tmp_path / "rows.jsonl")}], "max_tokens": 64}
+
+    def examples(*, down: Sequence[int], long: Sequence[int], asked: Callable[[int], int] = int) -> int:
+        rows = [
+            Rating(user_prompt(f"say {asked(i)}"), Response("yes " * (64 if i in long else 1)), desirable=i not in down)
+            for i in range(8)
+        ]
+        write_jsonl(tmp_path / "rows.jsonl", map(to_json, rows))
+        return int(planned(tmp_path, kto)["stages"][0]["examples"])
+
+    assert examples(down=[7], long=[]) == 8
+    assert examples(down=[2, 3, 7], long=[2, 3]) == 8, "what is looked at for its label is no sample"
+    with pytest.raises(InputError, match="all 6 ratings are desirable, and rows were dropped: 2 longer than 64 tokens"):
+        examples(down=[3, 7], long=[3, 7])
+    assert examples(down=[1, 2], long=[0, 4]) == 6
+    with pytest.raises(InputError, match="no row is left to train on: 8 longer than 64"):
+        examples(down=[1], long=range(8))
+    assert examples(down=[1, 3], long=[], asked=lambda i: i == 7) == 8
+    with pytest.raises(InputError, match="all 8 rows share one prompt"):
+        examples(down=[1, 3], long=[7], asked=lambda i: i == 7)

@@ -49,6 +49,12 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("stages.1.batchsize", 2, r"stage 'dpo'.*unknown key 'batchsize'.*Did you mean 'batch_size'"),
         ("stages.1.optimiser.learningrate", 1, r"unknown key 'learningrate'.*'learning_rate'"),
         ("stages.1.optimiser.learning_rate", -1, r"stage 'dpo'.*learning_rate.*greater than 0"),
+        ("device", "gpu", r"device: String should match pattern .*, found 'gpu' `auto`, `cpu`, `cuda` or"),
+        ("stages.1.batch_size", 0, r"batch_size: .*equal to 1, found 0 Prompts \(bundles\) per optimiser"),
+        ("stages.1.data", "a.jsonl", r"data: a list is needed: \[\{path, .*\}\], found 'a.jsonl' Records to "),
+        ("stages.1.data", ["a.jsonl"], r"'dpo'.data.0: a mapping is needed: \{path, split, .*\}, found 'a.jsonl' Rec"),
+        ("stages.1.data.0.pth", "a.jsonl", r"unknown key 'pth'.*Did you mean 'path'"),
+        ("stages.1.objective", None, r"'dpo'.objective: a mapping is needed, found None Settings of the objective"),
         ("stages.0.sampls", 3, r"stage 'ask'.*Did you mean 'samples'"),
         ("stages.1.data.0.path", "@aks", r"@aks is not an earlier stage.*Did you mean @ask"),
         ("evaluation", {"prompts": {"path": "demo:test"}, "models": ["@dop"]}, r"evaluation.*@dop is not.*mean @dpo"),
@@ -149,14 +155,20 @@ def test_an_evaluation_without_anything_to_measure_is_refused() -> None:
 def test_overrides_reach_stages_by_name(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     file.write_text(yaml.safe_dump(GOOD))
-    recipe = load_recipe(file, ["seed=7", "dpo.optimiser.learning_rate=0.5", "ask.samples=9"])
+    changes = ["seed=7", "dpo.optimiser.learning_rate=0.5", "ask.samples=9", "dpo.data.0.path=@ask/ratings.jsonl"]
+    recipe = load_recipe(file, [*changes, "stages.1.data.0.limit=5", "dpo.method=kto"])
     stage = recipe.stages[1]
     assert isinstance(stage, TrainStage)
     assert recipe.seed == 7 and stage.optimiser.learning_rate == 0.5
+    assert (stage.data[0].path, stage.data[0].limit) == ("@ask/ratings.jsonl", 5)
     for text, message in {
         "seed": "a.b=value",
         "spo.x=1": "neither a key nor a stage",
         "seed=[": "not a YAML value",
+        "name.x=1": "'name' has no fields to set",
+        "dpo.data.path=F": r"'data' is a list of 1, and 'path' is no place.*: dpo\.data\.0\.path=F, .*dpo\.data=\[",
+        "dpo.data.1.path=F": r"'1' is no place in it .*: dpo\.data\.0\.path=F, or",
+        "stages.-1.seed=F": r"'stages' is a list of 2, and '-1' is no place",
     }.items():
         with pytest.raises(InputError, match=message):
             load_recipe(file, [text])

@@ -69,11 +69,24 @@ def test_a_prompt_is_not_weighed_by_what_was_fitted_on_it() -> None:
 def test_prompts_of_a_class_are_on_both_sides_or_the_weights_are_refused() -> None:
     one = [Example("a", (1, 2), (EncodedResponse((5,)),), labels=(-1.0,))]
     many = [Example("b", (10, i), (EncodedResponse((5,)),), labels=(1.0,)) for i in range(6)]
-    with pytest.raises(InputError, match=r"too few different prompts.*match_prompts"):
+    with pytest.raises(InputError, match=r"all thumbs down share one prompt.*match_prompts"):
         matched_prompts([*one, *one, *many], lambda some: np.zeros((len(some), 1)), seed=0)
     for seed in range(8):  # two prompts of a class are one for each half, whatever their digests
         two = [*one, Example("c", (3, seed), (EncodedResponse((5,)),), labels=(-1.0,))]
         assert len(matched_prompts([*two, *many], lambda some: np.zeros((len(some), 1)), seed=seed)) == 8
+
+
+@pytest.mark.parametrize(("up", "down"), [((0, 1), (0, 1)), ((0, 1), (1, 2)), ((0, 1), (0, 1, 2)), ((3, 4), (0, 1, 2))])
+def test_two_prompts_of_a_class_are_enough_whichever_the_other_class_has(
+    up: Sequence[int], down: Sequence[int]
+) -> None:
+    for seed in range(8):
+        rows = [
+            Example(f"{label} {i}", (seed, i), (EncodedResponse((5,)),), labels=(label,))
+            for label, prompts in ((1.0, up), (-1.0, down))
+            for i in prompts
+        ]
+        assert len(matched_prompts(rows, lambda some: np.zeros((len(some), 1)), seed=seed)) == len(rows)
 
 
 def test_features_are_the_mean_of_the_prompts_own_states() -> None:

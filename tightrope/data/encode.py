@@ -53,7 +53,7 @@ def encode(
     """
     out = Encoding(desirable_above=desirable_above)
     keep = into or out.examples.append
-    for example in encoded(records, chat, out, kind=kind, max_tokens=max_tokens, joint=joint, needed_by=needed_by):
+    for _, example in encoded(records, chat, out, kind=kind, max_tokens=max_tokens, joint=joint, needed_by=needed_by):
         if example is not None:
             keep(example)
     refuse_what_teaches_nothing(out, kind, needed_by)
@@ -69,8 +69,8 @@ def encoded(
     max_tokens: int,
     joint: bool = False,
     needed_by: str = "",
-) -> Iterator[Example | None]:
-    """Yields the example of each record, None where it is dropped, and counts in `out`; refuses no file as a whole.
+) -> Iterator[tuple[Record, Example | None]]:
+    """Yields each record with its example, None where it is dropped, and counts in `out`; refuses no file as a whole.
 
     Raises:
         InputError: a record of another kind, or a score without a threshold.
@@ -90,7 +90,7 @@ def encoded(
             out.tokens += example.tokens
             out.learned += example.learned
             out.labels.update(labels_of(record, out.desirable_above))
-        yield example
+        yield record, example
 
 
 def refuse_what_teaches_nothing(out: Encoding, kind: type[Any], where: str) -> None:
@@ -99,17 +99,18 @@ def refuse_what_teaches_nothing(out: Encoding, kind: type[Any], where: str) -> N
     Raises:
         InputError: none is left, or all their labels are the same.
     """
+    reasons = ", ".join(f"{n} {why}" for why, n in out.dropped.most_common())
     if not out.count:
-        reasons = ", ".join(f"{n} {why}" for why, n in out.dropped.most_common()) or "the file has no rows"
         raise InputError(
-            f"no row is left to train on: {reasons}",
+            f"no row is left to train on: {reasons or 'the file has no rows'}",
             where=where,
             remedy="Raise max_tokens, or look at: tightrope data inspect.",
         )
     if kind in ONE_LABEL and len(out.labels) == 1:
         ((label, count),) = out.labels.items()
         what, remedy = ONE_LABEL[kind]
-        raise InputError(f"all {count} {what} are {label}", where=where, remedy=remedy)
+        others = f", and rows were dropped: {reasons}" if reasons else ""
+        raise InputError(f"all {count} {what} are {label}{others}", where=where, remedy=remedy)
 
 
 def check_kind(record: Record, kind: type[Any], where: str, file: str = "FILE") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,7 +37,7 @@ from tightrope.data.prompt_rows import xstest
 from tightrope.data.step_rows import math_shepherd, prm800k, steps, stepwise
 
 Row = Mapping[str, Any]
-# A row with one of these and no layout of its own must not pass for a bare prompt.
+# A row with one of these and no layout of its own must not pass for a bare prompt, or a conversation.
 _ANSWERS = (
     "chosen",
     "rejected",
@@ -53,16 +52,13 @@ _ANSWERS = (
     "steps",
     "label",
     "labels",
+    "conversation",
+    "conversations",
 )
 
 
 def _texts(row: Row) -> bool:
     return isinstance(row["chosen"], str) and isinstance(row["rejected"], str)
-
-
-def _texts_alone(row: Row) -> bool:
-    """Two texts whose prompt nobody meant to give: a column that is nearly `prompt` is a slip, not another layout."""
-    return _texts(row) and not difflib.get_close_matches("prompt", [str(name).lower() for name in row], 1, 0.85)
 
 
 def _hh_texts(row: Row) -> bool:
@@ -96,7 +92,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout(
         "preference (implicit prompt in the text)",
         ("chosen", "rejected"),
-        _texts_alone,
+        _texts,
         implicit_text,
         PAIR_EXTRAS,
         repair="the prompt was cut from what chosen and rejected begin with",
@@ -133,8 +129,9 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout(
         "PKU-SafeRLHF (single dimension)",
         ("prompt", "response_0", "response_1", "better_response_id"),
-        lambda row: not {"safer_response_id", "is_response_0_safe"} & set(row),
+        lambda row: True,
         single_dimension,
+        without=("safer_response_id", "is_response_0_safe"),
     ),
     Layout(
         "HelpSteer2 preferences",
@@ -185,13 +182,14 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("outcome", ("prompt", "completion", "correct"), lambda row: True, outcome, _ID),
     Layout("scored", ("prompt", "completion", "score"), lambda row: True, scored),
     Layout("XSTest", ("id", "prompt", "type", "label"), lambda row: {"focus", "note"} <= set(row), xstest, _XSTEST),
-    Layout("messages", ("messages",), lambda row: not set(_ANSWERS) & set(row), demonstration),
+    Layout("messages", ("messages",), lambda row: True, demonstration, without=_ANSWERS),
     Layout("prompt-completion", ("prompt", "completion"), lambda row: True, prompt_completion, _ID),
     Layout(
         "prompt-only",
         ("prompt",),
-        lambda row: not set(_ANSWERS) & set(row),
+        lambda row: True,
         prompt_only,
         (*_ID, "id", "tags", "reference"),
+        without=_ANSWERS,
     ),
 )

@@ -1,7 +1,8 @@
 """Column layouts: which one a file is in, and what of a row it has no place for.
 
 A layout is recognised by its columns alone. `recognise` names it, `Layout.record` turns one row into its record or
-records, `left_out` names what of a row they have no place for. The table is in `layout_table`.
+records, `left_out` names what of a row they have no place for. The table is in `layout_table`. A misspelt column does
+not make another layout of a file, as `chosn` and `rejectd` beside `prompt` would leave bare prompts: it is refused.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tightrope.errors import InputError
 from tightrope.records import Record
 
 Row = Mapping[str, Any]
+SHORT = 5  # letters: names below are too like other words to be slips, and at it `scope` is not `score`
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Layout:
         extras: columns that are used when they are there.
         parts: of columns that hold lists of objects, the fields that are used; messages where it is not said.
         repair: how rows of this layout are changed on the way in; empty when they are not.
+        without: columns that no row has: read in this layout, a file with one would be less than it is.
     """
 
     name: str
@@ -41,29 +44,81 @@ class Layout:
     extras: tuple[str, ...] = ()
     parts: Mapping[str, frozenset[str]] = field(default_factory=dict)
     repair: str = ""
+    without: tuple[str, ...] = ()
 
 
 def recognise(row: Row, where: str, layouts: Sequence[Layout]) -> Layout:
     """Returns the layout of a file from its first row.
 
     Raises:
-        InputError: no known layout; names the columns found, the nearest known layout, and what it lacks of it.
+        InputError: no known layout, which names the columns found, the nearest known layout, and what it lacks of it;
+            or another layout than this, were the columns that are not used to be spelt as the known ones they are like.
     """
+    layout = _fitting(row, layouts)
+    if layout is None:
+        others = ", ".join(other.name for other in layouts)
+        raise InputError(
+            f"unknown columns: {', '.join(sorted(map(str, row))) or 'none'}",
+            where=where,
+            remedy=f"{_nearest(row, layouts)}Known layouts: {others}.",
+        )
+    slips = _slips(row, layout, layouts)
+    spelt = {slips.get(column, column): value for column, value in row.items()}
+    if not slips or (meant := _fitting(spelt, layouts)) is layout:
+        return layout
+    found = ", ".join(f"{column} (nearly {known!r})" for column, known in slips.items())
+    raise InputError(
+        f"unknown columns: {found}; without them the layout is {layout.name}",
+        where=where,
+        remedy="Rename what is misspelt; call what is meant so something less alike. "
+        + (f"Spelt as known the layout is {_described(meant)}." if meant else _nearest(spelt, layouts).strip()),
+    )
+
+
+def _fitting(row: Row, layouts: Sequence[Layout]) -> Layout | None:
     for layout in layouts:
-        if set(layout.columns) <= set(row) and layout.fits(row):
+        if set(layout.columns) <= set(row) and not set(layout.without) & set(row) and layout.fits(row):
             return layout
+    return None
+
+
+def _slips(row: Row, layout: Layout, layouts: Sequence[Layout]) -> dict[str, str]:
+    """Columns that a layout does not use, to the known ones that they are most likely meant to be."""
+    known = [name for other in layouts for name in (*other.columns, *other.without)]
+    slips: dict[str, str] = {}
+    for column in map(str, row):
+        if column not in known and column not in layout.extras:
+            free = (name for name in known if name not in row and name not in slips.values())
+            meant = next((name for name in free if _misspelt(column, name)), None)
+            slips |= {column: meant} if meant else {}
+    return slips
+
+
+def _misspelt(found: str, known: str) -> bool:
+    """Whether two names are one but for case, signs, and a single letter missing, added or another, or two swapped.
+
+    Likeness by shared letters (`difflib`) takes `competition` for `completion`. A list's singular is another word: one
+    `answer`, the number of a `step`.
+    """
+    a, b = (name.lower().replace("-", "_").replace(" ", "_") for name in (found, known))
+    if len(b) < SHORT or b == a + "s":
+        return False
+    if len(a) == len(b):
+        apart = [i for i in range(len(a)) if a[i] != b[i]]
+        places = slice(apart[0], apart[-1] + 1) if apart else slice(0)
+        return len(apart) <= (len(b) > SHORT) or (len(apart) == 2 and a[places] == b[places][::-1])
+    short, long = sorted((a, b), key=len)
+    return any(short == long[:i] + long[i + 1 :] for i in range(len(long)))
+
+
+def _nearest(row: Row, layouts: Sequence[Layout]) -> str:
+    """The known layout that a row is most like, and what it lacks of it; empty, where it is like none."""
     found = sorted(map(str, row))
-    nearest = max(layouts, key=lambda layout: _likeness(layout, found))
-    like = _described(nearest) if _likeness(nearest, found) else ""
+    open_to = [layout for layout in reversed(layouts) if not set(layout.without) & set(row)]  # the more general first
+    nearest = max(open_to, key=lambda layout: _likeness(layout, found))
     lacking = [column for column in nearest.columns if column not in row]
     why = f"missing here: {', '.join(lacking)}" if lacking else "its columns are here, but hold something else"
-    others = ", ".join(layout.name for layout in layouts if not like or layout is not nearest)
-    known = f"The nearest known layout is {like} ({why}); others: {others}." if like else f"Known layouts: {others}."
-    raise InputError(
-        f"unknown columns: {', '.join(found) or 'none'}",
-        where=where,
-        remedy=known,
-    )
+    return f"The nearest known layout is {_described(nearest)} ({why}). " if _likeness(nearest, found) else ""
 
 
 def _described(layout: Layout) -> str:
@@ -77,14 +132,8 @@ def recognised(row: Row, where: str, layouts: Sequence[Layout]) -> Layout:
         InputError: as `recognise`.
     """
     held = {column: value for column, value in row.items() if value is not None}
-    if isinstance(held.get("chosen"), list) and "prompt" not in held:  # the prompt is in the conversations
-        return recognise(held, where, layouts)
-    try:
-        return recognise(row, where, layouts)
-    except InputError:
-        if len(held) == len(row):
-            raise
-        return recognise(held, where, layouts)
+    within = isinstance(held.get("chosen"), list) and "prompt" not in held  # the prompt is in the conversations
+    return recognise(held if within or _fitting(row, layouts) is None else row, where, layouts)
 
 
 def refuse_blank(columns: Sequence[str], row: Row) -> None:

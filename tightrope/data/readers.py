@@ -74,10 +74,6 @@ class RecordStream(Iterable[Record]):
         """One behind the other."""
         return cls(lambda: itertools.chain.from_iterable(parts), sum(map(len, parts)))
 
-    def filtered(self, keep: Callable[[Record], bool]) -> RecordStream:
-        """Those that `keep` keeps; reads them once to count."""
-        return RecordStream(lambda: filter(keep, self._walk()), sum(1 for _ in filter(keep, self._walk())))
-
 
 def stream(
     source: str | Path,

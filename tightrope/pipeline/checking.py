@@ -1,9 +1,11 @@
-"""What will fail hours from now and can be known at once: models that are not there, judges that do not score."""
+"""What will fail hours from now and can be known at once: devices and models not there, judges that do not score."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import torch
 
 from tightrope.errors import InputError
 from tightrope.judges.spec import check_judge
@@ -14,23 +16,31 @@ from tightrope.rewards.spec import ScorerSpec, check_scorer
 
 
 def check_models(recipe: Recipe) -> None:
-    """Looks at every judge and reward of a recipe by its config, then fetches every model that is not here.
+    """Looks at all that `check_parts` does, then fetches every model that is not here.
 
     Raises:
-        InputError: stage and judge or reward are named.
+        InputError: as `check_parts`.
         WorkError: a download broke off.
     """
-    check_scorers(recipe)
+    check_parts(recipe)
     for spec in models_needed(recipe):
         resolve(spec)
 
 
-def check_scorers(recipe: Recipe) -> None:
-    """Looks at every judge and reward of a recipe; of a model of the hub no weight is fetched.
+def check_parts(recipe: Recipe) -> None:
+    """Looks at the device and every judge and reward of a recipe; of a model of the hub no weight is fetched.
 
     Raises:
-        InputError: stage and judge or reward are named.
+        InputError: there is no such device here; or a part cannot score: its stage is named.
     """
+    name, _, number = recipe.device.partition(":")
+    here = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "cuda" and int(number or 0) >= here:
+        raise InputError(
+            f"this machine has {here} CUDA devices that PyTorch can use",
+            where=f"device: {recipe.device}",
+            remedy="Set device: auto, and see: tightrope doctor.",
+        )
     for stage in recipe.stages:
         if isinstance(stage, FeedbackStage):
             # People vote on what an earlier stage said: their file may come after a first run, that ended here.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,10 +26,15 @@ def split_prompts(records: RecordStream, share: float, seed: int) -> tuple[Recor
         share: of the prompts; rounded down, so that few prompts are all learnt.
         seed: of the drawing.
     """
-    prompts = sorted({_key(record) for record in records})
+    rows = Counter(map(_key, records))
+    prompts = sorted(rows)
     drawn = np.random.default_rng([seed, 13]).permutation(len(prompts))[: int(share * len(prompts))]
     held = {prompts[i] for i in drawn}
-    return records.filtered(lambda r: _key(r) not in held), records.filtered(lambda r: _key(r) in held)
+    count = sum(rows[prompt] for prompt in held)
+    return (
+        RecordStream(lambda: (r for r in records if _key(r) not in held), len(records) - count),
+        RecordStream(lambda: (r for r in records if _key(r) in held), count),
+    )
 
 
 def measure_held_out(

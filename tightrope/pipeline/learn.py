@@ -26,15 +26,16 @@ from tightrope.objectives.base import Card, Objective
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.fitting import Reader, fitting, scorers
 from tightrope.pipeline.folders import StageFolder
-from tightrope.pipeline.holdout import measure_held_out, split_prompts
+from tightrope.pipeline.holdout import measure_held_out
 from tightrope.pipeline.live_samples import answering
 from tightrope.pipeline.reference import frozen_reference, live_reference, starts_at_reference, with_scores
 from tightrope.pipeline.rewarding import reward_function
+from tightrope.pipeline.stage_records import stage_records, without
 from tightrope.pipeline.tokens import tokenised
 from tightrope.recipes.lineage import start_of
 from tightrope.recipes.presets import resolve
-from tightrope.recipes.schema import DataSpec, PtxSpec, TrainStage
-from tightrope.records import Prompt, Record, kind_of
+from tightrope.recipes.schema import PtxSpec, TrainStage
+from tightrope.records import Prompt, Record
 from tightrope.rollouts.types import SamplingParams
 from tightrope.training.learner import Learner
 from tightrope.training.loop import Beside, Watchers, train
@@ -56,7 +57,7 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
     value_head: ScalarHead | None = None
     source: Source
     prompts: list[Prompt] = []
-    held_out: Iterable[Record] = ()
+    held_out = RecordStream.chained([])
     reference: Policy | None = None
     beside: Beside | None = None
     if card.data == "prompts":
@@ -83,9 +84,10 @@ def run_training(run: Run, stage: TrainStage, folder: StageFolder, seed: int) ->
         if stage.ptx is not None:
             beside, account["ptx"] = _demonstrations_beside(run, stage, stage.ptx, model, seed)
     else:
-        needs = objective.needs(settings)
-        records, held_out, account = _records(run, stage, card, needs, seed)
-        examples, prompts, encoded = _examples(run, stage, card, needs, model, records, seed)
+        needs, needed_by = objective.needs(settings), f"stage {stage.name!r}, {stage.method}"
+        records, held_out, account = stage_records(run, stage, stage.data, card, needs, needed_by)
+        left = without(needed_by, held_out)
+        examples, prompts, encoded = _examples(run, stage, card, needs, model, records, seed, left)
         account |= encoded
         if "live_reference" in needs:
             reference = frozen_reference(run, stage)
@@ -163,9 +165,9 @@ def _examples(
     model: Policy | RewardModel,
     records: Iterable[Record],
     seed: int,
+    needed_by: str,
 ) -> tuple[Sequence[Example], list[Prompt], dict[str, Any]]:
     """Records as examples with everything the objective asks for, and what became of the rows."""
-    needed_by = f"stage {stage.name!r}, {stage.method}"
     examples, account = tokenised(
         records,
         model.chat,
@@ -183,7 +185,7 @@ def _examples(
         assert isinstance(model, Policy)
         features = prompt_features(model, token_budget=stage.loop.token_budget)
         with run.console.status(f"{stage.name}: matching prompts"):
-            examples = matched_prompts(examples, features, seed=seed)
+            examples = matched_prompts(examples, features, seed=seed, needed_by=needed_by)
     if "probes" in needs:
         examples, left_out = with_mismatched(examples, seed=seed, max_tokens=stage.max_tokens, needed_by=needed_by)
         if left_out:
@@ -202,7 +204,7 @@ def _demonstrations_beside(
     """The demonstrations of PPO-ptx, in a seeded order that begins again where it ends, and what became of the rows."""
     objective, settings = resolve("nll", {}, where="ptx")
     needed_by = f"stage {stage.name!r}, ptx"
-    records, account = _streamed(run, spec.data, objective.card, seed, needed_by)
+    records, _, account = stage_records(run, stage, spec.data, objective.card, objective.needs(settings), needed_by)
     examples, encoded = tokenised(
         records,
         model.chat,
@@ -226,40 +228,6 @@ def _first_prompts(records: Iterable[Record]) -> list[Prompt]:
         if len(found) >= SAMPLE_PROMPTS:
             break
     return list(found.values())[:SAMPLE_PROMPTS]
-
-
-def _records(
-    run: Run, stage: TrainStage, card: Card, needs: Set[str], seed: int
-) -> tuple[RecordStream, Iterable[Record], dict[str, Any]]:
-    """The stage's records, those a reward model is measured on and does not learn, and where they are from."""
-    needed_by = f"stage {stage.name!r}, {stage.method}"
-    records, account = _streamed(run, stage.data, card, seed, needed_by, needs, stage.desirable_above)
-    if card.head != "reward":
-        return records, (), account
-    learn, held_out = split_prompts(records, stage.holdout, seed)
-    return learn, held_out, account | {"held_out_records": len(held_out)}
-
-
-def _streamed(
-    run: Run,
-    data: Sequence[DataSpec],
-    card: Card,
-    seed: int,
-    needed_by: str,
-    needs: Set[str] = frozenset(),
-    desirable_above: float | None = None,
-) -> tuple[RecordStream, dict[str, Any]]:
-    """Records of several places, one behind the other, that an objective can learn from."""
-    kind = kind_of(RECORDS[card.data])
-    parts: list[RecordStream] = []
-    account: dict[str, Any] = {}
-    for spec in data:
-        place = f"{spec.path} ({', '.join(spec.tags)})" if spec.tags else spec.path
-        some, account[place] = run.stream(
-            spec, kind=kind, seed=seed, needed_by=needed_by, needs=needs, desirable_above=desirable_above
-        )
-        parts.append(some)
-    return RecordStream.chained(parts), account
 
 
 def _tell(run: Run, stage: str, account: Mapping[str, Any]) -> None:

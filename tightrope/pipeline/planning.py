@@ -9,6 +9,7 @@ They are estimates: the order of magnitude is right, the second digit is not; ho
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -23,13 +24,16 @@ from tightrope.objectives.base import Objective
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.feedback import answered, guided_prompts
 from tightrope.pipeline.fitting import Reader, fitting, judges, scorers
-from tightrope.pipeline.workload import Made, Rows, Start, Survey, counted, matrix_speed, prompt_tokens
+from tightrope.pipeline.stage_records import stage_records, without
+from tightrope.pipeline.survey import ALL, Survey, counted
+from tightrope.pipeline.workload import Made, Rows, Start, matrix_speed, prompt_tokens
 from tightrope.recipes.lineage import base_of, claimed_of, models_needed, sources_of, stage_named, start_of
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import DataSpec, EvaluationSpec, FeedbackStage, TrainStage
 from tightrope.records import Prompt, kind_of, prompt_id
 from tightrope.rollouts.rows import fits
 from tightrope.rollouts.types import SamplingParams
+from tightrope.training.prompt_matching import refuse_few_prompts
 
 # Shares of the matrix speed that the demo's stages reached on 2 cores (2026-11-23).
 REACHED_TRAINING = 0.6
@@ -147,14 +151,12 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dic
         if stage.ptx is not None:
             needed_by = f"stage {stage.name!r}, ptx"
             nll, defaults = resolve("nll", {}, where="ptx")
-            beside = _rows(run, stage.ptx.data, nll, nll.needs(defaults), stage, start, made, needed_by)
+            beside, _ = _rows(run, stage.ptx.data, nll, nll.needs(defaults), stage, start, made, needed_by)
             tokens += round(steps * min(stage.ptx.batch_size, beside.examples) * beside.tokens)
     else:
-        rows = _rows(run, stage.data, objective, needs, stage, start, made, f"stage {stage.name!r}, {stage.method}")
-        examples, learnt_share = rows.examples, rows.learnt / rows.tokens
-        if objective.card.head == "reward":
-            held = int(stage.holdout * examples)
-            examples, held_out = examples - held, round(held * rows.alone)
+        needed_by = f"stage {stage.name!r}, {stage.method}"
+        rows, held = _rows(run, stage.data, objective, needs, stage, start, made, needed_by)
+        examples, learnt_share, held_out = rows.examples, rows.learnt / rows.tokens, round(held * rows.alone)
         per_epoch = -(-examples // stage.batch_size)
         steps = min(per_epoch * stage.epochs, stage.max_steps or per_epoch * stage.epochs)
         epochs, rest = divmod(steps, per_epoch)
@@ -235,33 +237,38 @@ def _rows(
     start: Start,
     made: dict[str, Made],
     needed_by: str,
-) -> Rows:
-    """What a stage learns from; what earlier stages will make is estimated.
+) -> tuple[Rows, int]:
+    """What a stage learns from, and rows it is measured on instead; what earlier stages will make is estimated.
 
     Raises:
         InputError: records that the stage cannot learn from, each by itself or all together.
     """
-    kind = RECORDS[objective.card.data]
-    found: list[Rows] = []
-    total = Survey()
+    kind, found, held_out = RECORDS[objective.card.data], list[Rows](), 0
+    there = [spec for spec in data if _earlier(spec, made) is None]
     for spec in data:
         if (earlier := _earlier(spec, made)) is not None:
-            found.append(earlier.rows(kind_of(kind), spec, start.chat))
-            continue
-        records, _ = run.stream(
-            spec,
-            kind=kind_of(kind),
-            seed=run.recipe.seed,
-            needed_by=needed_by,
-            needs=needs,
+            rows = earlier.rows(kind_of(kind), spec, start.chat)
+            held = int(stage.holdout * rows.examples) if objective.card.head == "reward" else 0
+            found.append(dataclasses.replace(rows, examples=rows.examples - held))
+            held_out += held
+    if there:
+        records, measured_on, _ = stage_records(run, stage, there, objective.card, needs, needed_by)
+        survey = Survey(
             desirable_above=stage.desirable_above,
+            enough=2 if "prompt_weights" in needs else 1,
+            enough_in_all=2 if "probes" in needs else 1,
         )
-        found.append(counted(records, objective, start.chat, stage, total))
-    if not any(_earlier(spec, made) for spec in data):  # else known only after the stage
-        refuse_what_teaches_nothing(total, kind, needed_by)
-        if "probes" in needs:
-            refuse_one_prompt(len(total.prompts), sum(rows.examples for rows in found), needed_by)
-    return Rows.together(found)
+        found.append(counted(records, objective, start.chat, stage, survey))
+        held_out += len(measured_on)
+        if there == list(data):  # else known only after the stage
+            where = without(needed_by, measured_on)
+            refuse_what_teaches_nothing(survey, kind, where)
+            if "prompt_weights" in needs:
+                thumbs = {"up": "desirable", "down": "undesirable"}
+                refuse_few_prompts({side: len(survey.prompts[label]) for side, label in thumbs.items()}, where)
+            if "probes" in needs:
+                refuse_one_prompt(len(survey.prompts[ALL]), found[-1].examples, where)
+    return Rows.together(found), held_out
 
 
 def _bytes(run: Run) -> int:

@@ -13,7 +13,7 @@ from tightrope.errors import InputError
 from tightrope.files import write_text
 from tightrope.models import loading
 from tightrope.models.heap import give_back
-from tightrope.pipeline.checking import check_models, check_scorers
+from tightrope.pipeline.checking import check_models, check_parts
 from tightrope.pipeline.context import Run, stderr_console
 from tightrope.pipeline.feedback import run_feedback
 from tightrope.pipeline.fitting import judges
@@ -76,7 +76,7 @@ def train(
 def plan(recipe: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Says what a recipe would do: stages, shapes, tokens, memory and time, without training."""
     checked = load_recipe(recipe, overrides)
-    check_scorers(checked)
+    check_parts(checked)
     run = Run(checked, Path(checked.output) / checked.name)
     return estimate(run)
 

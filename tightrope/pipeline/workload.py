@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 
 from tightrope.data.chat import ChatFormat
-from tightrope.data.encode import RECORDS, encoded
-from tightrope.data.encoders import Encoding, labels_of
-from tightrope.data.makers import prompts_of
-from tightrope.data.readers import RecordStream
 from tightrope.errors import InputError
 from tightrope.models import loading
-from tightrope.objectives.base import Objective
-from tightrope.recipes.schema import DataSpec, TrainStage
-from tightrope.records import Message, Prompt, Record
+from tightrope.recipes.schema import DataSpec
+from tightrope.records import Prompt
 
 # Bytes per layer and hidden unit that a token keeps for the backward pass: 44 by count, 72 by the process's peak, which
 # holds what the allocator does not give back (float32, embedded model, 459 and 869 tokens at once, 2026-11-26).
@@ -118,17 +112,6 @@ class Made:
         return {"sample": self.samples, "comparison": self.pairs, "rating": 2 * self.pairs}.get(kind, 1)
 
 
-@dataclass
-class Survey(Encoding):
-    """What became of the rows of several files, some of which were laid out.
-
-    Attributes:
-        prompts: two different ones of all, or as many as there are.
-    """
-
-    prompts: set[tuple[Message, ...]] = field(default_factory=set)
-
-
 def matrix_speed(dtype: torch.dtype, device: str) -> float:
     """FLOP/s of a matrix product of this model class's shape on this machine."""
     a, b = (
@@ -143,45 +126,6 @@ def matrix_speed(dtype: torch.dtype, device: str) -> float:
             torch.cuda.synchronize()
         done += 1
     return 2 * 1024**3 * done / (time.perf_counter() - started)
-
-
-def counted(records: RecordStream, objective: Objective, chat: ChatFormat, stage: TrainStage, total: Survey) -> Rows:
-    """Examples and their tokens, by some of the records laid out as they will be trained.
-
-    `total` gathers what became of them, with labels and prompts of all records: what is not laid out may have others.
-    """
-    step, joint = -(-len(records) // COUNTED_ROWS), objective.card.layout == "joint"
-    out, labels = Encoding(desirable_above=stage.desirable_above), Counter[str]()
-
-    def some() -> Iterator[Record]:
-        for i, record in enumerate(records):
-            if len(total.prompts) < 2:
-                total.prompts.update(prompt.messages for prompt in prompts_of(record))
-            if step > 1:
-                labels.update(labels_of(record, stage.desirable_above))
-            if i % step == 0:
-                yield record
-
-    examples = encoded(
-        some(),
-        chat,
-        out,
-        kind=RECORDS[objective.card.data],
-        max_tokens=stage.max_tokens,
-        joint=joint,
-    )
-    probe = alone = 0.0
-    for example in examples:
-        if example is not None:
-            probe += sum(len(r.ids) for r in example.responses) / len(example.responses)
-            alone += example.tokens + (0 if joint else len(example.responses) - 1) * len(example.prompt_ids)
-    looked_at = -(-len(records) // step)
-    total.count += out.count
-    total.dropped.update(out.dropped)
-    total.labels.update(labels or out.labels)
-    kept = max(1, out.count)
-    examples_in_all = round(len(records) * out.count / looked_at)
-    return Rows(examples_in_all, out.tokens / kept, out.learned / kept, probe / kept, alone / kept)
 
 
 def prompt_tokens(chat: ChatFormat, prompts: Sequence[Prompt]) -> float:

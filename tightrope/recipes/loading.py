@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -16,13 +16,22 @@ from tightrope.recipes.checking import check
 from tightrope.recipes.own import by_stage
 from tightrope.recipes.schema import FeedbackStage, Recipe, TrainStage
 
+# What pydantic says of Python's types, in those of a recipe; `keys` are those that a section has.
+WORDS = {
+    "too_short": "at least one is needed",
+    "tuple_type": "a list is needed: [{keys}]",
+    "model_type": "a mapping is needed: {keys}",
+    "dict_type": "a mapping is needed",
+}
+
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Reads and checks a recipe.
 
     Args:
         path: a YAML file, or the name of a recipe that ships.
-        overrides: `a.b=value`; a stage is addressed by name (`dpo.batch_size=8`).
+        overrides: `a.b=value`; a stage is addressed by name (`dpo.batch_size=8`), an entry of a list by its place
+            from 0 (`dpo.data.0.path=FILE`).
 
     Raises:
         InputError: no such file, not YAML, an unknown key, or a value out of range: the field is named.
@@ -77,25 +86,36 @@ def _override(tree: dict[str, Any], text: str) -> None:
     if not equals:
         raise InputError(f"{text!r} is not an override", remedy="Write a.b=value.")
     at: Any = tree
-    parts = key.split(".")
-    for i, part in enumerate(parts[:-1]):
-        stages = tree.get("stages")
-        if i == 0 and part not in tree and isinstance(stages, list):
-            at = next((s for s in stages if isinstance(s, dict) and s.get("name") == part), None)
-            if at is None:
-                raise InputError(
-                    f"{part!r} is neither a key nor a stage of the recipe",
-                    where=text,
-                    remedy=f"Stages: {', '.join(str(s.get('name')) for s in stages)}.",
-                )
-        else:
-            at = at.setdefault(part, {}) if isinstance(at, dict) else None
-        if not isinstance(at, dict):
+    parts, stages, begin = key.split("."), tree.get("stages"), 0
+    if len(parts) > 1 and parts[0] not in tree and isinstance(stages, list):
+        at, begin = next((s for s in stages if isinstance(s, dict) and s.get("name") == parts[0]), None), 1
+        if at is None:
             raise InputError(
-                f"{part!r} has no fields to set", where=text, remedy="It is a value or a list: set the whole of it."
+                f"{parts[0]!r} is neither a key nor a stage of the recipe",
+                where=text,
+                remedy=f"Stages: {', '.join(str(s.get('name')) for s in stages)}.",
+            )
+    place: Any = None
+    for i, part in enumerate(parts[begin:], begin):
+        if place is not None:
+            at = at.setdefault(place, {}) if isinstance(at, dict) else at[place]
+        place = part
+        if isinstance(at, list):
+            if not part.isdecimal() or int(part) >= len(at):
+                entry = ".".join([*parts[:i], "0", *parts[i + part.isdecimal() :]])
+                raise InputError(
+                    f"{parts[i - 1]!r} is a list of {len(at)}, and {part!r} is no place in it",
+                    where=text,
+                    remedy=(f"Places count from 0: {entry}={value}, or set" if at else "Set")
+                    + f' the whole of it: "{".".join(parts[:i])}=[...]".',
+                )
+            place = int(part)
+        elif not isinstance(at, dict):
+            raise InputError(
+                f"{parts[i - 1]!r} has no fields to set", where=text, remedy="It is a value: set the whole of it."
             )
     try:
-        at[parts[-1]] = yaml.safe_load(value)
+        at[place] = value if value.startswith("@") else yaml.safe_load(value)  # a stage; no YAML begins so
     except yaml.YAMLError as error:
         raise InputError(
             f"{value!r} is not a YAML value", where=text, remedy="Quote it, or close its brackets."
@@ -116,16 +136,25 @@ def _explained(error: ValidationError, tree: Mapping[str, Any], where: str) -> I
         shown = ".".join([f"stage {label!r}", *inner]) if inner else f"stage {label!r}"
     else:
         inner, shown = place, ".".join(place)
-    remedy = ""
     if first["type"] == "extra_forbidden":
-        for part in inner[:-1]:
-            field = getattr(model, "model_fields", {}).get(part)
-            model = getattr(field, "annotation", None)
-        known = list(getattr(model, "model_fields", {}))
+        known = list(getattr(_field(model, inner[:-1])[1], "model_fields", {}))
         close = difflib.get_close_matches(inner[-1], known, 1)
-        remedy = (
-            f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}." if known else ""
-        )
+        remedy = f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}." if known else ""
         return InputError(f"unknown key {inner[-1]!r}", where=f"{where}, {shown}", remedy=remedy)
-    what = "at least one is needed" if first["type"] == "too_short" else str(first["msg"])
-    return InputError(what, where=f"{where}, {shown}", remedy=remedy)
+    remedy, section = _field(model, inner)
+    keys = "{" + ", ".join(getattr(section, "model_fields", ["..."])) + "}"
+    what = WORDS[first["type"]].format(keys=keys) if first["type"] in WORDS else str(first["msg"])
+    found = "" if isinstance(first["input"], dict | list | tuple) else f", found {first['input']!r}"
+    return InputError(f"{what}{found}", where=f"{where}, {shown}", remedy=remedy)
+
+
+def _field(model: Any, path: Sequence[str]) -> tuple[str, Any]:
+    """What a field is for, and the model of its values, or of the entries of its list: None where they are plain."""
+    about = ""
+    for part in path:
+        if not part.isdigit():
+            field = getattr(model, "model_fields", {}).get(part)
+            about = getattr(field, "description", None) or ""
+            kind = getattr(field, "annotation", None)
+            model = next((k for k in (kind, *get_args(kind)) if hasattr(k, "model_fields")), None)
+    return about, model

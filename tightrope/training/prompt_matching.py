@@ -14,7 +14,7 @@ training rows are too sure. Each class's prompts are split in two halves, and ea
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -51,29 +51,26 @@ class Weighted(LazyExamples):
         return dataclasses.replace(example, weight=example.weight * float(self._weights[index]))
 
 
-def matched_prompts(examples: Sequence[Example], features: Features, *, seed: int) -> Weighted:
+def matched_prompts(examples: Sequence[Example], features: Features, *, seed: int, needed_by: str = "") -> Weighted:
     """Weighs thumbs down by the density ratio of their prompts.
 
     Args:
         examples: one response each, labelled +1 or -1.
         features: of the prompts of some examples, [some, D].
         seed: of the drawing of prompts to fit on.
+        needed_by: the method, for errors.
 
     Raises:
-        InputError: a class has fewer than two prompts of its own.
+        InputError: a class has fewer than two different prompts.
     """
     up = np.fromiter((e.labels[0] > 0 for e in examples), np.bool_, len(examples))
-    half = _halves(np.fromiter((prompt_digest(e) for e in examples), np.uint64, len(examples)), up)
+    prompts = np.fromiter((prompt_digest(e) for e in examples), np.uint64, len(examples))
+    different = {side: len(np.unique(prompts[of])) for side, of in (("up", up), ("down", ~up))}
+    refuse_few_prompts(different, needed_by)
+    half = _halves(prompts, up)
     weights = np.ones(len(examples), np.float32)
     for mine in (False, True):
         rows = [np.flatnonzero((half != mine) & (up == side)) for side in (True, False)]
-        if min(map(len, rows)) == 0:
-            raise InputError(
-                "too few different prompts to tell those of thumbs up from those of thumbs down",
-                where=f"{up.sum()} thumbs up and {(~up).sum()} down",
-                remedy="Give at least two prompts of either class that the other does not have, or leave "
-                "match_prompts out.",
-            )
         rng = np.random.default_rng([seed, 17, int(mine)])
         drawn = [rng.permutation(some)[:MOST] for some in rows]
         fitted = LogOdds.fit(*(_features(examples, some, features) for some in drawn))
@@ -83,6 +80,24 @@ def matched_prompts(examples: Sequence[Example], features: Features, *, seed: in
             ratios = np.exp(np.clip(fitted(_features(examples, some, features)), -20, 20))
             weights[some] = np.clip(ratios, LOWEST, HIGHEST)
     return Weighted(examples, weights)
+
+
+def refuse_few_prompts(different: Mapping[str, int], where: str) -> None:
+    """Half of a class's prompts are weighed by the other half, of which each needs one.
+
+    Args:
+        different: prompts of thumbs `up` and `down`.
+        where: for the error.
+
+    Raises:
+        InputError: there is one of a class only.
+    """
+    for side in (side for side, count in different.items() if count < 2):
+        raise InputError(
+            f"all thumbs {side} share one prompt, so prompts of thumbs up and down cannot be matched",
+            where=where,
+            remedy=f"Give thumbs {side} at least two different prompts, or leave match_prompts out.",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,11 +154,13 @@ def _features(examples: Sequence[Example], rows: NDArray[np.intp], features: Fea
 
 
 def _halves(prompts: NDArray[np.uint64], up: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which half each row is in: the second has every other prompt of each class, in the order of their digests."""
-    second = np.zeros(len(prompts), np.bool_)
-    seen = np.empty(0, np.uint64)
+    """Which half each row is in: every other prompt that the classes share, and every other that one has alone.
+
+    Two prompts of a class are in two halves, whichever of them the other class has, too.
+    """
+    both = np.intersect1d(prompts[up], prompts[~up])
+    second = np.isin(prompts, both[1::2])
     for side in (False, True):
-        own = np.setdiff1d(prompts[up == side], seen)
-        second |= np.isin(prompts, own[1::2])
-        seen = np.concatenate([seen, own])
+        own = np.setdiff1d(prompts[up == side], both)
+        second |= np.isin(prompts, own[1 - len(both) % 2 :: 2])
     return second
