@@ -92,7 +92,7 @@ def _held_out(found: Mapping[str, Any] | None, console: Console) -> None:
     if "scores" in found:
         said.append(f"held out: {score_spread(found['scores'])}")
     for line in said:
-        console.print(Padding(Text(plain(line)), (0, 0, 0, 2)))
+        console.print(Padding(Text(plain(line)), (0, 0, 0, 2), expand=False))
 
 
 def score_spread(found: Mapping[str, Any]) -> str:
