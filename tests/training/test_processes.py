@@ -22,8 +22,9 @@ from torch.multiprocessing import start_processes
 
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.test_statistics import Stop, ids, learner, paired, policy, rated, with_reference
-from tightrope.data.batch import EncodedResponse, Example, spread
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.data.mismatch import with_mismatched
+from tightrope.data.packing import spread
 from tightrope.models.heads import ScalarHead
 from tightrope.models.lanes import split
 from tightrope.models.policy import Policy
@@ -31,11 +32,12 @@ from tightrope.recipes.presets import resolve
 from tightrope.records import Message, Prompt
 from tightrope.training import processes
 from tightrope.training.learner import Learner
-from tightrope.training.loop import LoopSettings, Watchers, _step, train
+from tightrope.training.loop import LoopSettings, Watchers, train
 from tightrope.training.optim import Optimiser, OptimiserSettings
 from tightrope.training.processes import add_gradients, agree_on_start, gathered
 from tightrope.training.rollouts import RolloutSource
 from tightrope.training.sources import DiskSource
+from tightrope.training.step import make_step
 from tightrope.training.token_rewards import RolloutSettings
 from tightrope.training.trace import read_trace
 
@@ -120,7 +122,7 @@ def two_steps(case: str) -> dict[str, Any]:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        rows = [_step(made, optimiser, examples, step, budget) for step in (1, 2)]
+        rows = [make_step(made, optimiser, examples, step, budget) for step in (1, 2)]
     finally:
         torch.set_num_threads(before)
     return {"rows": rows, "gradients": optimiser.gradients, "weights": flat(made.parameters()).float()}
@@ -136,7 +138,7 @@ def failure(work: Callable[[], Any]) -> str:
 
 def one_step(examples: list[Example]) -> dict[str, Any]:
     made = learner("dpo", policy())
-    return _step(made, Optimiser(made.parameters(), SETTINGS, 1), examples, 1, ALONE)
+    return make_step(made, Optimiser(made.parameters(), SETTINGS, 1), examples, 1, ALONE)
 
 
 def interrupted() -> None:

@@ -206,7 +206,7 @@ def show_method(value: Mapping[str, Any], console: Console) -> None:
     """Prints one method's page: formula, needs, when, settings, details, and which recipes run it."""
     from tightrope.recipes.pages import written
 
-    console.print(Text(value["title"], "bold"), Text(f"({value['name']})", "dim"))
+    console.print(Text(value["name"], "bold"), Text(value["title"]))
     if value.get("preset_of"):
         console.print(Text(f"preset of {value['preset_of']}", "dim"))
     console.print(Text(value["summary"]))
@@ -222,7 +222,7 @@ def show_method(value: Mapping[str, Any], console: Console) -> None:
     ):
         if value[key]:
             said = value[key] if isinstance(value[key], str) else "; ".join(value[key])
-            console.print(Text(f"{title}: {said}"))
+            console.print(Text(f"{title}: ", "bold") + Text(said))
     if value["settings"]:
         table = table_of("setting", "default", "meaning", numbers=False)
         for name, setting in value["settings"].items():
@@ -230,6 +230,7 @@ def show_method(value: Mapping[str, Any], console: Console) -> None:
         console.print(table)
     console.print()
     console.print(Text(_reflowed(value["details"], console.width)))
+    console.print()
     for preset, summary in value["presets"].items():
         console.print(Text(f"preset {preset}: {summary}"))
     for recipe in value["recipes"]:

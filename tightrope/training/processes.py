@@ -16,7 +16,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, distributed, nn
 
-from tightrope.data.batch import Example, spread
+from tightrope.data.example import Example
+from tightrope.data.packing import spread
 from tightrope.errors import TightropeError, WorkError
 from tightrope.models.lanes import side_by_side
 
