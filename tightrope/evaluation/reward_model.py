@@ -173,7 +173,7 @@ def calibration(
     n = len(confidence)
     order = np.argsort(confidence, kind="stable")
     parts = np.array_split(order, max(1, min(bins, n // PAIRS_PER_BIN)))
-    table = []
+    table: list[dict[str, Any]] = []
     for part in parts:
         inside = np.zeros(n, np.bool_)
         inside[part] = True

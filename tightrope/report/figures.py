@@ -51,7 +51,7 @@ def row(figures: Mapping[int, Mapping[str, Any]], *, null: float | None = None) 
     one = next(iter(figures.values()))
     null = no_change(one) if null is None else null
     drawn = [
-        svg.Interval(f["value"], *(f["value"] if f[end] is None else f[end] for end in ("lower", "upper")), i)
+        svg.Interval(f["value"], *_ends(f), i)
         for i, f in figures.items()
         if f["value"] is not None
     ]
@@ -75,6 +75,13 @@ def row(figures: Mapping[int, Mapping[str, Any]], *, null: float | None = None) 
         "svg": Markup(svg.intervals(drawn, low, high, null)) if drawn else "",
         "numbers": numbers,
     }
+
+
+def _ends(figure: Mapping[str, Any]) -> tuple[float, float]:
+    """Of the interval; a level without one is its own."""
+    if figure["lower"] is None:
+        return figure["value"], figure["value"]
+    return figure["lower"], figure["upper"]
 
 
 def _scale(drawn: Sequence[svg.Interval], null: float, unit: str) -> tuple[float, float]:
