@@ -211,6 +211,8 @@ def show_method(value: Mapping[str, Any], console: Console) -> None:
         console.print(Text(f"preset of {value['preset_of']}", "dim"))
     console.print(Text(value["summary"]))
     console.print(Panel(Text(value["formula"]), border_style="dim"))
+    if value["letters"]:
+        console.print(Text(f"here {'; '.join(value['letters'])}"))
     for title, key in (
         ("paper", "paper"),
         ("learns from", "learns_from"),
