@@ -224,7 +224,7 @@ def show_method(value: Mapping[str, Any], console: Console) -> None:
     ):
         if value[key]:
             said = value[key] if isinstance(value[key], str) else "; ".join(value[key])
-            console.print(Text(f"{title}: ", "bold") + Text(said))
+            console.print(Text.assemble((f"{title}: ", "bold"), said))
     if value["settings"]:
         table = table_of("setting", "default", "meaning", numbers=False)
         for name, setting in value["settings"].items():
