@@ -19,8 +19,8 @@ import transformers
 from _shapes import random_model
 
 from tightrope import __version__
-from tightrope.data.batch import Example
 from tightrope.data.encode import encode
+from tightrope.data.example import Example
 from tightrope.data.mismatch import with_mismatched
 from tightrope.models.loading import load_tokenizer
 from tightrope.models.policy import LoraSettings, Policy

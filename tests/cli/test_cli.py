@@ -127,6 +127,24 @@ def test_json_keeps_stdout_for_the_object_alone(
     assert "a library says hello" in err
 
 
+@pytest.mark.parametrize("read", [True, False])
+def test_an_interrupted_process_says_what_it_holds_before_it_ends(read: bool) -> None:
+    """Not the way Python ends, which flushes: and where nobody reads any more, it ends all the same."""
+    code = "from tightrope.cli import app; app.run = lambda *_: print('held') or 130; app.main()"
+    reader, writer = os.pipe()
+    if not read:
+        os.close(reader)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, env=buffered, check=False
+    )
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (130, b"")
+    if read:
+        assert os.read(reader, 100) == b"held\n"
+        os.close(reader)
+
+
 def test_interrupt_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from tests.tiny import TEMPLATE, tiny_tokenizer
 from tightrope.data.audit import example_of, inspect, inspect_command, render
-from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.chat import ChatFormat
 from tightrope.data.encode import Encoding, encoded
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.data.lengths import contrast, summary
 from tightrope.data.readers import read
 from tightrope.data.rendering import NO_END, learnt_marks, learnt_titles, print_rendered, step_marks, visible

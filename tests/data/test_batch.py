@@ -8,7 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch, pack
+from tightrope.data.batch import TokenBatch
+from tightrope.data.example import EncodedResponse, Example
+from tightrope.data.packing import pack
 from tightrope.errors import InputError
 
 TOKENS = st.lists(st.integers(3, 99), min_size=1, max_size=6).map(tuple)

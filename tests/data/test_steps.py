@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tiny import TEMPLATE, tiny_tokenizer
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch
+from tightrope.data.batch import TokenBatch
 from tightrope.data.chat import ChatFormat
 from tightrope.data.encode import encode
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.data.joint import joint_example
 from tightrope.data.steps import encode_steps, split_steps, step_example
 from tightrope.errors import InputError

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.disk import files_of_at_most
-from tightrope.data.batch import EncodedResponse, Example
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.data.store import ExampleStore, write_store
 from tightrope.errors import WorkError
 

@@ -12,6 +12,7 @@ from tightrope.errors import InputError, WorkError
 from tightrope.evaluation.label_accuracy import measure_labels
 from tightrope.evaluation.reward_model import JudgedPairs, calibration, measure_pairs
 from tightrope.evaluation.reward_records import judged_pairs, measure_reward_model
+from tightrope.evaluation.stats import Bootstrap
 from tightrope.records import Comparison, Prompt, Ranking, Response, SafetyComparison, user_prompt
 from tightrope.rewards.types import Scores
 
@@ -63,6 +64,7 @@ def test_accuracy_of_ties_bins_and_authors() -> None:
     assert (big["label"], big["preferred_by_labels"]) == ("big", 100.0)
     assert small["preferred_by_model"] == pytest.approx(100 - big["preferred_by_model"])
     assert big["value"] == small["value"] == found["accuracy"]["value"]
+    assert big["always_the_longer"] == found["always_the_longer"]["value"]
 
 
 def test_the_interval_counts_prompts_not_pairs() -> None:
@@ -78,12 +80,15 @@ def test_honest_confidence_is_calibrated_and_doubled_confidence_is_not() -> None
     draw = np.random.default_rng(0)
     gaps = draw.normal(size=20_000)
     right = (draw.random(20_000) < expit(np.abs(gaps))).astype(float)
-    honest = calibration(expit(np.abs(gaps)), right)
-    loud = calibration(expit(np.abs(3 * gaps)), right)
+    boot, groups = Bootstrap(100, draws=200), np.arange(20_000) % 100
+    honest = calibration(boot, expit(np.abs(gaps)), right, groups)
+    loud = calibration(boot, expit(np.abs(3 * gaps)), right, groups)
     assert honest["ece"] < 0.015 < 0.1 < loud["ece"]
     assert honest["nll"] < loud["nll"] and honest["brier"] < loud["brier"]
     assert len(honest["bins"]) == 10 and sum(b["n"] for b in honest["bins"]) == 20_000
-    assert len(calibration(expit(np.abs(gaps[:30])), right[:30])["bins"]) == 1
+    inside = [sum(b["lower"] <= b["confidence"] <= b["upper"] for b in found["bins"]) for found in (honest, loud)]
+    assert inside[0] >= 9 and inside[1] <= 2
+    assert len(calibration(boot, expit(np.abs(gaps[:30])), right[:30], groups[:30])["bins"]) == 1
 
 
 def test_labels_beside_the_commoner_one() -> None:
@@ -114,6 +119,8 @@ def test_accuracy_by_the_margin_the_labels_give() -> None:
     assert [row["value"] for row in found] == [50.0, 100.0]
     many = JudgedPairs.of(rows(*np.arange(40.0)), lambda asked: np.ones(40))
     assert [row["n"] for row in measure_pairs(many)["by_margin"]] == [10, 10, 10, 10]
+    rounded = measure_pairs(JudgedPairs.of(rows(0.8 - 0.6, 0.4 - 0.2, 1), lambda asked: gaps[:3]))["by_margin"]
+    assert [(row["label"], row["n"]) for row in rounded] == [("labelled margin 0.2", 2), ("labelled margin 1", 1)]
     assert measure_pairs(JudgedPairs.of(rows(1, 1), lambda asked: np.ones(2)))["by_margin"] == []
 
 

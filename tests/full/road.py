@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from tightrope.data.batch import Example
+from tightrope.data.example import Example
 from tightrope.objectives.base import Objective, Settings
 from tightrope.recipes.presets import names, resolve
 from tightrope.training.learner import Learner

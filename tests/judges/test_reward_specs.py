@@ -65,7 +65,7 @@ def test_a_cost_model_prefers_the_lower_cost(models: Path) -> None:
 
 
 def _example(model: RewardModel, prompt: object, response: object) -> object:
-    from tightrope.data.batch import EncodedResponse, Example
+    from tightrope.data.example import EncodedResponse, Example
 
     prompt_ids, ids = model.chat.encode(prompt, response)  # type: ignore[arg-type]
     return Example("x", tuple(prompt_ids), (EncodedResponse(tuple(ids)),))

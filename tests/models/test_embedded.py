@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch
+from tightrope.data.batch import TokenBatch
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.errors import InputError
 from tightrope.models import embedded
 from tightrope.models.policy import Policy

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch
+from tightrope.data.batch import TokenBatch
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.models import lanes, logprobs
 from tightrope.models.divergence import token_divergence
 from tightrope.models.gradients import turn_of

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.tiny import tiny_model, tiny_tokenizer
-from tightrope.data.batch import EncodedResponse, Example, pack
+from tightrope.data.example import EncodedResponse, Example
+from tightrope.data.packing import pack
 from tightrope.models import lanes as lanes_module
 from tightrope.models.gradients import Turns
 from tightrope.models.lanes import LANE_TOKENS, LANES, side_by_side, split

@@ -7,7 +7,8 @@ import torch
 from transformers import PreTrainedModel
 
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch
+from tightrope.data.batch import TokenBatch
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.models import logprobs as logprobs_module
 from tightrope.models.logprobs import OutputHead, token_logprobs
 from tightrope.models.policy import Policy

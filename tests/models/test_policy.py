@@ -23,7 +23,8 @@ from transformers import (
 )
 
 from tests.tiny import FAMILIES, tiny_folder
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch, TreeLayout
+from tightrope.data.batch import TokenBatch, TreeLayout
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.errors import InputError, WorkError
 from tightrope.models.attention import TreeAttention
 from tightrope.models.heads import ScalarHead

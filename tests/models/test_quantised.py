@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tests.tiny import tiny_folder
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch
+from tightrope.data.batch import TokenBatch
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.errors import InputError
 from tightrope.models.policy import LoraSettings, Policy
 from tightrope.models.quantised import dequantised, four_bit, is_quantised

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch
+from tightrope.data.batch import TokenBatch
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.models.attention import TreeAttention
 from tightrope.models.causal import Scoring
 from tightrope.models.policy import Policy

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from tests.tiny import tiny_tokenizer
 from tightrope.data import ahead
-from tightrope.data.batch import Example
 from tightrope.data.chat import ChatFormat
+from tightrope.data.example import Example
 from tightrope.data.mismatch import with_mismatched
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.tokens import tokenised

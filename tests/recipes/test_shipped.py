@@ -166,3 +166,11 @@ def test_settings_of_a_stage_reach_the_learner_of_a_sum() -> None:
     )
     objective, _ = resolve(stage.method, stage.objective, where="s")
     assert objective.card.title == "1 simpo + 0.05 nll_chosen"
+
+
+def test_letters_that_a_formula_does_not_explain_are_explained_below_it() -> None:
+    said = {name: describe(name)["letters"] for name in ("exo", "dpo", "ipo", "kto", "simpo", "nll")}
+    assert [one.split(" ")[0] for one in said["exo"]] == ["h", "rho", "w"]
+    assert said["dpo"] == said["simpo"] == ["w is the chosen response, l the rejected one"]  # rho stands in it
+    assert [one.split(" ")[0] for one in said["ipo"]] == ["rho", "w"] and said["nll"] == []
+    assert said["kto"] == ["rho = log pi - log ref of a response"]

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from tightrope.files import write_json
 from tightrope.records import Response, Sampled
 from tightrope.report.build import build_report
 from tightrope.report.collect import collect_run
-from tightrope.report.svg import ticks
+from tightrope.report.scatter import Point, _labelled
+from tightrope.report.svg import Plane, ticks
 
 HOSTILE = "</script><script>alert(1)</script> <img src=https://evil.example/x.png onerror=alert(2)> \u202eRTL \x07"
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -186,3 +188,11 @@ def test_models_that_are_only_shown_stand_before_the_claimed_ones(tmp_path: Path
     evaluation = {"shown": ["@sft"], "models": ["@dpo"]}
     (folder / "recipe.yaml").write_text(yaml.safe_dump({"evaluation": evaluation}))
     assert [v["model"]["name"] for v in collect_run(folder).verdicts] == ["sft", "dpo"]
+
+
+def test_labels_stand_apart_and_their_leads_do_not_cross() -> None:
+    points = [Point(x, y, y, y, 0, str(x)) for x, y in ((0.2, -0.2), (1.0, -0.62), (1.2, -0.63), (1.8, -0.6))]
+    plane = Plane(620.0, 340.0, (52.0, 44.0, 110.0, 14.0), (0.0, 2.0), (-2.0, 1.5))
+    placed = _labelled(points, plane)
+    assert [p.x for p, _ in placed] == [0.2, 1.8, 1.2, 1.0]  # the nearest of three alike is labelled first
+    assert all(below - above >= 13 for (_, above), (_, below) in pairwise(placed))

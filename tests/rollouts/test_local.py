@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.tiny import FAMILIES, tiny_folder, tiny_model, tiny_tokenizer
-from tightrope.data.batch import EncodedResponse, Example
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.errors import InputError, WorkError
 from tightrope.models import loading
 from tightrope.models.policy import LoraSettings, Policy

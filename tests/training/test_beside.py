@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from tests.tiny import tiny_model, tiny_tokenizer
-from tightrope.data.batch import EncodedResponse, Example
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.models.policy import Policy
 from tightrope.recipes.presets import resolve
 from tightrope.training.learner import Learner
-from tightrope.training.loop import Beside, LoopSettings, train
+from tightrope.training.loop import LoopSettings, train
 from tightrope.training.optim import OptimiserSettings
 from tightrope.training.sources import DiskSource
+from tightrope.training.step import Beside
 
 A, B = (
     Example(name, (5, 6, start), (EncodedResponse((start, 9, start + 1, 2)),)) for name, start in (("a", 20), ("b", 70))

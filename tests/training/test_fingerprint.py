@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.tiny import tiny_folder, tiny_tokenizer
-from tightrope.data.batch import EncodedResponse, Example
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.models.policy import Policy
 from tightrope.training.sources import policy_fingerprint
 

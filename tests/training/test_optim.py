@@ -13,15 +13,16 @@ import torch
 from torch import nn
 
 from tests.tiny import tiny_model, tiny_tokenizer
-from tightrope.data.batch import EncodedResponse, Example
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.errors import InputError, WorkError
 from tightrope.models.policy import Policy
 from tightrope.objectives import registry
 from tightrope.training.checkpoint import Checkpoints
 from tightrope.training.learner import Learner
-from tightrope.training.loop import LoopSettings, _step, train
+from tightrope.training.loop import LoopSettings, train
 from tightrope.training.optim import Optimiser, OptimiserSettings
 from tightrope.training.sources import DiskSource, with_reference
+from tightrope.training.step import make_step
 from tightrope.training.trace import Trace, read_trace
 
 
@@ -134,7 +135,7 @@ def test_micro_batches_change_no_gradient(budget: int) -> None:
         optimiser.step = lambda *a: (
             kept.extend(p.grad.clone() for p in learner.parameters() if p.grad is not None) or 0.0
         )  # type: ignore[method-assign,func-returns-value]
-        _step(learner, optimiser, rows, 0, budget)
+        make_step(learner, optimiser, rows, 0, budget)
         return kept
 
     for a, b in zip(gradients(budget), gradients(10**6), strict=True):

@@ -10,13 +10,14 @@ import torch
 from transformers import AutoModelForTokenClassification
 
 from tests.tiny import tiny_folder
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch
+from tightrope.data.batch import TokenBatch
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.models.reading import Reading
 from tightrope.models.reward import RewardModel
 from tightrope.recipes.presets import resolve
 from tightrope.training.learner import Learner
-from tightrope.training.loop import _step
 from tightrope.training.optim import Optimiser, OptimiserSettings
+from tightrope.training.step import make_step
 
 IGNORED = -100
 
@@ -39,7 +40,7 @@ def step(model: RewardModel, examples: list[Example], budget: int = 10_000, **se
     objective, checked = resolve("process", settings, where="test")
     learner = Learner(model, objective, checked)
     optimiser = Optimiser(learner.parameters(), OptimiserSettings(learning_rate=1e-12), 2)
-    return _step(learner, optimiser, examples, 1, budget)
+    return make_step(learner, optimiser, examples, 1, budget)
 
 
 def test_loss_and_gradient_are_those_of_a_two_class_token_classifier(tmp_path: Path) -> None:

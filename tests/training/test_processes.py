@@ -7,8 +7,10 @@ import json
 import multiprocessing
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -20,19 +22,22 @@ from torch.multiprocessing import start_processes
 
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.test_statistics import Stop, ids, learner, paired, policy, rated, with_reference
-from tightrope.data.batch import EncodedResponse, Example, spread
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.data.mismatch import with_mismatched
+from tightrope.data.packing import spread
 from tightrope.models.heads import ScalarHead
 from tightrope.models.lanes import split
 from tightrope.models.policy import Policy
 from tightrope.recipes.presets import resolve
 from tightrope.records import Message, Prompt
+from tightrope.training import processes
 from tightrope.training.learner import Learner
-from tightrope.training.loop import LoopSettings, Watchers, _step, train
+from tightrope.training.loop import LoopSettings, Watchers, train
 from tightrope.training.optim import Optimiser, OptimiserSettings
-from tightrope.training.processes import add_gradients, agree_on_start
+from tightrope.training.processes import add_gradients, agree_on_start, gathered
 from tightrope.training.rollouts import RolloutSource
 from tightrope.training.sources import DiskSource
+from tightrope.training.step import make_step
 from tightrope.training.token_rewards import RolloutSettings
 from tightrope.training.trace import read_trace
 
@@ -117,7 +122,7 @@ def two_steps(case: str) -> dict[str, Any]:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        rows = [_step(made, optimiser, examples, step, budget) for step in (1, 2)]
+        rows = [make_step(made, optimiser, examples, step, budget) for step in (1, 2)]
     finally:
         torch.set_num_threads(before)
     return {"rows": rows, "gradients": optimiser.gradients, "weights": flat(made.parameters()).float()}
@@ -126,14 +131,18 @@ def two_steps(case: str) -> dict[str, Any]:
 def failure(work: Callable[[], Any]) -> str:
     try:
         work()
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         return f"{type(error).__name__}: {error}"
     return "none"
 
 
 def one_step(examples: list[Example]) -> dict[str, Any]:
     made = learner("dpo", policy())
-    return _step(made, Optimiser(made.parameters(), SETTINGS, 1), examples, 1, ALONE)
+    return make_step(made, Optimiser(made.parameters(), SETTINGS, 1), examples, 1, ALONE)
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
 
 
 def failures(process: int) -> dict[str, str]:
@@ -144,6 +153,7 @@ def failures(process: int) -> dict[str, str]:
     return {
         "loss": failure(lambda: one_step([*good[:2], poison, *good[3:]])),
         "defect": failure(lambda: one_step([*good[:2], bare, *good[3:]])),
+        "interrupt": failure(lambda: gathered(lambda: interrupted() if process else None)),
         "examples": failure(lambda: one_step(good[process:])),
         "names": failure(lambda: one_step([dataclasses.replace(e, key=f"{process}{e.key}") for e in good])),
         "weights": failure(lambda: agree_on_start(0, policy(process).model.parameters())),
@@ -201,6 +211,17 @@ def added(process: int) -> list[Tensor | None]:
     return [p.grad for p in parameters]
 
 
+def added_in_buckets(process: int) -> list[Tensor | None]:
+    """The same of many shapes, two dtypes and several buckets."""
+    dtypes = [torch.float32] * 4 + [torch.bfloat16] * 2 + [torch.float32]
+    parameters = [nn.Parameter(torch.zeros(i + 1, 3, dtype=dtype)) for i, dtype in enumerate(dtypes)]
+    for i, parameter in enumerate(parameters):
+        parameter.grad = torch.full_like(parameter, i + 100 * process)
+    with patch.object(processes, "BUCKET_BYTES", 48):
+        add_gradients(parameters)
+    return [p.grad for p in parameters]
+
+
 def everything(process: int, folder: Path) -> None:
     """What each of the two processes does."""
     torch.set_num_threads(1)
@@ -211,6 +232,7 @@ def everything(process: int, folder: Path) -> None:
     told = {
         "failures": failures(process),
         "added": added(process),
+        "added_in_buckets": added_in_buckets(process),
         "runs": runs(folder / "runs"),
         "ppo": ppo(folder / "ppo"),
     }
@@ -269,6 +291,8 @@ def test_every_process_raises_what_one_met_and_none_is_left_waiting(both: Both) 
     own, told = sorted((first["defect"], second["defect"]))
     assert own == "ValueError: the objective needs reference_logprobs, which the batch does not carry"
     assert told.startswith(f"WorkError: process {int(own == second['defect'])} of 2: {own}")
+    assert second["interrupt"].startswith("KeyboardInterrupt")
+    assert first["interrupt"].startswith("WorkError: process 1 of 2: interrupted")
     assert first["examples"] == second["examples"]
     for what in ("examples", "names"):
         assert "2 processes: the processes have different examples" in first[what]
@@ -280,6 +304,21 @@ def test_a_gradient_is_the_sum_of_those_there_are(both: Both) -> None:
     for found in both[1]:
         shared, of_one, of_none = found["added"]
         assert shared.tolist() == [3.0, 30.0] and of_one.tolist() == [5.0, 6.0] and of_none is None
+        for i, gradient in enumerate(found["added_in_buckets"]):
+            assert gradient.shape == (i + 1, 3) and (gradient == 2 * i + 100).all()
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=20), st.integers(1, 200))
+def test_buckets_keep_order_and_hold_one_dtype_and_no_more_than_they_may(
+    made: list[tuple[int, bool]], size: int
+) -> None:
+    gradients = [torch.zeros(n, dtype=torch.float32 if full else torch.bfloat16) for n, full in made]
+    buckets = list(processes._buckets(gradients, size))
+    assert [id(g) for bucket in buckets for g in bucket] == [id(g) for g in gradients]
+    for bucket in buckets:
+        assert len({g.dtype for g in bucket}) == 1 and (len(bucket) == 1 or sum(g.nbytes for g in bucket) <= size)
+    for a, b in pairwise(buckets):  # and none could have taken the next
+        assert a[0].dtype != b[0].dtype or sum(g.nbytes for g in (*a, b[0])) > size
 
 
 def test_one_process_writes_and_all_stop_and_go_on_together(both: Both, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_model, tiny_tokenizer
-from tightrope.data.batch import EncodedResponse, Example
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.errors import InputError
 from tightrope.models.policy import Policy
 from tightrope.training.prompt_matching import LogOdds, matched_prompts, prompt_features

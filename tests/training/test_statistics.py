@@ -12,16 +12,18 @@ import pytest
 import torch
 
 from tests.tiny import tiny_model, tiny_tokenizer
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch
+from tightrope.data.batch import TokenBatch
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.data.mismatch import with_mismatched
 from tightrope.errors import InputError, WorkError
 from tightrope.models.policy import Policy
 from tightrope.recipes.presets import resolve
 from tightrope.training.learner import Learner
-from tightrope.training.loop import LoopSettings, Watchers, _step, train
+from tightrope.training.loop import LoopSettings, Watchers, train
 from tightrope.training.optim import Optimiser, OptimiserSettings
 from tightrope.training.sources import DiskSource
 from tightrope.training.statistics import step_statistics
+from tightrope.training.step import make_step
 
 
 def ids(rng: np.random.Generator, n: int) -> tuple[int, ...]:
@@ -73,7 +75,7 @@ def gradients(method: str, examples: list[Example], budget: int, **settings: Any
     """The step's row and the gradient of one weight, before the weights move."""
     made = learner(method, policy(), **settings)
     optimiser = Optimiser(made.parameters(), OptimiserSettings(learning_rate=1e-12), 2)
-    row = _step(made, optimiser, examples, 1, budget)
+    row = make_step(made, optimiser, examples, 1, budget)
     return row, row["grad_norm"]
 
 
@@ -119,7 +121,7 @@ def test_steps_of_one_row_and_of_one_class_are_right(count: int) -> None:
     data = with_mismatched(rated(6, one_class=True), seed=0, max_tokens=64)[0]
     examples = with_reference(data, policy())[:count]
     made = learner("kto", policy())  # the first step asserts what is known, of the one class there is
-    _step(made, Optimiser(made.parameters(), OptimiserSettings(learning_rate=1e-12), 2), examples, 0, 10_000)
+    make_step(made, Optimiser(made.parameters(), OptimiserSettings(learning_rate=1e-12), 2), examples, 0, 10_000)
     row, norm = gradients("kto", examples, 10_000)
     assert row["z0"] == pytest.approx(0.0, abs=1e-5) and row["loss"] == pytest.approx(0.5, abs=1e-5)
     assert norm > 0 and "reward_undesirable" not in row and row["examples"] == count
@@ -254,7 +256,7 @@ def test_a_step_without_a_pair_is_an_error_and_not_a_nan() -> None:
     made = learner("dpo", policy())
     optimiser = Optimiser(made.parameters(), OptimiserSettings(), 2)
     with pytest.raises(WorkError, match="the step has no pairs to learn from"):
-        _step(made, optimiser, examples, 0, 1000)
+        make_step(made, optimiser, examples, 0, 1000)
 
 
 def test_known_answers_are_asserted_only_where_the_policy_starts_at_its_reference() -> None:
@@ -262,9 +264,9 @@ def test_known_answers_are_asserted_only_where_the_policy_starts_at_its_referenc
     made = learner("dpo", policy())
     optimiser = Optimiser(made.parameters(), OptimiserSettings(learning_rate=1e-12), 2)
     with pytest.raises(WorkError, match="before the first update"):
-        _step(made, optimiser, examples, 0, 1000)
+        make_step(made, optimiser, examples, 0, 1000)
     made.starts_at_reference = False
-    assert _step(made, optimiser, examples, 0, 1000)["margin"] != 0
+    assert make_step(made, optimiser, examples, 0, 1000)["margin"] != 0
 
 
 def test_tdpo_without_its_reference_is_refused() -> None:

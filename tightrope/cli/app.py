@@ -6,6 +6,7 @@ what a command needs is imported inside it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -57,9 +58,13 @@ app.add_typer(leaderboard, name="leaderboard")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code, which the console script exits with.
 
-    Without arguments it is the process: interrupted, that ends at once. Python would wait for threads at work.
+    Without arguments it is the process: interrupted, that says what it has to say and ends. Python would wait for
+    threads at work.
     """
     code = run(app, sys.argv[1:] if arguments is None else arguments)
     if code == INTERRUPTED and arguments is None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+                stream.flush()
         os._exit(code)
     return code

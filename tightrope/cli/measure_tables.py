@@ -74,8 +74,8 @@ def _pair_figures(found: Mapping[str, Any], console: Console) -> None:
     for row in (*found["by_length"], *found["by_margin"]):
         _figure_row(table, row, _percent(row["always_the_longer"]))
     for row in found["by_author"]:
-        taste = f"{row['preferred_by_model']:.1f} %, labels {row['preferred_by_labels']:.1f} %"
-        _figure_row(table, row, "", f"with {plain(row['label'])} (model prefers it {taste})")
+        taste = f"model prefers it {row['preferred_by_model']:.1f} %, labels {row['preferred_by_labels']:.1f} %"
+        _figure_row(table, row, _percent(row["always_the_longer"]), f"with {plain(row['label'])} ({taste})")
     console.print(table)
     slope = found["length_correlation"]
     if slope is not None:

@@ -92,7 +92,7 @@ def _held_out(found: Mapping[str, Any] | None, console: Console) -> None:
     if "scores" in found:
         said.append(f"held out: {score_spread(found['scores'])}")
     for line in said:
-        console.print(Padding(Text(plain(line)), (0, 0, 0, 2)))
+        console.print(Padding(Text(plain(line)), (0, 0, 0, 2), expand=False))
 
 
 def score_spread(found: Mapping[str, Any]) -> str:
@@ -206,11 +206,13 @@ def show_method(value: Mapping[str, Any], console: Console) -> None:
     """Prints one method's page: formula, needs, when, settings, details, and which recipes run it."""
     from tightrope.recipes.pages import written
 
-    console.print(Text(value["title"], "bold"), Text(f"({value['name']})", "dim"))
+    console.print(Text(value["name"], "bold"), Text(value["title"]))
     if value.get("preset_of"):
         console.print(Text(f"preset of {value['preset_of']}", "dim"))
     console.print(Text(value["summary"]))
     console.print(Panel(Text(value["formula"]), border_style="dim"))
+    if value["letters"]:
+        console.print(Text(f"here {'; '.join(value['letters'])}"))
     for title, key in (
         ("paper", "paper"),
         ("learns from", "learns_from"),
@@ -222,7 +224,7 @@ def show_method(value: Mapping[str, Any], console: Console) -> None:
     ):
         if value[key]:
             said = value[key] if isinstance(value[key], str) else "; ".join(value[key])
-            console.print(Text(f"{title}: {said}"))
+            console.print(Text.assemble((f"{title}: ", "bold"), said))
     if value["settings"]:
         table = table_of("setting", "default", "meaning", numbers=False)
         for name, setting in value["settings"].items():
@@ -230,6 +232,7 @@ def show_method(value: Mapping[str, Any], console: Console) -> None:
         console.print(table)
     console.print()
     console.print(Text(_reflowed(value["details"], console.width)))
+    console.print()
     for preset, summary in value["presets"].items():
         console.print(Text(f"preset {preset}: {summary}"))
     for recipe in value["recipes"]:

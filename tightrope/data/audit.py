@@ -10,8 +10,8 @@ from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
 from tightrope.data.ahead import tokenised_ahead
-from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.chat import ChatFormat
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.data.kinds import figures
 from tightrope.data.lengths import contrast, summary
 from tightrope.data.makers import responses as responses

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
-from tightrope.data.batch import EncodedResponse, Example
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.errors import InputError
 from tightrope.records import Demonstration, Message, Prompt, Response, content_hash, prompt_id
 

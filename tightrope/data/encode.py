@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Any
 
 from tightrope.data.ahead import tokenised_ahead
-from tightrope.data.batch import Example
 from tightrope.data.chat import ChatFormat
 from tightrope.data.encoders import Encoding, encoder_of, labels_of, no_threshold
+from tightrope.data.example import Example
 from tightrope.data.makers import wrong_kind
 from tightrope.errors import InputError
 from tightrope.records import (

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.chat import ChatFormat
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.data.joint import joint_example
 from tightrope.data.steps import step_example
 from tightrope.errors import InputError

@@ -9,8 +9,8 @@ that contains an end of turn is refused by the chat format.
 
 from __future__ import annotations
 
-from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.chat import ChatFormat
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.records import Prompt, Response, content_hash, prompt_id
 
 FIRST, SECOND = "First answer:\n", "\nSecond answer:\n"

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import overload
 
-from tightrope.data.batch import Example
+from tightrope.data.example import Example
 
 
 class LazyExamples(Sequence[Example]):

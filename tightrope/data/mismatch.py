@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tightrope.data.batch import Example
+from tightrope.data.example import Example
 from tightrope.data.lazy import LazyExamples
 from tightrope.errors import InputError
 from tightrope.records import content_hash

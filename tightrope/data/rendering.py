@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
-from tightrope.data.batch import Example
+from tightrope.data.example import Example
 from tightrope.records import Ranking, Rating, SafetyComparison, StepLabels
 
 SHOWN_CONTEXT = 300  # tokens at the beginning and at the end of a prompt; learnt tokens are all shown

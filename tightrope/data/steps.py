@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
-from tightrope.data.batch import EncodedResponse, Example
 from tightrope.data.chat import ChatFormat
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.errors import InputError
 from tightrope.records import Message, Prompt, Response, StepLabels, content_hash, prompt_id
 

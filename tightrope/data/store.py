@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tightrope.data.batch import EncodedResponse, Example
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.data.lazy import LazyExamples
 from tightrope.errors import WorkError
 from tightrope.files import sweep, write_json, writing

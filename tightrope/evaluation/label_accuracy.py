@@ -60,5 +60,5 @@ def measure_labels(
         "found_true": accuracy(true, "Right ones found"),
         **areas(boot, np.asarray(probabilities, np.float64), true, group),
         "by_length_alone": areas(boot, np.asarray(lengths, np.float64), true, group),
-        "calibration": calibration(np.maximum(probabilities, 1 - probabilities), right),
+        "calibration": calibration(boot, np.maximum(probabilities, 1 - probabilities), right, group),
     }

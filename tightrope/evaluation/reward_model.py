@@ -123,9 +123,9 @@ def measure_pairs(pairs: JudgedPairs, *, seed: int = 0) -> dict[str, Any]:
         "margin": float(pairs.gaps.mean()),
         "margin_std": float(pairs.gaps.std()),
         "by_length": _by_length(boot, right, rule, pairs),
-        "by_author": _by_author(boot, right, pairs),
+        "by_author": _by_author(boot, right, rule, pairs),
         "by_margin": _by_margin(boot, right, rule, pairs),
-        "calibration": calibration(expit(np.abs(pairs.gaps)), half_right(pairs.gaps)),
+        "calibration": calibration(boot, expit(np.abs(pairs.gaps)), right, pairs.prompts),
     }
 
 
@@ -153,29 +153,34 @@ def share(
     )
 
 
-def calibration(confidence: Floats, right: Floats, *, bins: int = CALIBRATION_BINS) -> dict[str, Any]:
+def calibration(
+    boot: Bootstrap, confidence: Floats, right: Floats, groups: NDArray[np.intp], *, bins: int = CALIBRATION_BINS
+) -> dict[str, Any]:
     """How far stated confidences can be believed.
 
     Args:
+        boot: resamples of the groups.
         confidence: [n] stated probability of being right, 0.5 to 1 for pairs.
         right: [n] 1, 0, or 0.5 for a tie.
+        groups: [n] what is resampled together.
         bins: at most so many, of equal counts; fewer when a bin would hold less than 20.
 
     Returns:
         `ece` (mean absolute difference of confidence and accuracy over bins, weighted by count), `brier`, `nll` (nats),
-        and the reliability table: per bin count, confidence and accuracy.
+        and the reliability table: per bin count, confidence, and accuracy with its interval, None where that is
+        withheld.
     """
     n = len(confidence)
     order = np.argsort(confidence, kind="stable")
     parts = np.array_split(order, max(1, min(bins, n // PAIRS_PER_BIN)))
-    table = [
-        {
-            "n": len(part),
-            "confidence": float(confidence[part].mean()),
-            "accuracy": float(right[part].mean()),
-        }
-        for part in parts
-    ]
+    table: list[dict[str, Any]] = []
+    for part in parts:
+        inside = np.zeros(n, np.bool_)
+        inside[part] = True
+        found = share(boot, right, groups, inside, label="")
+        lower, upper = (None if end is None else end / 100 for end in (found.lower, found.upper))
+        said, true = float(confidence[part].mean()), float(right[part].mean())
+        table.append({"n": len(part), "confidence": said, "accuracy": true, "lower": lower, "upper": upper})
     safe = np.clip(confidence, 1e-12, 1 - 1e-12)
     return {
         "ece": sum(b["n"] * abs(b["confidence"] - b["accuracy"]) for b in table) / n,
@@ -217,24 +222,25 @@ def _by_length(boot: Bootstrap, right: Floats, rule: Floats, pairs: JudgedPairs)
 
 def _by_margin(boot: Bootstrap, right: Floats, rule: Floats, pairs: JudgedPairs) -> list[dict[str, Any]]:
     """By the labels' own margin: its values where they are few, else quarters; nothing where all pairs say the same."""
-    said = pairs.margins[np.isfinite(pairs.margins)]
+    margins = np.round(pairs.margins, 9)  # differences of scores: 0.8 - 0.6 is what 0.4 - 0.2 is
+    said = margins[np.isfinite(margins)]
     values = np.unique(said)
     if len(values) < 2:
         return []
     starts = values if len(values) <= MARGINS else np.unique(np.quantile(said, (0, 0.25, 0.5, 0.75), method="higher"))
-    place = np.searchsorted(starts, pairs.margins, side="right") - 1
+    place = np.searchsorted(starts, margins, side="right") - 1
     rows = []
     for i in range(len(starts)):
-        inside = (place == i) & np.isfinite(pairs.margins)
-        low, high = pairs.margins[inside].min(), pairs.margins[inside].max()
+        inside = (place == i) & np.isfinite(margins)
+        low, high = margins[inside].min(), margins[inside].max()
         label = f"labelled margin {low:.3g}" + (f" to {high:.3g}" if high > low else "")
         figure = share(boot, right, pairs.prompts, inside, label=label)
         rows.append({**figure.as_dict(), "always_the_longer": float(100 * rule[inside].mean())})
     return rows
 
 
-def _by_author(boot: Bootstrap, right: Floats, pairs: JudgedPairs) -> list[dict[str, Any]]:
-    """Pairs of two authors: how often the labels and the model prefer each, and the model's accuracy there."""
+def _by_author(boot: Bootstrap, right: Floats, rule: Floats, pairs: JudgedPairs) -> list[dict[str, Any]]:
+    """Pairs of two authors: the model's accuracy and the rule's, and how often the labels and the model prefer each."""
     counts: dict[str, int] = {}
     for chosen, rejected in pairs.authors:
         if chosen != rejected:
@@ -247,6 +253,7 @@ def _by_author(boot: Bootstrap, right: Floats, pairs: JudgedPairs) -> list[dict[
         rows.append(
             {
                 **share(boot, right, pairs.prompts, there, label=name).as_dict(),
+                "always_the_longer": float(100 * rule[there].mean()),
                 "preferred_by_labels": float(100 * won[there].mean()),
                 "preferred_by_model": float(100 * np.where(won, right, 1 - right)[there].mean()),
             }

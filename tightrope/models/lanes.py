@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from tightrope.data.batch import pack, spread
+from tightrope.data.packing import pack, spread
 from tightrope.models.gradients import Turns
 
 T = TypeVar("T")

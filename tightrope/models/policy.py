@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from tightrope.data.batch import Example, TokenBatch
+from tightrope.data.batch import TokenBatch
 from tightrope.data.chat import ChatFormat
+from tightrope.data.example import Example
 from tightrope.errors import InputError
 from tightrope.models import loading
 from tightrope.models.logprobs import OutputHead, TokenLogprobs, token_logprobs

@@ -24,8 +24,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch
+from tightrope.data.batch import TokenBatch
 from tightrope.data.chat import ChatFormat
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.data.joint import joint_example
 from tightrope.data.steps import encode_steps, split_steps
 from tightrope.errors import InputError

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch
+from tightrope.data.batch import TokenBatch
 from tightrope.data.chat import ChatFormat
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.models import loading
 from tightrope.models.attention import PaddedRows, TreeAttention, install, no_mask
 from tightrope.models.lanes import side_by_side

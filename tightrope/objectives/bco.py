@@ -117,7 +117,7 @@ OBJECTIVE = Objective(
         name="bco",
         title="Binary classifier optimisation (BCO)",
         paper="Jung et al. 2024, Binary classifier optimization, arXiv 2404.04656",
-        formula="L = -log sigmoid(+-(beta rho - delta)),  delta the running mean of beta rho",
+        formula="L = -log sigmoid(±(beta rho - delta)),  delta the running mean of beta rho",
         needs=frozenset({"ratings", "reference", "prompt_weights"}),
         head="lm",
         unit="responses",

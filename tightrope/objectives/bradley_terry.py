@@ -103,7 +103,7 @@ OBJECTIVE = Objective(
         unit="pairs",
         headline=("accuracy", "margin"),
         summary="A scalar head on the last token learns to score the chosen response above the rejected one.",
-        known_answer="None: a fresh head's scores are small, so the plain loss starts near ln 2.",
+        known_answer="Nothing is certain; a fresh head's scores are small, so the plain loss starts near ln 2.",
         when="Before PPO, for best-of-n, or as a judge.",
         goes_wrong="It learns length: compare its held-out accuracy with always picking the longer, which stands "
         "beside it. Accuracy near 95 % on human data means duplicates between training and test.",

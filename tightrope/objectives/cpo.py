@@ -52,7 +52,7 @@ OBJECTIVE = Objective(
         unit="pairs",
         headline=("accuracy", "nll_chosen"),
         summary="DPO without the reference, plus the likelihood of the chosen response.",
-        known_answer="None: the first loss is a property of the data.",
+        known_answer="Nothing is certain; the first loss is a property of the data.",
         when="Translation and other tasks with pairs of similar length and chosen responses worth imitating: no pass "
         "of a reference over the data.",
         when_not="Chosen and rejected of different length: the longer one starts far behind and is pulled hard.",

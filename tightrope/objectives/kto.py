@@ -97,7 +97,7 @@ OBJECTIVE = Objective(
         name="kto",
         title="Kahneman-Tversky optimisation (KTO)",
         paper="Ethayarajh et al. 2024, KTO, arXiv 2402.01306",
-        formula="L = w_y (1 - sigmoid(+-beta (rho - z0))),  z0 = max(0, mean rho of mismatched responses)",
+        formula="L = w_y (1 - sigmoid(±beta (rho - z0))),  z0 = max(0, mean rho of mismatched responses)",
         needs=frozenset({"ratings", "reference", "probes"}),
         head="lm",
         unit="responses",

@@ -79,7 +79,7 @@ OBJECTIVE = Objective(
         unit="pairs",
         headline=("nll_chosen", "accuracy"),
         summary="SFT on the winners of comparisons; a part to add to a preference loss in a sum.",
-        known_answer="None: the first loss is the start model's own NLL of the chosen responses.",
+        known_answer="Nothing is certain; the first loss is the start model's own NLL of the chosen responses.",
         when="As a part of a sum, to keep the chosen response likely; or as the baseline every preference method "
         "must beat: what does the rejected response add?",
         when_not="Where the chosen response is only less bad than the rejected one.",

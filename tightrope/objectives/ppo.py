@@ -50,7 +50,7 @@ LARGEST_LOGRATIO = 20.0
 class PpoSettings(Settings):
     """Clipping, value loss and entropy bonus."""
 
-    clip_ratio: float = Field(0.2, gt=0, lt=1, description="The ratio is clipped to 1 +- this; 0.1 to 0.3.")
+    clip_ratio: float = Field(0.2, gt=0, lt=1, description="The ratio is clipped to 1 ± this; 0.1 to 0.3.")
     clip_value: float | None = Field(
         0.2, gt=0, allow_inf_nan=False, description="New values stay within this of the old; null: no clip."
     )

@@ -53,7 +53,7 @@ OBJECTIVE = Objective(
         unit="pairs",
         headline=("accuracy", "nll_chosen"),
         summary="A hinge on the log-probs themselves, held by the likelihood of the chosen response; no reference.",
-        known_answer="None: the first loss is a property of the data.",
+        known_answer="Nothing is certain; the first loss is a property of the data.",
         when="Pairs of similar length, and chosen responses good enough to imitate: no reference is needed.",
         when_not="Chosen and rejected of very different length: sums of log-probs differ by length alone "
         "(use gpo with the hinge, which subtracts a reference).",

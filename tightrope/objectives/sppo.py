@@ -20,7 +20,7 @@ class SppoSettings(Settings):
     """The step of the update."""
 
     eta: float = Field(
-        1000.0, gt=0, allow_inf_nan=False, description="Size of a round's update; log-ratios aim at +- eta / 2 nats."
+        1000.0, gt=0, allow_inf_nan=False, description="Size of a round's update; log-ratios aim at ± eta / 2 nats."
     )
 
 

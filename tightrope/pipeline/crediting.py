@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import logsigmoid
 
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch
+from tightrope.data.batch import TokenBatch
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.data.makers import MAKERS, responses
 from tightrope.data.pairing import Choices
 from tightrope.errors import InputError

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from tightrope.data.batch import Example
 from tightrope.data.encode import RECORDS
+from tightrope.data.example import Example
 from tightrope.data.makers import prompts_of
 from tightrope.data.mismatch import with_mismatched
 from tightrope.data.readers import RecordStream
@@ -38,10 +38,11 @@ from tightrope.recipes.schema import PtxSpec, TrainStage
 from tightrope.records import Prompt, Record
 from tightrope.rollouts.types import SamplingParams
 from tightrope.training.learner import Learner
-from tightrope.training.loop import Beside, Watchers, train
+from tightrope.training.loop import Watchers, train
 from tightrope.training.prompt_matching import matched_prompts, prompt_features
 from tightrope.training.rollouts import RolloutSource
 from tightrope.training.sources import DiskSource, Source
+from tightrope.training.step import Beside
 
 SHOWN_ROWS = 3
 SAMPLE_PROMPTS = 4

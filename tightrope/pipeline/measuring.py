@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tightrope import __version__
-from tightrope.data.batch import EncodedResponse, Example
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.errors import InputError
 from tightrope.evaluation.measure import ModelOutputs, measure
 from tightrope.evaluation.verdict import Rules, decide, decide_together

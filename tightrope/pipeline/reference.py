@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import numpy as np
 from numpy.typing import NDArray
 
-from tightrope.data.batch import Example
+from tightrope.data.example import Example
 from tightrope.models.policy import Policy
 from tightrope.objectives.base import Card
 from tightrope.pipeline.context import Run

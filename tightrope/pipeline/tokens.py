@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import tightrope
-from tightrope.data.batch import Example
 from tightrope.data.chat import ChatFormat
 from tightrope.data.encode import encode
+from tightrope.data.example import Example
 from tightrope.data.store import ExampleStore, StoreWriter
 from tightrope.errors import WorkError
 from tightrope.records import Record, content_hash, kind_of, to_json

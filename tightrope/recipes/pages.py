@@ -6,6 +6,7 @@ The command line prints it, `make docs` writes it to docs/methods, and a test co
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,7 +37,13 @@ UNITS = {
     "pairs": "the mean over the pairs of the step",
     "responses": "the mean over the responses of the step",
     "bundles": "the mean over the prompts of the step",
-    "steps": "the mean over the labelled steps of the step's solutions",
+    "steps": "the mean over the labelled steps of all solutions of the optimiser step",
+}
+# What letters of a formula mean that does not say so itself.
+LETTERS = {
+    r"\bh\b(?!')": "h = rho(y_w) - rho(y_l)",
+    r"\brho": "rho = log pi - log ref of a response",
+    r"_[wl]\b": "w is the chosen response, l the rejected one",
 }
 # The recipe that runs a method which has none of its own, by what it learns from and what it trains.
 STANDARD = {
@@ -78,6 +85,7 @@ def describe(name: str) -> dict[str, Any]:
             **row,
             **WORDS,
             "formula": "L = sum_k w_k L_k",
+            "letters": [],
             "learns_from": ["what its parts learn from"],
             "counted_in": "each part's mean over its own unit",
             "details": (weighted_sum.__doc__ or "").strip(),
@@ -105,6 +113,7 @@ def describe(name: str) -> dict[str, Any]:
             preset.objective if preset else "",
         ),
         "formula": card.formula,
+        "letters": _letters(card.formula),
         "learns_from": [card.data, *(NEEDS[n] for n in needs if n not in DATA)],
         "counted_in": UNITS[card.unit],
         "known_answer": card.known_answer,
@@ -149,6 +158,7 @@ def markdown(name: str) -> str:
         d["formula"],
         "```",
         "",
+        *([f"Here {'; '.join(d['letters'])}.", ""] if d["letters"] else []),
         f"* Learns from: {'; '.join(d['learns_from'])}.",
         f"* The loss is {d['counted_in']}, whatever the micro-batches.",
         f"* Before the first update: {d['known_answer']}",
@@ -192,6 +202,14 @@ def index() -> str:
             link = f"[{link}]({row['name']}.md)"
         lines.append(f"| {link} | {row['title']} | {row['data']} | {row['summary']} |")
     return "\n".join([*lines, ""])
+
+
+def _letters(formula: str) -> list[str]:
+    found: list[str] = []
+    for letter, meaning in LETTERS.items():
+        if re.search(letter, " ".join([formula, *found])) and f"{meaning.split(' = ')[0]} = " not in formula:
+            found.append(meaning)
+    return found
 
 
 def _presets(name: str) -> dict[str, str]:

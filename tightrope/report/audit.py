@@ -120,7 +120,7 @@ def _card(i: int, audit: Mapping[str, Any]) -> dict[str, Any]:
         "judge": audit["judge"],
         "word": WORDS[worst],
         "level": LEVELS[worst],
-        "mark": Markup(f'<svg class="mark" viewBox="0 0 14 14">{svg.mark(7, 7, i, 4.5)}</svg>'),
+        "mark": Markup(svg.sign(i)),
         "bad": [f for f in found if f["level"] in ("strong", "bias")],
         "unclear": counts["unclear"],
         "fine": counts["fine"],
@@ -139,14 +139,13 @@ def _row(key: str, fair: float, audits: Sequence[Mapping[str, Any]]) -> dict[str
     digits = 2 if one["unit"] == "0 to 1" else 1
     return {
         "label": one["label"],
-        "unit": "kappa" if one["unit"] == "0 to 1" else one["unit"],
-        "n": max(f["n"] for _, f in present),
+        "note": f"{'kappa' if one['unit'] == '0 to 1' else one['unit']}, n = {max(f['n'] for _, f in present)}",
         "svg": Markup(svg.intervals(drawn, low, high, fair)) if drawn else "",
         "numbers": [
-            {"judge": i, "level": "", "value": "withheld", "detail": f["withheld"] or ""}
+            {"model": i, "level": "", "value": "withheld", "detail": f["withheld"] or ""}
             if f["value"] is None
             else {
-                "judge": i,
+                "model": i,
                 "level": _level(audits[i], key),
                 "value": f"{f['value']:.{digits}f}",
                 "detail": f"{f['lower']:.{digits}f} to {f['upper']:.{digits}f}",

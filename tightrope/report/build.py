@@ -14,9 +14,8 @@ from markupsafe import Markup
 
 from tightrope import __version__
 from tightrope.files import write_text
-from tightrope.report import svg
+from tightrope.report import credit, reward, svg
 from tightrope.report.collect import collect_run
-from tightrope.report.credit import section
 from tightrope.report.figures import groups
 from tightrope.report.page import environment
 from tightrope.report.parts import card, curves, samples
@@ -64,7 +63,8 @@ def build_report(
             if v.get("lengths")
         ],
         samples=samples(verdicts),
-        credits=[section(found) for c in collected for found in c.credits],
+        credits=[credit.section(found) for c in collected for found in c.credits],
+        rewards=[reward.section(s) for c in collected for s in c.stages if "held_out" in s],
         names=[name for name, _ in verdicts],
         runs=collected,
         stages=[{**s, "curves": curves(s["trace"])} for c in collected for s in c.stages],

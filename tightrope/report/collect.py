@@ -21,7 +21,7 @@ class Collected:
     Attributes:
         name: of the run.
         verdicts: verdict.json objects.
-        stages: per stage its settings, summary and trace.
+        stages: per stage its settings, summary and trace; of a reward model also what it is worth, as `held_out`.
         credits: credit.json objects, which `tightrope credit` puts beside the stages.
         missing: what one would expect but is not there.
     """
@@ -66,7 +66,7 @@ def collect_run(folder: Path) -> Collected:
             where=str(folder),
             remedy="Give a folder that `tightrope train` or `tightrope evaluate` wrote.",
         )
-    if not out.verdicts:
+    if not out.verdicts and not any("held_out" in stage for stage in out.stages):
         out.missing.append("nothing was measured: the recipe has no `evaluation`, or it has not run yet")
     return out
 
@@ -83,6 +83,7 @@ def _stage(folder: Path) -> dict[str, Any]:
         "account": _flat(summary.get("account", {})),
         "summary": {k: v for k, v in summary.items() if isinstance(v, int | float | str)},
         "trace": trace,
+        **{key: summary[key] for key in ("held_out",) if key in summary},
     }
 
 

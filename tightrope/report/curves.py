@@ -11,8 +11,8 @@ from markupsafe import Markup
 from tightrope import __version__
 from tightrope.files import write_text
 from tightrope.intervals import Z95
-from tightrope.report import svg
 from tightrope.report.page import environment
+from tightrope.report.scatter import Line, Point, scatter
 from tightrope.report.thin_line import in_words, line
 
 DASHES = {"proxy": "7 4", "longest": "2 3"}  # what stands beside gold: strokes and gaps of its line
@@ -34,7 +34,7 @@ def build_curves(found: Mapping[str, Any], *, out: Path, title: str = "Where it 
 def _curve(curve: Mapping[str, Any]) -> dict[str, Any]:
     rows = curve["checkpoints"]
     drawn = [
-        svg.Point(
+        Point(
             r["kl"], r["gold"], r["gold"] - Z95 * r["gold_error"], r["gold"] + Z95 * r["gold_error"], 0, r["name"]
         )
         for r in rows
@@ -43,10 +43,10 @@ def _curve(curve: Mapping[str, Any]) -> dict[str, Any]:
     beside = {name: [(r["kl"], r[name]) for r in rows if r.get(name) is not None] for name in DASHES}
     for model, (name, points) in enumerate(beside.items(), 1):
         if points:
-            lines.append(svg.Line([(0.0, 0.0), *points], model, dash=DASHES[name]))
+            lines.append(Line([(0.0, 0.0), *points], model, dash=DASHES[name]))
     return {
         "run": curve["run"],
-        "svg": Markup(svg.scatter(drawn, "sequence KL to the start, nats", "gain", 0.0, lines)) if drawn else "",
+        "svg": Markup(scatter(drawn, "sequence KL to the start, nats", "gain", 0.0, lines)) if drawn else "",
         "words": in_words(curve),
         "parting": curve["parting"]["text"],
         "checkpoints": rows,

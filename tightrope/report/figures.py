@@ -1,4 +1,4 @@
-"""The table of all figures: one row a figure, one interval a model, all on the row's own scale."""
+"""Tables of figures: one row a figure, one interval a model, all on the row's own scale."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ GROUPS = {
     "drift": "Drift",
     "proxy": "Proxy against gold",
 }
+BETTER = {"higher": ("higher is better",), "lower": ("lower is better",)}
 
 
 def groups(verdicts: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
@@ -28,26 +29,37 @@ def groups(verdicts: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, 
         for key, figure in v["figures"].items():
             names.setdefault(figure["group"], {})[key] = None
     return [
-        {"title": title, "rows": [_row(key, verdicts) for key in names[group]]}
+        {
+            "title": title,
+            "rows": [
+                row({i: v["figures"][key] for i, (_, v) in enumerate(verdicts) if key in v["figures"]})
+                for key in names[group]
+            ],
+        }
         for group, title in GROUPS.items()
         if group in names
     ]
 
 
-def _row(key: str, verdicts: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
-    present = [(i, v["figures"][key]) for i, (_, v) in enumerate(verdicts) if key in v["figures"]]
-    one = present[0][1]
-    null = no_change(one)
+def row(figures: Mapping[int, Mapping[str, Any]], *, null: float | None = None) -> dict[str, Any]:
+    """One row of `forest.html.j2`.
+
+    Args:
+        figures: by the number of the model; a level without an interval is drawn as a mark.
+        null: where the dashed line stands; None: at "no change".
+    """
+    one = next(iter(figures.values()))
+    null = no_change(one) if null is None else null
     drawn = [
-        svg.Interval(f["value"], f["lower"], f["upper"], i)
-        for i, f in present
-        if f["value"] is not None and f["lower"] is not None and f["upper"] is not None
+        svg.Interval(f["value"], *_ends(f), i)
+        for i, f in figures.items()
+        if f["value"] is not None
     ]
     low, high = _scale(drawn, null, one["unit"])
     numbers = []
-    for i, f in present:
+    for i, f in figures.items():
         if f["value"] is None:
-            numbers.append({"model": i, "value": "withheld", "detail": f["withheld"] or ""})
+            numbers.append({"model": i, "level": "", "value": "withheld", "detail": f["withheld"] or ""})
             continue
         digits = 1 if one["unit"] in ("percent", "points", "nats") else 2
         detail = ""
@@ -56,15 +68,20 @@ def _row(key: str, verdicts: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[st
         elif f["lower"] is not None and f["upper"] is not None:
             detail = f"{f['lower']:z.{digits}f} to {f['upper']:z.{digits}f}"
         sign = "+" if null == 0.0 and one["unit"] != "nats" else ""
-        numbers.append({"model": i, "value": f"{f['value']:{sign}z.{digits}f}", "detail": detail})
+        numbers.append({"model": i, "level": "", "value": f"{f['value']:{sign}z.{digits}f}", "detail": detail})
     return {
         "label": one["label"],
-        "unit": one["unit"],
-        "better": {"higher": "higher is better", "lower": "lower is better"}.get(one["better"], ""),
-        "n": one["n"],
+        "note": ", ".join([one["unit"], *BETTER.get(one["better"], ()), f"n = {one['n']}"]),
         "svg": Markup(svg.intervals(drawn, low, high, null)) if drawn else "",
         "numbers": numbers,
     }
+
+
+def _ends(figure: Mapping[str, Any]) -> tuple[float, float]:
+    """Of the interval; a level without one is its own."""
+    if figure["lower"] is None:
+        return figure["value"], figure["value"]
+    return figure["lower"], figure["upper"]
 
 
 def _scale(drawn: Sequence[svg.Interval], null: float, unit: str) -> tuple[float, float]:

@@ -55,7 +55,7 @@ def card(i: int, name: str, verdict: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "word": verdict["word"],
-        "mark": Markup(f'<svg class="mark" viewBox="0 0 14 14">{svg.mark(7, 7, i, 4.5)}</svg>'),
+        "mark": Markup(svg.sign(i)),
         "reasons": [r["text"] for r in verdict["reasons"]],
         "against": verdict["reference"]["name"],
         "lines": [

@@ -6,7 +6,7 @@ Every function returns markup made of numbers and escaped labels only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -34,18 +34,6 @@ class Interval:
     model: int
 
 
-@dataclass(frozen=True)
-class Point:
-    """One model in the gain-against-KL picture."""
-
-    x: float
-    y: float
-    lower: float
-    upper: float
-    model: int
-    label: str
-
-
 def colour(model: int) -> str:
     """The model's colour."""
     return COLOURS[model % len(COLOURS)]
@@ -67,6 +55,17 @@ def mark(x: float, y: float, model: int, size: float = 4.5) -> str:
         else [(x, y - turn), (x + turn, y + size), (x - turn, y + size)]
     )
     return f'<polygon points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in points)}" fill="{fill}"/>'
+
+
+def sign(model: int) -> str:
+    """The model's mark as a picture of its own, to stand beside text."""
+    return f'<svg class="mark" viewBox="0 0 14 14">{mark(7, 7, model)}</svg>'
+
+
+def stroke(x1: float, x2: float, y1: float, y2: float, kind: str, model: int | None = None) -> str:
+    """A straight line; `kind` is its class, and a model's has the model's colour."""
+    of = "" if model is None else f' stroke="{colour(model)}"'
+    return f'<line x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"{of} class="{kind}"/>'
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -104,13 +103,10 @@ def intervals(rows: Sequence[Interval], low: float, high: float, null: float) ->
     def x(value: float) -> float:
         return 6 + (width - 12) * (min(max(value, low), high) - low) / (high - low)
 
-    parts = [f'<line x1="{x(null):.1f}" x2="{x(null):.1f}" y1="0" y2="{height - 14:.0f}" class="null"/>']
+    parts = [stroke(x(null), x(null), 0, height - 14, "null")]
     for i, row in enumerate(rows):
         y = each * (i + 0.5)
-        parts.append(
-            f'<line x1="{x(row.lower):.1f}" x2="{x(row.upper):.1f}" y1="{y:.1f}" y2="{y:.1f}" '
-            f'stroke="{colour(row.model)}" class="interval"/>{mark(x(row.value), y, row.model)}'
-        )
+        parts += [stroke(x(row.lower), x(row.upper), y, y, "interval", row.model), mark(x(row.value), y, row.model)]
     for at in sorted({low, null, high}):
         anchor = "start" if at == low else "end" if at == high else "middle"
         parts.append(f'<text x="{x(at):.1f}" y="{height - 2:.0f}" text-anchor="{anchor}">{number(at)}</text>')
@@ -118,108 +114,70 @@ def intervals(rows: Sequence[Interval], low: float, high: float, null: float) ->
 
 
 @dataclass(frozen=True)
-class Line:
-    """A fitted curve in the gain-against-KL picture.
+class Plane:
+    """A picture with two axes: where numbers lie on it, its grid and labels.
 
     Attributes:
-        points: (x, y) along it.
-        model: whose colour it has.
-        peak: x and y of its highest point; None where it has none.
-        reach: x from and to between which the peak lies; an end of None is without bound.
-        dash: lengths of strokes and gaps, where it is another measure of the same models; empty draws it solid.
+        width: of the picture, pixels as all below.
+        height: of the picture.
+        margins: left, bottom, right and top of what is drawn on.
+        across: the numbers at its left and right end.
+        up: the numbers at its bottom and top.
     """
 
-    points: Sequence[tuple[float, float]]
-    model: int
-    peak: tuple[float, float] | None = None
-    reach: tuple[float | None, float | None] = (None, None)
-    dash: str = ""
+    width: float
+    height: float
+    margins: tuple[float, float, float, float]
+    across: tuple[float, float]
+    up: tuple[float, float]
 
+    @property
+    def left(self) -> float:
+        """Left end of what is drawn on."""
+        return self.margins[0]
 
-def scatter(
-    points: Sequence[Point], x_label: str, y_label: str, null: float, lines: Sequence[Line] = ()
-) -> str:
-    """Gain against drift: a point with its interval per model, the start model at the origin, fitted curves below.
+    @property
+    def right(self) -> float:
+        """Right end of what is drawn on."""
+        return self.width - self.margins[2]
 
-    A peak is marked where it lies inside the picture, with a bar along the axis for its interval.
-    """
-    width, height, left, bottom, right, top = 620.0, 340.0, 52.0, 44.0, 110.0, 14.0
-    high_x = max([p.x for p in points] + [1.0]) * 1.1
-    low_x = min(0.0, *(p.x for p in points)) if points else 0.0
-    drawn = [y for line in lines for _, y in line.points]
-    lows, highs = [p.lower for p in points] + [null, *drawn], [p.upper for p in points] + [null, *drawn]
-    pad = 0.08 * (max(highs) - min(lows) or 1.0)
-    low_y, high_y = min(lows) - pad, max(highs) + pad
+    @property
+    def floor(self) -> float:
+        """Bottom of what is drawn on."""
+        return self.height - self.margins[1]
 
-    def x(value: float) -> float:
-        return left + (width - left - right) * (value - low_x) / (high_x - low_x)
+    def x(self, value: float) -> float:
+        """How far from the left a number lies."""
+        low, high = self.across
+        return self.left + (self.right - self.left) * (value - low) / (high - low)
 
-    def y(value: float) -> float:
-        return height - bottom - (height - bottom - top) * (value - low_y) / (high_y - low_y)
+    def y(self, value: float) -> float:
+        """How far from the top a number lies."""
+        low, high = self.up
+        return self.floor - (self.floor - self.margins[3]) * (value - low) / (high - low)
 
-    parts = []
-    for at in ticks(low_y, high_y):
-        parts.append(
-            f'<line x1="{left}" x2="{width - right}" y1="{y(at):.1f}" y2="{y(at):.1f}" class="grid"/>'
-        )
-        parts.append(f'<text x="{left - 6}" y="{y(at) + 4:.1f}" text-anchor="end">{number(at)}</text>')
-    for at in ticks(low_x, high_x):
-        parts.append(
-            f'<text x="{x(at):.1f}" y="{height - bottom + 16}" text-anchor="middle">{number(at)}</text>'
-        )
-    parts.append(
-        f'<line x1="{left}" x2="{width - right}" y1="{y(null):.1f}" y2="{y(null):.1f}" class="null"/>'
-    )
-    parts.append(f'<circle cx="{x(0):.1f}" cy="{y(null):.1f}" r="4" class="start"/>')
-    parts.append(f'<text x="{x(0) + 7:.1f}" y="{y(null) - 6:.1f}" class="label">start</text>')
-    for line in lines:
-        parts += _line(line, x, y, (low_x, high_x), height - bottom)
-    placed: list[float] = []
-    for p in sorted(points, key=lambda p: y(p.y)):
-        at = max(y(p.y) + 4, (placed[-1] + 13) if placed else 0)
-        placed.append(at)
-        parts.append(
-            f'<line x1="{x(p.x):.1f}" x2="{x(p.x):.1f}" y1="{y(p.lower):.1f}" y2="{y(p.upper):.1f}" '
-            f'stroke="{colour(p.model)}" class="interval"/>{mark(x(p.x), y(p.y), p.model, 5.5)}'
-            f'<line x1="{x(p.x) + 7:.1f}" x2="{width - right + 4:.1f}" y1="{y(p.y):.1f}" y2="{at - 4:.1f}" '
-            f'stroke="{colour(p.model)}" class="lead"/>'
-            f'<text x="{width - right + 8:.1f}" y="{at:.1f}" class="label">{escape(p.label[:14])}</text>'
-        )
-    parts.append(
-        f'<text x="{(left + width - right) / 2:.0f}" y="{height - 6}" text-anchor="middle" class="axis">'
-        f"{escape(x_label)}</text>"
-    )
-    parts.append(
-        f'<text transform="translate(13 {(height - bottom + top) / 2:.0f}) rotate(-90)" text-anchor="middle" '
-        f'class="axis">{escape(y_label)}</text>'
-    )
-    return _svg(width, height, parts, "chart")
+    def axes(self, x_label: str, y_label: str) -> list[str]:
+        """Grid lines, their numbers, and what the axes are."""
+        parts = []
+        for at in ticks(*self.up):
+            y = self.y(at)
+            parts.append(stroke(self.left, self.right, y, y, "grid"))
+            parts.append(f'<text x="{self.left - 6}" y="{y + 4:.1f}" text-anchor="end">{number(at)}</text>')
+        for at in ticks(*self.across):
+            parts.append(
+                f'<text x="{self.x(at):.1f}" y="{self.floor + 16}" text-anchor="middle">{number(at)}</text>'
+            )
+        middle, centre = (self.left + self.right) / 2, (self.floor + self.margins[3]) / 2
+        return [
+            *parts,
+            f'<text x="{middle:.0f}" y="{self.height - 6}" text-anchor="middle" class="axis">{escape(x_label)}</text>',
+            f'<text transform="translate(13 {centre:.0f}) rotate(-90)" text-anchor="middle" class="axis">'
+            f"{escape(y_label)}</text>",
+        ]
 
-
-def _line(
-    line: Line, x: Callable[[float], float], y: Callable[[float], float], span: tuple[float, float], floor: float
-) -> list[str]:
-    path = " ".join(f"{'M' if i == 0 else 'L'}{x(a):.1f} {y(b):.1f}" for i, (a, b) in enumerate(line.points))
-    dash = f' stroke-dasharray="{line.dash}"' if line.dash else ""
-    parts = [f'<path d="{path}" fill="none" stroke="{colour(line.model)}" class="fit"{dash}/>']
-    if line.peak is None:
-        return parts
-    low, high = (
-        end if given is None else min(max(given, span[0]), span[1])
-        for given, end in zip(line.reach, span, strict=True)
-    )
-    parts.append(
-        f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{floor - 4:.1f}" y2="{floor - 4:.1f}" '
-        f'stroke="{colour(line.model)}" class="reach"/>'
-    )
-    if line.peak[0] <= span[1]:
-        at, top = x(line.peak[0]), y(line.peak[1])
-        parts.append(
-            f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{top:.1f}" y2="{floor - 4:.1f}" '
-            f'stroke="{colour(line.model)}" class="lead"/>'
-            f'<text x="{at:.1f}" y="{top - 7:.1f}" text-anchor="middle" class="label">peak</text>'
-        )
-    return parts
+    def picture(self, parts: Sequence[str]) -> str:
+        """The whole as markup."""
+        return _svg(self.width, self.height, parts, "chart")
 
 
 def histogram(values: Sequence[float], reference: Sequence[float], model: int) -> str:
@@ -281,7 +239,7 @@ def curve(steps: Sequence[float], values: Sequence[float], title: str) -> str:
     )
     parts = [f'<text x="{left}" y="11" class="label">{escape(title)}</text>']
     for at in (low, high):
-        parts.append(f'<line x1="{left}" x2="{width - 6}" y1="{y(at):.1f}" y2="{y(at):.1f}" class="grid"/>')
+        parts.append(stroke(left, width - 6, y(at), y(at), "grid"))
         parts.append(f'<text x="{left - 5}" y="{y(at) + 4:.1f}" text-anchor="end">{at:.3g}</text>')
     parts.append(
         f'<path d="{path}" class="curve"/>' if len(steps) > 1 else mark(x(steps[0]), y(values[0]), 0, 3)

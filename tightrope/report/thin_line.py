@@ -8,7 +8,8 @@ from typing import Any
 from markupsafe import Markup
 
 from tightrope.evaluation.overoptimisation import Point, fitted, no_change, points, trajectories
-from tightrope.report import svg
+from tightrope.report.scatter import Line, scatter
+from tightrope.report.scatter import Point as Drawn
 
 FORMULAS = {"rl": "d (α - β log d)", "best_of_n": "d (α - β d)"}
 
@@ -26,7 +27,7 @@ def pictures(verdicts: Sequence[tuple[str, Mapping[str, Any]]], against: str) ->
     ):
         # By number: runs in two folders of one name have models of one name.
         found, left_out = points({str(i): v for i, (_, v) in enumerate(verdicts)}, key)
-        drawn = [svg.Point(p.kl, p.gain, p.gain_lower, p.gain_upper, int(p.name), names[int(p.name)]) for p in found]
+        drawn = [Drawn(p.kl, p.gain, p.gain_lower, p.gain_upper, int(p.name), names[int(p.name)]) for p in found]
         if not drawn:
             continue
         null = no_change(verdicts[int(found[0].name)][1]["figures"][key])
@@ -34,7 +35,7 @@ def pictures(verdicts: Sequence[tuple[str, Mapping[str, Any]]], against: str) ->
         out.append(
             {
                 "title": label,
-                "svg": Markup(svg.scatter(drawn, f"sequence KL to {against}, nats", label, null, lines)),
+                "svg": Markup(scatter(drawn, f"sequence KL to {against}, nats", label, null, lines)),
                 "left_out": [f"{names[int(i)]} ({why})" for i, why in left_out.items()],
                 "fits": texts,
             }
@@ -42,7 +43,7 @@ def pictures(verdicts: Sequence[tuple[str, Mapping[str, Any]]], against: str) ->
     return out
 
 
-def _fits(found: Sequence[Point], names: Sequence[str], null: float) -> tuple[list[svg.Line], list[str]]:
+def _fits(found: Sequence[Point], names: Sequence[str], null: float) -> tuple[list[Line], list[str]]:
     lines, texts = [], []
     for stage, members in trajectories(names).items():
         own = [p for p in found if int(p.name) in members]
@@ -54,14 +55,14 @@ def _fits(found: Sequence[Point], names: Sequence[str], null: float) -> tuple[li
     return lines, texts
 
 
-def line(fit: Mapping[str, Any], null: float, model: int) -> svg.Line:
+def line(fit: Mapping[str, Any], null: float, model: int) -> Line:
     """A fit of `turning_point` as a curve: KL against the gain on top of `null`."""
     along = [(k, null + gain) for k, gain in fit["curve"]]
     top = fit["peak"]
     if top is None:
-        return svg.Line(along, model)
+        return Line(along, model)
     where = top["kl"]
-    return svg.Line(along, model, (where["value"], null + top["gain"]["value"]), (where["lower"], where["upper"]))
+    return Line(along, model, (where["value"], null + top["gain"]["value"]), (where["lower"], where["upper"]))
 
 
 def in_words(fit: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tightrope.data.batch import EncodedResponse, Example
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.errors import InputError
 from tightrope.models.policy import Policy
 from tightrope.rewards.types import Answers, Scores

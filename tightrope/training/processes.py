@@ -10,17 +10,19 @@ Whoever calls the loop has called `torch.distributed.init_process_group`, and wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
-from tightrope.data.batch import Example, spread
+from tightrope.data.example import Example
+from tightrope.data.packing import spread
 from tightrope.errors import TightropeError, WorkError
 from tightrope.models.lanes import side_by_side
 
 T = TypeVar("T")
+BUCKET_BYTES = 25 << 20  # of gradients in one message: large enough that messages cost little, small to hold
 
 
 def processes() -> int:
@@ -90,16 +92,16 @@ def _refuse_different(told: Sequence[object], what: str) -> None:
 def gathered(work: Callable[[], T]) -> list[T]:
     """Returns every process's `work()`, in the order of the processes; where one fails, all do.
 
-    What is returned is pickled. Of an interrupt the others are not told: they wait until its process has ended, or for
-    the process group's timeout.
+    What is returned is pickled. Of an interrupt the others are told, too. Where it meets a process between two such
+    exchanges they are not: they wait until it has ended, or for the process group's timeout.
     """
     if processes() == 1:
         return [work()]
     found: T | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
     try:
         found = work()
-    except Exception as failure:  # the others wait: they are told before it goes on its way
+    except (Exception, KeyboardInterrupt) as failure:  # the others wait: they are told before it goes on its way
         error = failure
     told: list[Any] = [None] * processes()
     distributed.all_gather_object(told, (found, _to_tell(error)))
@@ -119,19 +121,38 @@ def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
     if processes() == 1:
         return
     somewhere = [any(has) for has in zip(*gathered(lambda: [p.grad is not None for p in parameters]), strict=True)]
+    gradients: list[Tensor] = []
     for parameter, has in zip(parameters, somewhere, strict=True):
         if has:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            distributed.all_reduce(parameter.grad)
+            gradients.append(parameter.grad)
+    for bucket in _buckets(gradients, BUCKET_BYTES):
+        flat = bucket[0] if len(bucket) == 1 else torch.cat([gradient.flatten() for gradient in bucket])
+        distributed.all_reduce(flat)
+        if len(bucket) > 1:
+            for gradient, total in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
+                gradient.copy_(total.view_as(gradient))
 
 
-def _to_tell(error: Exception | None) -> TightropeError | None:
+def _buckets(gradients: Iterable[Tensor], size: int) -> Iterator[list[Tensor]]:
+    """Neighbours of one dtype, together of at most `size` bytes; a larger one is alone."""
+    bucket: list[Tensor] = []
+    for gradient in gradients:
+        if bucket and (gradient.dtype != bucket[0].dtype or sum(g.nbytes for g in (*bucket, gradient)) > size):
+            yield bucket
+            bucket = []
+        bucket.append(gradient)
+    if bucket:
+        yield bucket
+
+
+def _to_tell(error: BaseException | None) -> TightropeError | None:
     """An error as the other processes raise it."""
     if error is None or isinstance(error, TightropeError):
         return error
     return WorkError(
-        f"{type(error).__name__}: {error}",
+        "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}",
         where=f"process {process()} of {processes()}",
         remedy="See what that process said; the last checkpoint is unharmed.",
     )

@@ -23,7 +23,8 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 from torch import Tensor
 
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch
+from tightrope.data.batch import TokenBatch
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.data.lazy import LazyExamples
 from tightrope.data.mismatch import prompt_digest
 from tightrope.errors import InputError

@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tightrope.data.batch import EncodedResponse, Example, TokenBatch
+from tightrope.data.batch import TokenBatch
+from tightrope.data.example import EncodedResponse, Example
 from tightrope.errors import InputError, WorkError
 from tightrope.files import append_jsonl, cut_jsonl
 from tightrope.models.heads import ScalarHead

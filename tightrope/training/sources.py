@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tightrope.data.batch import Example
+from tightrope.data.example import Example
 from tightrope.data.lazy import LazyExamples
 from tightrope.errors import InputError, WorkError
 from tightrope.files import sweep, writing

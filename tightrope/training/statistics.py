@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tightrope.data.batch import Example, TokenBatch
+from tightrope.data.batch import TokenBatch
+from tightrope.data.example import Example
 from tightrope.objectives.base import Statistic
 from tightrope.training.learner import Learner
 from tightrope.training.processes import divided

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from tightrope.data.batch import Example
+from tightrope.data.example import Example
 from tightrope.objectives.advantages import gae, whiten
 from tightrope.objectives.kl import kl_estimate
 
