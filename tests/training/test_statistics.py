@@ -217,12 +217,12 @@ def test_noise_on_embeddings_has_its_size_is_seeded_and_is_never_measured() -> N
     examples = [Example(f"d{i}", ids(rng, 3), (EncodedResponse(ids(rng, 7)),)) for i in range(3)]
     batch = TokenBatch.from_examples(examples)
     noisy = learner("neftune", policy(), neftune_alpha=5.0)
-    noise = noisy._noise(batch, 5.0, (0, 0))
+    noise = noisy._noise(batch, 5.0, 0)
     bound = 5 / math.sqrt(10 * 32)  # ten tokens, hidden size 32
     assert noise.shape == (30, 32) and 0.9 * bound < noise.abs().max() <= bound
     assert noise.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1)
-    assert torch.equal(noise, noisy._noise(batch, 5.0, (0, 0)))
-    assert not torch.equal(noise, noisy._noise(batch, 5.0, (0, 1)))
+    assert torch.equal(noise, noisy._noise(batch, 5.0, 0))
+    assert not torch.equal(noise, noisy._noise(batch, 5.0, 1))
     plain = learner("sft", policy()).loss(batch).values
     assert not torch.allclose(noisy.loss(batch).values, plain, atol=1e-3)
     measured = noisy.measured(batch, run_model=True).logprobs
