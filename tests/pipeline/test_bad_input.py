@@ -180,7 +180,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_runs(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["train", recipe(tmp_path, model, "dpo", "comparison"), "device=cuda", *plan]) == 2
-    assert "device: cuda: this machine has 0 CUDA devices that PyTorch can use. Set device: auto" in paragraph(capsys)
+    assert "device: cuda: CUDA devices here that PyTorch can use: 0. Set device: auto" in paragraph(capsys)
     assert not (tmp_path / "runs").exists()
 
 

@@ -49,12 +49,14 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("stages.1.batchsize", 2, r"stage 'dpo'.*unknown key 'batchsize'.*Did you mean 'batch_size'"),
         ("stages.1.optimiser.learningrate", 1, r"unknown key 'learningrate'.*'learning_rate'"),
         ("stages.1.optimiser.learning_rate", -1, r"stage 'dpo'.*learning_rate.*greater than 0"),
-        ("device", "gpu", r"device: String should match pattern .*, found 'gpu' `auto`, `cpu`, `cuda` or"),
-        ("stages.1.batch_size", 0, r"batch_size: .*equal to 1, found 0 Prompts \(bundles\) per optimiser"),
-        ("stages.1.data", "a.jsonl", r"data: a list is needed: \[\{path, .*\}\], found 'a.jsonl' Records to "),
-        ("stages.1.data", ["a.jsonl"], r"'dpo'.data.0: a mapping is needed: \{path, split, .*\}, found 'a.jsonl' Rec"),
+        ("device", "gpu", r"device: another form is needed, found 'gpu' device: `auto`, `cpu`, `cuda` or"),
+        ("stages.1.batch_size", 0, r"batch_size: .*equal to 1, found 0 batch_size: Prompts \(bundles\) per optimiser"),
+        ("stages.1.data", "a.jsonl", r"data: a list is needed: \[\{path, .*\}\], found 'a.jsonl' data: Records "),
+        ("stages.1.data.0.tags", "x", r"tags: a list is needed: \['x'\], found 'x'"),
+        ("device", "cuda:01", r"device: another form is needed, found 'cuda:01'"),
+        ("stages.1.data", ["a.jsonl"], r"data.0: a mapping is needed: \{path, split, .*\}, found 'a.jsonl' data: R"),
         ("stages.1.data.0.pth", "a.jsonl", r"unknown key 'pth'.*Did you mean 'path'"),
-        ("stages.1.objective", None, r"'dpo'.objective: a mapping is needed, found None Settings of the objective"),
+        ("stages.1.objective", None, r"'dpo'.objective: a mapping is needed, found None objective: Settings of the"),
         ("stages.0.sampls", 3, r"stage 'ask'.*Did you mean 'samples'"),
         ("stages.1.data.0.path", "@aks", r"@aks is not an earlier stage.*Did you mean @ask"),
         ("evaluation", {"prompts": {"path": "demo:test"}, "models": ["@dop"]}, r"evaluation.*@dop is not.*mean @dpo"),
@@ -166,12 +168,25 @@ def test_overrides_reach_stages_by_name(tmp_path: Path) -> None:
         "spo.x=1": "neither a key nor a stage",
         "seed=[": "not a YAML value",
         "name.x=1": "'name' has no fields to set",
-        "dpo.data.path=F": r"'data' is a list of 1, and 'path' is no place.*: dpo\.data\.0\.path=F, .*dpo\.data=\[",
-        "dpo.data.1.path=F": r"'1' is no place in it .*: dpo\.data\.0\.path=F, or",
-        "stages.-1.seed=F": r"'stages' is a list of 2, and '-1' is no place",
+        "dpo.data.path=F": r"'data' is a list of 1, and 'path' is no place.* in dpo\.data\.0; .*dpo\.data=\[\.",
+        "dpo.data.1.path=F": r"'1' is no place in it .* in dpo\.data\.0; or",
+        "dpo.reward.0.source=F": r"'reward' is a list of 0, .* Set the whole of it: \"dpo\.reward=\[\.\.\.\]\"\.$",
+        "stages.-1.seed=F": r"'stages' is a list of 2, and '-1' is no place .* by its name: NAME\.key",
     }.items():
         with pytest.raises(InputError, match=message):
             load_recipe(file, [text])
+
+
+def test_overrides_reach_dotted_names_and_sections_that_say_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    stages = [GOOD["stages"][0], GOOD["stages"][1] | {"lora": None}, GOOD["stages"][1] | {"name": "dpo.v2"}]
+    file.write_text(yaml.safe_dump(GOOD | {"stages": stages}))
+    _, one, two = load_recipe(file, ["dpo.lora.rank=8", "dpo.v2.batch_size=3"]).stages
+    assert isinstance(one, TrainStage) and isinstance(two, TrainStage)
+    assert one.lora is not None and one.lora.rank == 8 and two.batch_size == 3
+    file.write_text(yaml.safe_dump(GOOD | {"stages": ["dpo"]}))
+    with pytest.raises(InputError, match="neither a key nor a stage"):
+        load_recipe(file, ["dpo.batch_size=3"])
 
 
 def test_recipes_that_ship_are_valid_and_found_by_name() -> None:

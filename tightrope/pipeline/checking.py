@@ -37,7 +37,7 @@ def check_parts(recipe: Recipe) -> None:
     here = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "cuda" and int(number or 0) >= here:
         raise InputError(
-            f"this machine has {here} CUDA devices that PyTorch can use",
+            f"CUDA devices here that PyTorch can use: {here}",
             where=f"device: {recipe.device}",
             remedy="Set device: auto, and see: tightrope doctor.",
         )

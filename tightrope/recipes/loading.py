@@ -16,12 +16,13 @@ from tightrope.recipes.checking import check
 from tightrope.recipes.own import by_stage
 from tightrope.recipes.schema import FeedbackStage, Recipe, TrainStage
 
-# What pydantic says of Python's types, in those of a recipe; `keys` are those that a section has.
+# What pydantic says of Python's types, in those of a recipe; `entry` is what a list's entries or a section look like.
 WORDS = {
     "too_short": "at least one is needed",
-    "tuple_type": "a list is needed: [{keys}]",
-    "model_type": "a mapping is needed: {keys}",
+    "tuple_type": "a list is needed: [{entry}]",
+    "model_type": "a mapping is needed: {entry}",
     "dict_type": "a mapping is needed",
+    "string_pattern_mismatch": "another form is needed",
 }
 
 
@@ -85,41 +86,61 @@ def _override(tree: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"{text!r} is not an override", remedy="Write a.b=value.")
-    at: Any = tree
-    parts, stages, begin = key.split("."), tree.get("stages"), 0
-    if len(parts) > 1 and parts[0] not in tree and isinstance(stages, list):
-        at, begin = next((s for s in stages if isinstance(s, dict) and s.get("name") == parts[0]), None), 1
-        if at is None:
-            raise InputError(
-                f"{parts[0]!r} is neither a key nor a stage of the recipe",
-                where=text,
-                remedy=f"Stages: {', '.join(str(s.get('name')) for s in stages)}.",
-            )
-    place: Any = None
-    for i, part in enumerate(parts[begin:], begin):
-        if place is not None:
-            at = at.setdefault(place, {}) if isinstance(at, dict) else at[place]
-        place = part
-        if isinstance(at, list):
-            if not part.isdecimal() or int(part) >= len(at):
-                entry = ".".join([*parts[:i], "0", *parts[i + part.isdecimal() :]])
-                raise InputError(
-                    f"{parts[i - 1]!r} is a list of {len(at)}, and {part!r} is no place in it",
-                    where=text,
-                    remedy=(f"Places count from 0: {entry}={value}, or set" if at else "Set")
-                    + f' the whole of it: "{".".join(parts[:i])}=[...]".',
-                )
-            place = int(part)
-        elif not isinstance(at, dict):
-            raise InputError(
-                f"{parts[i - 1]!r} has no fields to set", where=text, remedy="It is a value: set the whole of it."
-            )
+    parts, at, begin = key.split("."), _stage(tree, key, text), 0
+    if at is None:
+        at = tree
+    else:
+        begin = 1 + at["name"].count(".")
+    for i in range(begin, len(parts) - 1):
+        place = _place(at, parts, i, text)
+        if isinstance(at, dict) and at.get(place) is None:
+            at[place] = [] if parts[i + 1].isdecimal() else {}
+        at = at[place]
+    place = _place(at, parts, len(parts) - 1, text)
     try:
         at[place] = value if value.startswith("@") else yaml.safe_load(value)  # a stage; no YAML begins so
     except yaml.YAMLError as error:
         raise InputError(
             f"{value!r} is not a YAML value", where=text, remedy="Quote it, or close its brackets."
         ) from error
+
+
+def _stage(tree: dict[str, Any], key: str, text: str) -> dict[str, Any] | None:
+    """The stage whose name an override's key begins with; None where it begins with a key of the recipe."""
+    first, dot, _ = key.partition(".")
+    stages = tree.get("stages")
+    if not dot or first in tree or not isinstance(stages, list):
+        return None
+    named = [stage for stage in stages if isinstance(stage, dict) and isinstance(stage.get("name"), str)]
+    meant = [stage for stage in named if key.startswith(f"{stage['name']}.")]
+    if meant:
+        return max(meant, key=lambda stage: len(stage["name"]))  # a name may hold dots
+    raise InputError(
+        f"{first!r} is neither a key nor a stage of the recipe",
+        where=text,
+        remedy=f"Stages: {', '.join(stage['name'] for stage in named)}.",
+    )
+
+
+def _place(at: Any, parts: Sequence[str], i: int, text: str) -> Any:
+    """Where a part of an override's key is in the mapping or list that those before it lead to."""
+    part, above = parts[i], ".".join(parts[:i])
+    if isinstance(at, dict):
+        return part
+    if not isinstance(at, list):
+        raise InputError(
+            f"{parts[i - 1]!r} has no fields to set", where=text, remedy="It is a value: set the whole of it."
+        )
+    if part.isdecimal() and int(part) < len(at):
+        return int(part)
+    if above == "stages":
+        remedy = "A stage is addressed by its name: NAME.key=value."
+    else:
+        places = f"Places count from 0, as in {above}.0; or set" if at else "Set"
+        remedy = f'{places} the whole of it: "{above}=[...]".'
+    raise InputError(
+        f"{parts[i - 1]!r} is a list of {len(at)}, and {part!r} is no place in it", where=text, remedy=remedy
+    )
 
 
 def _explained(error: ValidationError, tree: Mapping[str, Any], where: str) -> InputError:
@@ -141,9 +162,13 @@ def _explained(error: ValidationError, tree: Mapping[str, Any], where: str) -> I
         close = difflib.get_close_matches(inner[-1], known, 1)
         remedy = f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}." if known else ""
         return InputError(f"unknown key {inner[-1]!r}", where=f"{where}, {shown}", remedy=remedy)
-    remedy, section = _field(model, inner)
-    keys = "{" + ", ".join(getattr(section, "model_fields", ["..."])) + "}"
-    what = WORDS[first["type"]].format(keys=keys) if first["type"] in WORDS else str(first["msg"])
+    about, section = _field(model, inner)
+    fields = getattr(section, "model_fields", {})
+    given = repr(first["input"]) if isinstance(first["input"], str) else "..."
+    entry = "{" + ", ".join(fields) + "}" if fields else given
+    what = WORDS[first["type"]].format(entry=entry) if first["type"] in WORDS else str(first["msg"])
+    name = next((part for part in reversed(inner) if not part.isdigit()), "")
+    remedy = f"{name}: {about}" if about else ""
     found = "" if isinstance(first["input"], dict | list | tuple) else f", found {first['input']!r}"
     return InputError(f"{what}{found}", where=f"{where}, {shown}", remedy=remedy)
 

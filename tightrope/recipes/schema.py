@@ -208,7 +208,9 @@ class Recipe(Section):
     dtype: AnyDtype = Field(
         "float32", description="Weights and computation; `auto` is bfloat16 where the machine is fast at it."
     )
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda` or `cuda:1`.")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:(0|[1-9]\d*))?)$", description="`auto`, `cpu`, `cuda` or `cuda:1`."
+    )
     seed: int = Field(0, ge=0, description="Of everything.")
     output: str = Field("runs", description="Where runs are kept.")
     stages: tuple[Stage, ...] = Field(min_length=1, description="Run in order.")
