@@ -62,7 +62,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2, help="times every side runs")
     parser.add_argument("--token-budget", type=int, default=1024, help="tokens at work at a time on our side")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=DEFAULT_SIDES, help="who runs")
-    parser.add_argument("--dtype", choices=("auto", "bfloat16", "float32"), default="auto", help="where a side does not say")
+    parser.add_argument("--dtype", choices=("auto", "bfloat16", "float32"), default="auto", help="of both sides")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="OpenMP threads of every side")
     parser.add_argument("--trl-python", type=Path, default=HERE.parent / ".venv-trl/bin/python")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds one run may take")
