@@ -34,6 +34,7 @@ def show_reward(value: Mapping[str, Any], console: Console) -> None:
         for name in ("accuracy", "found_false", "found_true"):
             _figure_row(table, found[name])
         table.add_row(Text("Accuracy of always saying the commoner"), _percent(found["always_the_commoner"]), "", "")
+        _figure_row(table, found["gain"])
         console.print(table)
         for name, where in (("auc_within", "within a question"), ("auc_pooled", "all pooled, which flatters")):
             ours, lengths = _area(found[name]), _area(found["by_length_alone"][name])

@@ -40,17 +40,16 @@ def section(stage: Mapping[str, Any]) -> dict[str, Any]:
 
 def _words(found: Mapping[str, Any]) -> Iterable[str]:
     """Whether it beats the rules that know nothing, as far as the intervals tell."""
-    if pairs := found.get("pairs"):
-        yield _beats(LONGER, pairs["gain"], 0.0)
-    if labels := found.get("labels"):
-        yield _beats(COMMONER, labels["accuracy"], labels["always_the_commoner"])
+    for kind, rule in (("pairs", LONGER), ("labels", COMMONER)):
+        if kind in found:
+            yield _beats(rule, found[kind]["gain"])
 
 
-def _beats(rule: str, figure: Mapping[str, Any], level: float) -> str:
-    """What a figure says against the level that a rule has of it."""
+def _beats(rule: str, figure: Mapping[str, Any]) -> str:
+    """What the gain over a rule says."""
     if figure["value"] is None:
         return f"Whether it beats {rule} is withheld: {figure['withheld']}."
-    lower, value, upper = (figure[end] - level for end in ("lower", "value", "upper"))
+    lower, value, upper = (figure[end] for end in ("lower", "value", "upper"))
     said = "beats" if lower > 0 else "is worse than" if upper < 0 else "cannot be told from"
     return f"It {said} {rule}: {value:+z.1f} points ({lower:+z.1f} to {upper:+z.1f})."
 
@@ -87,10 +86,13 @@ def _rankings(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _labels(found: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    whole = _row(found["accuracy"], _level(found["always_the_commoner"]))
+    whole = [
+        _row(found["accuracy"], _level(found["always_the_commoner"])),
+        _row({**found["gain"], "model": None}),  # its levels stand in the row above
+    ]
     parts = [_row(found[name]) for name in ("found_false", "found_true")]
     title = f"Accuracy on {found['labels']} held-out labels"
-    yield {"title": title, "baseline": COMMONER, "rows": [whole, *parts]}
+    yield {"title": title, "baseline": COMMONER, "rows": [*whole, *parts]}
     alone = found["by_length_alone"]
     areas = [_row(found[name], alone[name], null=0.5) for name in ("auc_within", "auc_pooled")]
     yield {"title": "Right ones above wrong ones", "baseline": "length alone", "rows": areas}
