@@ -63,7 +63,7 @@ def test_a_model_is_not_said_to_beat_a_rule_that_it_does_not(right: int, said: s
 
 
 def test_a_rule_made_of_the_samples_labels_is_no_certain_level() -> None:
-    """56 of 100 labels are true, which a coin does: saying `false` always is not shown to be worse than saying `true`."""
+    """56 of 100 labels are true, as a coin may do: always saying `false` is not shown to be worse."""
     labels = measure_labels(np.full(100, 0.1), [i < 56 for i in range(100)], range(100), [1] * 100)
     assert labels["accuracy"]["upper"] < labels["always_the_commoner"] == pytest.approx(56)
     assert labels["gain"]["value"] == pytest.approx(-12) and labels["gain"]["upper"] > 0

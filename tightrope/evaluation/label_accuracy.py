@@ -28,7 +28,7 @@ def measure_labels(
     *,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Returns accuracy, its baseline and the gain over it, recall of the wrong ones, areas under the ROC curve, calibration, as JSON.
+    """Returns accuracy, the rule it must beat and by how much it does, recalls, areas, calibration, as JSON.
 
     Args:
         probabilities: [n] of the label being true.
@@ -47,8 +47,7 @@ def measure_labels(
     boot = Bootstrap(int(group.max()) + 1, seed=seed)
     right = half_right(np.where(true, 1, -1) * (probabilities - 0.5))
     everywhere = np.ones(len(true), np.bool_)
-    commoner = bool(true.mean() >= 0.5)
-    rule = (true == commoner).astype(np.float64)
+    rule = (true == (true.mean() >= 0.5)).astype(np.float64)
 
     def accuracy(where: np.ndarray[Any, np.dtype[np.bool_]], label: str) -> dict[str, Any]:
         return share(boot, right, group, where, label=label).as_dict()
