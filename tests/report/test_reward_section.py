@@ -46,7 +46,7 @@ def test_every_score_of_a_reward_model_stands_beside_always_picking_the_longer(t
     text = page.read_text(encoding="utf-8")
     assert "nothing was measured" not in text and "&lt;script&gt;" in text
     assert "It beats always picking the longer: +35.0 points (" in text
-    for said in ("Accuracy on 40 held-out pairs of 40 prompts", "By difference of length", "left out: tie (2)"):
+    for said in ("Accuracy on held-out pairs: 40, of prompts: 40", "By difference of length", "left out: tie (2)"):
         assert said in text
     made = section(collect_run(tmp_path / "run").stages[0])
     (accuracy, gain, _), lengths, margins, authors = (table["rows"] for table in made["tables"])
@@ -90,6 +90,15 @@ def test_labels_and_rankings_stand_beside_their_own_rules() -> None:
     assert [n["value"] for n in firsts["always saying the commoner label"]] == ["75.0", "50.0"]
     assert [n["value"] for n in firsts["length alone"]] == ["1.00", "0.62"]
     assert [n["value"] for n in firsts["always picking the longest"]] == ["100.0", "0.0"]
+    assert made["tables"][0]["rows"][0]["note"].endswith("; dashed: chance")
+
+
+def test_what_no_label_is_like_is_not_called_a_pair() -> None:
+    labels = measure_labels(np.full(9, 0.9), [True] * 9, range(9), [1] * 9)
+    made = section({"name": "rm", "held_out": {"kind": "outcome", "labels": labels}})
+    (_, _, false, _) = made["tables"][0]["rows"]
+    assert made["tables"][0]["title"] == "Accuracy on held-out labels: 9"
+    assert [n["detail"] for n in false["numbers"]] == ["there is none"]
 
 
 @pytest.mark.parametrize(

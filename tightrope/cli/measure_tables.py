@@ -23,7 +23,7 @@ def show_reward(value: Mapping[str, Any], console: Console) -> None:
         table = table_of("rankings of three and more", "value", "95 % interval", "n")
         for name in ("best_first", "longest_first"):
             _figure_row(table, found[name])
-        table.add_row(Text("Best first by a draw"), _percent(found["chance"]), "", "")
+        table.add_row(Text("Best first by chance"), _percent(found["chance"]), "", "")
         console.print(table)
         _left_out(found["left_out"], console)
     if "members" in value:

@@ -140,7 +140,7 @@ def share(
     """Mean of values [n] in [0, 1] over the rows `where`, in percent, resampling their groups."""
     n = int(where.sum())
     if n == 0:
-        return withheld("there is no such pair", n=0, unit="percent", group=GROUP, label=label, better="higher")
+        return withheld("there is none", n=0, unit="percent", group=GROUP, label=label, better="higher")
     sums = np.bincount(groups[where], values[where], boot.n)
     sizes = np.bincount(groups[where], minlength=boot.n).astype(np.float64)
     # One won and one lost pair more, as in `stats`: a handful of pairs must not be certain.

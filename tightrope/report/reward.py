@@ -61,7 +61,7 @@ def _pairs(found: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
         _row({**found["gain"], "model": None}),  # its levels stand in the row above
         _row(found["without_length"]),
     ]
-    yield {"title": f"Accuracy on {n} held-out pairs of {prompts} prompts", "baseline": LONGER, "rows": whole}
+    yield {"title": f"Accuracy on held-out pairs: {n}, of prompts: {prompts}", "baseline": LONGER, "rows": whole}
     for name, title in (
         ("by_length", "By difference of length"),
         ("by_margin", "By the labels' margin"),
@@ -80,7 +80,7 @@ def _part(figure: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rankings(found: Mapping[str, Any]) -> dict[str, Any]:
-    rows = [_row(found["best_first"], found["longest_first"], null=round(found["chance"], 1), note="; dashed: a draw")]
+    rows = [_row(found["best_first"], found["longest_first"], null=round(found["chance"], 1), note="; dashed: chance")]
     title = f"Rankings of three and more: {found['rankings']}"
     return {"title": title, "baseline": "always picking the longest", "rows": rows}
 
@@ -91,7 +91,7 @@ def _labels(found: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
         _row({**found["gain"], "model": None}),  # its levels stand in the row above
     ]
     parts = [_row(found[name]) for name in ("found_false", "found_true")]
-    title = f"Accuracy on {found['labels']} held-out labels"
+    title = f"Accuracy on held-out labels: {found['labels']}"
     yield {"title": title, "baseline": COMMONER, "rows": [*whole, *parts]}
     alone = found["by_length_alone"]
     areas = [_row(found[name], alone[name], null=0.5) for name in ("auc_within", "auc_pooled")]
