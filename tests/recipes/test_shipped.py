@@ -13,6 +13,8 @@ from tests.tiny import tiny_folder
 from tightrope.data.encode import RECORDS
 from tightrope.errors import InputError
 from tightrope.files import write_jsonl
+from tightrope.objectives import registry
+from tightrope.objectives.base import PAIR, Card
 from tightrope.pipeline.run import train
 from tightrope.recipes.loading import load_recipe
 from tightrope.recipes.pages import describe, recipes_of, table
@@ -168,9 +170,23 @@ def test_settings_of_a_stage_reach_the_learner_of_a_sum() -> None:
     assert objective.card.title == "1 simpo + 0.05 nll_chosen"
 
 
-def test_letters_that_a_formula_does_not_explain_are_explained_below_it() -> None:
-    said = {name: describe(name)["letters"] for name in ("exo", "dpo", "ipo", "kto", "simpo", "nll")}
-    assert [one.split(" ")[0] for one in said["exo"]] == ["h", "rho", "w"]
-    assert said["dpo"] == said["simpo"] == ["w is the chosen response, l the rejected one"]  # rho stands in it
-    assert [one.split(" ")[0] for one in said["ipo"]] == ["rho", "w"] and said["nll"] == []
-    assert said["kto"] == ["rho = log pi - log ref of a response"]
+GREEK = {"rho", "beta", "alpha", "lambda", "eta", "tau", "gamma", "delta", "eps", "z0"}
+
+
+@pytest.mark.parametrize("card", registry.cards(), ids=lambda card: card.name)
+def test_every_letter_of_a_formula_is_explained_once(card: Card) -> None:
+    """By the formula behind a comma, as a setting, or below it; x, y and a token t are the same everywhere."""
+    name = re.compile(r"[A-Za-z]+\d?'?|±")
+    letters = {one for one in name.findall(card.formula) if len(one.strip("'")) == 1 or one in GREEK}
+    by_itself = set(re.findall(r",\s+([A-Za-z]+\d?)\w* (?:=|the|logistic)", card.formula))
+    below = set(name.findall(" ".join(card.letters)))
+    settings = set(registry.get(card.name).settings_type.model_fields)
+    assert letters - by_itself - below - settings <= {"L", "x", "y", "t"}
+    assert not by_itself & {one.split(" ")[0] for one in card.letters}
+    assert describe(card.name)["letters"] == list(card.letters)
+
+
+def test_the_chosen_response_is_called_so_only_where_the_formula_means_it() -> None:
+    assert PAIR in describe("simpo")["letters"] and describe("cpo-simpo")["letters"] == []
+    assert "w is the more harmful response, l the other" in describe("cost")["letters"]
+    assert all(PAIR not in describe(name)["letters"] for name in ("cost", "wpo", "odin", "nca_kwise"))

@@ -196,3 +196,6 @@ def test_labels_stand_apart_and_their_leads_do_not_cross() -> None:
     placed = _labelled(points, plane)
     assert [p.x for p, _ in placed] == [0.2, 1.8, 1.2, 1.0]  # the nearest of three alike is labelled first
     assert all(below - above >= 13 for (_, above), (_, below) in pairwise(placed))
+    low = [Point(0.2 * i, -1.9, -1.9, -1.9, 0, str(i)) for i in range(8)]
+    heights = [at for _, at in _labelled(low, plane)]
+    assert heights[-1] <= plane.floor and all(below - above >= 13 for above, below in pairwise(heights))

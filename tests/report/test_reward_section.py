@@ -46,7 +46,7 @@ def test_every_score_of_a_reward_model_stands_beside_always_picking_the_longer(t
     text = page.read_text(encoding="utf-8")
     assert "nothing was measured" not in text and "&lt;script&gt;" in text
     assert "It beats always picking the longer: +35.0 points (" in text
-    for said in ("Accuracy on 40 held-out pairs of 40 prompts", "By difference of length", "left out: tie (2)"):
+    for said in ("Accuracy on held-out pairs: 40, of prompts: 40", "By difference of length", "left out: tie (2)"):
         assert said in text
     made = section(collect_run(tmp_path / "run").stages[0])
     (accuracy, gain, _), lengths, margins, authors = (table["rows"] for table in made["tables"])
@@ -62,6 +62,24 @@ def test_a_model_is_not_said_to_beat_a_rule_that_it_does_not(right: int, said: s
     assert made["words"][0].startswith(f"It {said} always picking the longer: ")
 
 
+def test_a_rule_made_of_the_samples_labels_is_no_certain_level() -> None:
+    """56 of 100 labels are true, as a coin may do: always saying `false` is not shown to be worse."""
+    labels = measure_labels(np.full(100, 0.1), [i < 56 for i in range(100)], range(100), [1] * 100)
+    assert labels["accuracy"]["upper"] < labels["always_the_commoner"] == pytest.approx(56)
+    assert labels["gain"]["value"] == pytest.approx(-12) and labels["gain"]["upper"] > 0
+    made = section({"name": "rm", "held_out": {"kind": "outcome", "labels": labels}})
+    assert made["words"][0].startswith("It cannot be told from always saying the commoner label: ")
+    assert made["tables"][0]["rows"][1]["label"] == "Gain over always saying the commoner label"
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(2, "beats"), (30, "cannot be told from"), (90, "is worse than")])
+def test_labels_beat_the_commoner_one_or_do_not(wrong: int, said: str) -> None:
+    true = np.arange(100) % 10 < 7
+    labels = measure_labels(np.where(true ^ (np.arange(100) < wrong), 0.9, 0.1), true.tolist(), range(100), [1] * 100)
+    made = section({"name": "rm", "held_out": {"kind": "outcome", "labels": labels}})
+    assert made["words"][0].startswith(f"It {said} always saying the commoner label: ")
+
+
 def test_labels_and_rankings_stand_beside_their_own_rules() -> None:
     true = [True, True, False, False] * 10
     labels = measure_labels(np.tile([0.9, 0.8, 0.2, 0.6], 10), true, [i // 4 for i in range(40)], [5, 2, 3, 2] * 10)
@@ -72,6 +90,15 @@ def test_labels_and_rankings_stand_beside_their_own_rules() -> None:
     assert [n["value"] for n in firsts["always saying the commoner label"]] == ["75.0", "50.0"]
     assert [n["value"] for n in firsts["length alone"]] == ["1.00", "0.62"]
     assert [n["value"] for n in firsts["always picking the longest"]] == ["100.0", "0.0"]
+    assert made["tables"][0]["rows"][0]["note"].endswith("; dashed: chance")
+
+
+def test_what_no_label_is_like_is_not_called_a_pair() -> None:
+    labels = measure_labels(np.full(9, 0.9), [True] * 9, range(9), [1] * 9)
+    made = section({"name": "rm", "held_out": {"kind": "outcome", "labels": labels}})
+    (_, _, false, _) = made["tables"][0]["rows"]
+    assert made["tables"][0]["title"] == "Accuracy on held-out labels: 9"
+    assert [n["detail"] for n in false["numbers"]] == ["there is none"]
 
 
 @pytest.mark.parametrize(

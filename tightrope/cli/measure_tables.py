@@ -23,7 +23,7 @@ def show_reward(value: Mapping[str, Any], console: Console) -> None:
         table = table_of("rankings of three and more", "value", "95 % interval", "n")
         for name in ("best_first", "longest_first"):
             _figure_row(table, found[name])
-        table.add_row(Text("Best first by a draw"), _percent(found["chance"]), "", "")
+        table.add_row(Text("Best first by chance"), _percent(found["chance"]), "", "")
         console.print(table)
         _left_out(found["left_out"], console)
     if "members" in value:
@@ -34,6 +34,7 @@ def show_reward(value: Mapping[str, Any], console: Console) -> None:
         for name in ("accuracy", "found_false", "found_true"):
             _figure_row(table, found[name])
         table.add_row(Text("Accuracy of always saying the commoner"), _percent(found["always_the_commoner"]), "", "")
+        _figure_row(table, found["gain"])
         console.print(table)
         for name, where in (("auc_within", "within a question"), ("auc_pooled", "all pooled, which flatters")):
             ours, lengths = _area(found[name]), _area(found["by_length_alone"][name])

@@ -3,7 +3,8 @@
 Accuracy stands beside "always say the commoner label", which is what a model that learnt nothing gets; the share of
 wrong ones found and the areas under the ROC curve say what accuracy hides when one label is rare. Beside the areas
 stand those of length alone: within a question that is how often always picking the longer finds the right one.
-Intervals resample whole groups (the steps of one solution are not independent).
+Intervals resample whole groups (the steps of one solution are not independent). The gain over the rule resamples both
+at once: which labels a sample happens to have moves the rule as much as the model.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from tightrope.errors import InputError
 from tightrope.evaluation.auroc import areas
-from tightrope.evaluation.reward_model import calibration, half_right, share
+from tightrope.evaluation.reward_model import calibration, gain, half_right, share
 from tightrope.evaluation.stats import Bootstrap, Floats
 
 
@@ -27,7 +28,7 @@ def measure_labels(
     *,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Returns accuracy, its baseline, recall of the wrong ones, areas under the ROC curve, calibration, as JSON.
+    """Returns accuracy, the rule it must beat and by how much it does, recalls, areas, calibration, as JSON.
 
     Args:
         probabilities: [n] of the label being true.
@@ -46,6 +47,7 @@ def measure_labels(
     boot = Bootstrap(int(group.max()) + 1, seed=seed)
     right = half_right(np.where(true, 1, -1) * (probabilities - 0.5))
     everywhere = np.ones(len(true), np.bool_)
+    rule = (true == (true.mean() >= 0.5)).astype(np.float64)
 
     def accuracy(where: np.ndarray[Any, np.dtype[np.bool_]], label: str) -> dict[str, Any]:
         return share(boot, right, group, where, label=label).as_dict()
@@ -55,7 +57,8 @@ def measure_labels(
         "groups": boot.n,
         "share_true": float(true.mean()),
         "accuracy": accuracy(everywhere, "Accuracy"),
-        "always_the_commoner": 100 * max(float(true.mean()), 1 - float(true.mean())),
+        "always_the_commoner": 100 * float(rule.mean()),
+        "gain": gain(boot, right, rule, group, over="always saying the commoner label").as_dict(),
         "found_false": accuracy(~true, "Wrong ones found"),
         "found_true": accuracy(true, "Right ones found"),
         **areas(boot, np.asarray(probabilities, np.float64), true, group),

@@ -1,7 +1,7 @@
 """How good is a reward model on pairs somebody judged: accuracy, where it comes from, and what it costs to know better.
 
 Every figure stands beside "always pick the longer response" on the same pairs: on many preference sets that rule alone
-is right two times in three, and a model that does not beat it has learnt length. Intervals are bootstraps over prompts,
+is right two times in three, and a model that does not beat it is worth no more. Intervals are bootstraps over prompts,
 since pairs of one prompt are not independent. Ties of scores, and of lengths, are half right.
 
 Expect 65 to 75 % on human preferences (InstructGPT's 6B model: 72.4 % on its labellers, 69.6 % on others, who agree
@@ -113,7 +113,7 @@ def measure_pairs(pairs: JudgedPairs, *, seed: int = 0) -> dict[str, Any]:
         "prompts": boot.n,
         "accuracy": accuracy(right, everywhere, "Accuracy"),
         "always_the_longer": accuracy(rule, everywhere, "Accuracy of always picking the longer"),
-        "gain": _gain(boot, right, rule, pairs.prompts).as_dict(),
+        "gain": gain(boot, right, rule, pairs.prompts, over="always picking the longer").as_dict(),
         "chosen_longer": accuracy(right, pairs.longer > 0, "Accuracy where the chosen response is longer"),
         "chosen_shorter": accuracy(right, pairs.longer < 0, "Accuracy where it is shorter"),
         "without_length": accuracy(without, everywhere, "Accuracy once length is taken out"),
@@ -140,7 +140,7 @@ def share(
     """Mean of values [n] in [0, 1] over the rows `where`, in percent, resampling their groups."""
     n = int(where.sum())
     if n == 0:
-        return withheld("there is no such pair", n=0, unit="percent", group=GROUP, label=label, better="higher")
+        return withheld("there is none", n=0, unit="percent", group=GROUP, label=label, better="higher")
     sums = np.bincount(groups[where], values[where], boot.n)
     sizes = np.bincount(groups[where], minlength=boot.n).astype(np.float64)
     # One won and one lost pair more, as in `stats`: a handful of pairs must not be certain.
@@ -150,6 +150,25 @@ def share(
     value = float(values[where].mean())
     return from_draws(
         boot, value, draws, n=n, unit="percent", group=GROUP, label=label, better="higher", scale=100
+    )
+
+
+def gain(boot: Bootstrap, right: Floats, rule: Floats, groups: NDArray[np.intp], *, over: str) -> Figure:
+    """Accuracy less that of a rule, both [n] on the same answers and resampled together, percentage points."""
+    sums, sizes = np.bincount(groups, right - rule, boot.n), np.bincount(groups, minlength=boot.n)
+    draws = (boot.counts @ sums + boot.added @ np.array((-1.0, 1.0))) / (boot.counts @ sizes + boot.added.sum(1))
+    return from_draws(
+        boot,
+        float((right - rule).mean()),
+        draws,
+        n=len(right),
+        unit="points",
+        group=GROUP,
+        label=f"Gain over {over}",
+        model=float(right.mean()),
+        reference=float(rule.mean()),
+        better="higher",
+        scale=100,
     )
 
 
@@ -188,25 +207,6 @@ def calibration(
         "nll": float(-np.mean(right * np.log(safe) + (1 - right) * np.log1p(-safe))),
         "bins": table,
     }
-
-
-def _gain(boot: Bootstrap, right: Floats, rule: Floats, groups: NDArray[np.intp]) -> Figure:
-    """Accuracy less the longer rule's on the same pairs, percentage points."""
-    sums, sizes = np.bincount(groups, right - rule, boot.n), np.bincount(groups, minlength=boot.n)
-    draws = (boot.counts @ sums + boot.added @ np.array((-1.0, 1.0))) / (boot.counts @ sizes + boot.added.sum(1))
-    return from_draws(
-        boot,
-        float((right - rule).mean()),
-        draws,
-        n=len(right),
-        unit="points",
-        group=GROUP,
-        label="Gain over always picking the longer",
-        model=float(right.mean()),
-        reference=float(rule.mean()),
-        better="higher",
-        scale=100,
-    )
 
 
 def _by_length(boot: Bootstrap, right: Floats, rule: Floats, pairs: JudgedPairs) -> list[dict[str, Any]]:

@@ -64,6 +64,7 @@ OBJECTIVE = Objective(
         title="K-wise reward model (all pairs of a ranking)",
         paper="Ouyang et al. 2022, arXiv 2203.02155, equation 1",
         formula="L = -1/(K choose 2) sum_{i above j} log sigmoid(r_i - r_j)",
+        letters=("r_i is the score of response i of a prompt's K, i above j in the ranking",),
         needs=frozenset({"rankings"}),
         head="reward",
         unit="bundles",

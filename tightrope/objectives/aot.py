@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings, Statistic
+from tightrope.objectives.base import PAIR, Card, Loss, Objective, ObjectiveInputs, Settings, Statistic
 from tightrope.objectives.pairs import PairSums, pair_metrics
 
 ROUNDING = 1e-5  # relative; values of one step that are closer tie
@@ -103,6 +103,7 @@ OBJECTIVE = Objective(
         title="Alignment via optimal transport (AOT)",
         paper="Melnyk et al. 2024, Distributional preference alignment, arXiv 2406.05882",
         formula="L = -log sigmoid(beta (d_(k) - e_(k))),  each side sorted over the step",
+        letters=("d = log pi(y_w) - log pi(y_l), e = log ref(y_w) - log ref(y_l)", "(k) is the k-th smallest", PAIR),
         needs=frozenset({"comparisons", "reference"}),
         head="lm",
         unit="pairs",

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, sigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import GAP, LOGRATIO, PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.pairs import PairSums, pair_metrics
 
 
@@ -49,6 +49,7 @@ OBJECTIVE = Objective(
         title="Anchored preference optimisation (APO)",
         paper="D'Oosterlinck et al. 2024, Anchored preference optimization, arXiv 2408.06266",
         formula="zero: 1 - sigmoid(beta rho_w) + sigmoid(beta rho_l);  down: sigmoid(beta rho_w) + 1 - sigmoid(beta h)",
+        letters=(GAP, LOGRATIO, PAIR),
         needs=frozenset({"comparisons", "reference"}),
         head="lm",
         unit="pairs",

@@ -145,6 +145,13 @@ class Statistic:
     settle: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]] = step_means
 
 
+# What letters mean in most formulas (`Card.letters`).
+GAP = "h = rho(y_w) - rho(y_l)"
+LOGRATIO = "rho = log pi - log ref of a response"
+PAIR = "w is the chosen response, l the rejected one"
+THUMBS = "± is + for a desirable response and - for an undesirable one"
+
+
 @dataclass(frozen=True)
 class Card:
     """What people and programs ask about an objective."""
@@ -165,6 +172,7 @@ class Card:
     reads: Literal["last", "tokens", "steps"] = "last"  # where a reward model's head is read
     layout: Literal["apart", "joint"] = "apart"  # `joint`: a pair is one text, in both orders
     goes_wrong: str = ""  # what people see when it does not work, and why
+    letters: tuple[str, ...] = ()  # what the formula's letters mean, where it does not say so itself
 
     @property
     def data(self) -> str:

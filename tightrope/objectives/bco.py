@@ -27,7 +27,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings, Statistic
+from tightrope.objectives.base import LOGRATIO, THUMBS, Card, Loss, Objective, ObjectiveInputs, Settings, Statistic
 from tightrope.objectives.thumbs import Thumbs, reward_gap
 
 CLASSES = ("desirable", "undesirable")
@@ -118,6 +118,7 @@ OBJECTIVE = Objective(
         title="Binary classifier optimisation (BCO)",
         paper="Jung et al. 2024, Binary classifier optimization, arXiv 2404.04656",
         formula="L = -log sigmoid(±(beta rho - delta)),  delta the running mean of beta rho",
+        letters=(LOGRATIO, THUMBS),
         needs=frozenset({"ratings", "reference", "prompt_weights"}),
         head="lm",
         unit="responses",

@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.pairs import margins_of
 
 
@@ -98,6 +98,7 @@ OBJECTIVE = Objective(
         title="Reward model (Bradley-Terry)",
         paper="Ouyang et al. 2022, arXiv 2203.02155; margin: Touvron et al. 2023, arXiv 2307.09288",
         formula="L = -log sigmoid(r_w - r_l - m) + c (r_w + r_l)^2",
+        letters=("r is the score of a response", PAIR, "m is the margin, c is `centring`"),
         needs=frozenset({"comparisons", "margins"}),
         head="reward",
         unit="pairs",

@@ -82,7 +82,12 @@ OBJECTIVE = Objective(
         name="cost",
         title="Cost model (Safe RLHF)",
         paper="Dai et al. 2023, arXiv 2310.12773, equation 7",
-        formula="L = -log sigmoid(C_w - C_l) - log sigmoid(s_w C_w) - log sigmoid(s_l C_l); w worse, s = +1 harmful",
+        formula="L = -log sigmoid(C_w - C_l) - log sigmoid(s_w C_w) - log sigmoid(s_l C_l)",
+        letters=(
+            "C is the cost",
+            "w is the more harmful response, l the other",
+            "s is +1 for a harmful response and -1 for a safe one",
+        ),
         needs=frozenset({"safety"}),
         head="reward",
         unit="pairs",

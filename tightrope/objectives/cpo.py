@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.nll_chosen import NORMALISER, Normaliser, chosen_tokens, normalised_nll
 from tightrope.objectives.pairs import PolicySums, pair_metrics
 
@@ -47,6 +47,7 @@ OBJECTIVE = Objective(
         title="Contrastive preference optimisation (CPO)",
         paper="Xu et al. 2024, Contrastive preference optimization, arXiv 2401.08417",
         formula="L = -log sigmoid(beta [log pi(y_w) - log pi(y_l)]) + alpha NLL(y_w)",
+        letters=(PAIR, "alpha is `nll_weight`"),
         needs=frozenset({"comparisons"}),
         head="lm",
         unit="pairs",

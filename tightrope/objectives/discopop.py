@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, sigmoid
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import GAP, LOGRATIO, PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.numerics import bounded_exp
 from tightrope.objectives.pairs import PairSums, pair_metrics
 
@@ -49,6 +49,7 @@ OBJECTIVE = Objective(
         title="Discovered preference optimisation (DiscoPOP)",
         paper="Lu et al. 2024, Discovering preference optimization algorithms, arXiv 2406.08414",
         formula="L = (1-m) [-log sigmoid(x)] + m exp(-x),  x = beta h, m = sigmoid(x / tau)",
+        letters=(GAP, LOGRATIO, PAIR),
         needs=frozenset({"comparisons", "reference"}),
         head="lm",
         unit="pairs",

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import GAP, LOGRATIO, PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.pairs import PairSums, margins_of, pair_metrics
 
 
@@ -64,6 +64,7 @@ OBJECTIVE = Objective(
         title="Direct Nash optimisation (contrastive step)",
         paper="Rosset et al. 2024, Direct Nash optimization, arXiv 2404.03715",
         formula="L = -s log sigmoid(eta h) - (1-s) log sigmoid(-eta h),  s = sigmoid(r_w - r_l) or 1",
+        letters=(GAP, LOGRATIO, PAIR, "r_w - r_l is the comparison's margin, s = 1 is `target: hard`"),
         needs=frozenset({"comparisons", "reference", "margins"}),
         head="lm",
         unit="pairs",

@@ -30,7 +30,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.nll_chosen import NORMALISER, Normaliser, chosen_tokens, normalised_nll
 from tightrope.objectives.pairs import PairSums, pair_metrics
 
@@ -107,6 +107,7 @@ OBJECTIVE = Objective(
         title="Direct preference optimisation (DPO)",
         paper="Rafailov et al. 2023, Direct preference optimization, arXiv 2305.18290",
         formula="L = -log sigmoid(beta [rho(y_w) - rho(y_l)]),  rho = log pi - log ref, summed over tokens",
+        letters=(PAIR,),
         needs=frozenset({"comparisons", "reference"}),
         head="lm",
         unit="pairs",

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid, relu
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import GAP, LOGRATIO, PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.pairs import PairSums, pair_metrics
 
 
@@ -47,6 +47,7 @@ OBJECTIVE = Objective(
         title="DPO-Positive",
         paper="Pal et al. 2024, Smaug, arXiv 2402.13228",
         formula="L = -log sigmoid(beta [h - lambda max(0, log ref(y_w) - log pi(y_w))])",
+        letters=(GAP, LOGRATIO, PAIR, "lambda is `penalty`"),
         needs=frozenset({"comparisons", "reference"}),
         head="lm",
         unit="pairs",

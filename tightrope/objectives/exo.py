@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, sigmoid
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import GAP, LOGRATIO, PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.pairs import PairSums, pair_metrics
 
 
@@ -55,6 +55,7 @@ OBJECTIVE = Objective(
         title="Efficient exact optimisation (EXO)",
         paper="Ji et al. 2024, Towards efficient exact optimization, arXiv 2402.00856",
         formula="L = KL( (sigmoid(beta h), sigmoid(-beta h)) || (1-e, e) )",
+        letters=(GAP, LOGRATIO, PAIR, "e is `label_smoothing`"),
         needs=frozenset({"comparisons", "reference"}),
         head="lm",
         unit="pairs",

@@ -24,7 +24,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.numerics import LARGEST_EXPONENT, bounded_exp
 from tightrope.objectives.pairs import PairSums, pair_metrics
 
@@ -83,6 +83,7 @@ OBJECTIVE = Objective(
         title="DPO with an f-divergence",
         paper="Wang et al. 2023, Beyond reverse KL, arXiv 2309.16240",
         formula="L = -log sigmoid(beta f'(u_w) - beta f'(u_l)),  u = pi / ref",
+        letters=(PAIR, "f' is the derivative of the divergence's f"),
         needs=frozenset({"comparisons", "reference"}),
         head="lm",
         unit="pairs",

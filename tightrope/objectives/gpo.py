@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor, sigmoid
 from torch.nn.functional import logsigmoid, relu
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import GAP, LOGRATIO, PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.numerics import bounded_exp
 from tightrope.objectives.pairs import PairSums, pair_metrics
 
@@ -83,6 +83,7 @@ OBJECTIVE = Objective(
         title="Generalised preference optimisation (GPO)",
         paper="Tang et al. 2024, Generalized preference optimization, arXiv 2402.05749",
         formula="L = f(beta h),  f logistic, hinge, squared, exponential, truncated quadratic or Savage",
+        letters=(GAP, LOGRATIO, PAIR),
         needs=frozenset({"comparisons", "reference"}),
         head="lm",
         unit="pairs",

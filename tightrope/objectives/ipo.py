@@ -21,7 +21,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import LOGRATIO, PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.pairs import PairSums, pair_metrics
 
 
@@ -58,6 +58,7 @@ OBJECTIVE = Objective(
         title="Identity preference optimisation (IPO)",
         paper="Azar et al. 2023, A general theoretical paradigm, arXiv 2310.12036",
         formula="L = (h - 1 / (2 tau))^2,  h = rho(y_w) - rho(y_l) summed or averaged over tokens",
+        letters=(LOGRATIO, PAIR),
         needs=frozenset({"comparisons", "reference"}),
         head="lm",
         unit="pairs",

@@ -26,7 +26,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings, Statistic
+from tightrope.objectives.base import LOGRATIO, THUMBS, Card, Loss, Objective, ObjectiveInputs, Settings, Statistic
 from tightrope.objectives.thumbs import Thumbs, reward_gap
 
 
@@ -98,6 +98,7 @@ OBJECTIVE = Objective(
         title="Kahneman-Tversky optimisation (KTO)",
         paper="Ethayarajh et al. 2024, KTO, arXiv 2402.01306",
         formula="L = w_y (1 - sigmoid(±beta (rho - z0))),  z0 = max(0, mean rho of mismatched responses)",
+        letters=(LOGRATIO, THUMBS, "w_y is `desirable_weight` or `undesirable_weight`"),
         needs=frozenset({"ratings", "reference", "probes"}),
         head="lm",
         unit="responses",

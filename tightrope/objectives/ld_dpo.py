@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import LOGRATIO, PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.pairs import PairSums, pair_metrics
 
 
@@ -73,6 +73,7 @@ OBJECTIVE = Objective(
         title="Length-desensitised DPO (LD-DPO)",
         paper="Liu et al. 2024, Length desensitization in DPO, arXiv 2409.06411",
         formula="L = -log sigmoid(beta h'),  tokens beyond the shorter length weighted by alpha",
+        letters=("h' = rho(y_w) - rho(y_l) with tokens weighted so", LOGRATIO, PAIR),
         needs=frozenset({"comparisons", "reference"}),
         head="lm",
         unit="pairs",

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import LOGRATIO, PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.pairs import PairSums, pair_metrics
 
 
@@ -45,6 +45,7 @@ OBJECTIVE = Objective(
         title="Length-normalised DPO",
         paper="Lambert et al. 2024, Tulu 3, arXiv 2411.15124",
         formula="L = -log sigmoid(beta [rho(y_w) / |y_w| - rho(y_l) / |y_l|])",
+        letters=(LOGRATIO, PAIR),
         needs=frozenset({"comparisons", "reference"}),
         head="lm",
         unit="pairs",

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import LOGRATIO, PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.pairs import PairSums, pair_metrics
 
 
@@ -46,6 +46,7 @@ OBJECTIVE = Objective(
         title="Noise contrastive alignment (NCA)",
         paper="Chen et al. 2024, Noise contrastive alignment, arXiv 2402.05369",
         formula="L = -log sigmoid(r_w) - [log sigmoid(-r_w) + log sigmoid(-r_l)] / 2,  r = beta rho",
+        letters=(LOGRATIO, PAIR),
         needs=frozenset({"comparisons", "reference"}),
         head="lm",
         unit="pairs",

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from tightrope.errors import InputError
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import LOGRATIO, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.rankings import Rankings, padded
 
 Form = Literal["nca", "infonca"]
@@ -102,6 +102,7 @@ OBJECTIVE = Objective(
         title="Noise contrastive alignment (NCA) on rewarded responses",
         paper="Chen et al. 2024, Noise contrastive alignment, arXiv 2402.05369",
         formula="L = -sum_i [ softmax(R/alpha)_i log sigmoid(r_i) + 1/K log sigmoid(-r_i) ],  r = beta rho",
+        letters=(LOGRATIO, "i runs over a prompt's K responses, R are their rewards"),
         needs=frozenset({"rankings", "reference", "scores"}),
         head="lm",
         unit="bundles",

@@ -52,6 +52,7 @@ OBJECTIVE = Objective(
         title="Supervised fine-tuning (SFT)",
         paper="Ouyang et al. 2022, Training language models to follow instructions, arXiv 2203.02155",
         formula="L = -(1/N) sum_t log pi(y_t | x, y_<t)",
+        letters=("N counts the learnt tokens",),
         needs=frozenset({"demonstrations"}),
         head="lm",
         unit="tokens",

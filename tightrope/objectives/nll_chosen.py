@@ -74,6 +74,7 @@ OBJECTIVE = Objective(
         title="Likelihood of the chosen response",
         paper="Pang et al. 2024, arXiv 2404.19733; Liu et al. 2024, arXiv 2405.16436",
         formula="L = -log pi(y_w) / n",
+        letters=("y_w is the chosen response", "n is its tokens, those of the whole step, or 1 (`nll_normaliser`)"),
         needs=frozenset({"comparisons"}),
         head="lm",
         unit="pairs",

@@ -110,6 +110,12 @@ OBJECTIVE = Objective(
         title="Length-disentangled reward model (ODIN)",
         paper="Chen et al. 2024, arXiv 2402.07319",
         formula="L = -log sigmoid((q+l)_w - (q+l)_l) + lambda_L (|corr(q, n)| - corr(l, n)) + lambda_O |w_q . w_l|",
+        letters=(
+            "q is the score of the quality head, l that of the length head, n the length in tokens",
+            "(...)_w is of the chosen response, (...)_l of the rejected one",
+            "w_q and w_l are the weights of the heads",
+            "lambda_L is `length_weight`, lambda_O is `orthogonality`",
+        ),
         needs=frozenset({"comparisons"}),
         head="reward",
         unit="pairs",

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.nll_chosen import NORMALISER, chosen_tokens, normalised_nll
 from tightrope.objectives.numerics import log1m_exp
 from tightrope.objectives.pairs import PolicySums, pair_metrics
@@ -63,6 +63,7 @@ OBJECTIVE = Objective(
         title="Odds ratio preference optimisation (ORPO)",
         paper="Hong, Lee, Thorne 2024, ORPO, arXiv 2403.07691",
         formula="L = NLL(y_w) - lambda log sigmoid(log odds(y_w) - log odds(y_l))",
+        letters=(PAIR, "lambda is `odds_weight`"),
         needs=frozenset({"comparisons"}),
         head="lm",
         unit="pairs",

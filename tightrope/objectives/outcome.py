@@ -73,6 +73,7 @@ OBJECTIVE = Objective(
         title="Outcome reward model",
         paper="Cobbe et al. 2021, arXiv 2110.14168; Lightman et al. 2023, arXiv 2305.20050",
         formula="L = mean_t BCE(sigmoid(w_t), c)",
+        letters=("w_t is the head's logit at token t, c is 1 for a right solution and 0 for a wrong one",),
         needs=frozenset({"ratings"}),
         head="reward",
         unit="responses",

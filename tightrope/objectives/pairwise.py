@@ -16,7 +16,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 
 
 class PairwiseSettings(Settings):
@@ -53,6 +53,7 @@ OBJECTIVE = Objective(
         title="Pairwise ranker (PairRM)",
         paper="Jiang, Ren, Lin 2023, arXiv 2306.02561",
         formula="L = 1/2 [ -log sigmoid(s(w, l)) - log sigmoid(-s(l, w)) ]",
+        letters=("s(a, b) is the score for `a is better` of both in one text, a first", PAIR),
         needs=frozenset({"comparisons"}),
         head="reward",
         unit="pairs",

@@ -114,6 +114,7 @@ OBJECTIVE = Objective(
         title="K-wise reward model (Plackett-Luce)",
         paper="Zhu, Jiao, Jordan 2023, arXiv 2301.11270; Plackett 1975; ties: Efron 1977, Breslow 1974",
         formula="L = sum_k [ logsumexp(r_(k), ..., r_(K)) - r_(k) ] / (K - 1)",
+        letters=("r_(k) is the score of the k-th best of a prompt's K responses",),
         needs=frozenset({"rankings"}),
         head="reward",
         unit="bundles",

@@ -167,6 +167,11 @@ OBJECTIVE = Objective(
         title="Proximal policy optimisation (PPO)",
         paper="Schulman et al. 2017, arXiv 1707.06347; Ouyang et al. 2022, arXiv 2203.02155",
         formula="L = max(-A q, -A clip(q, 1-eps, 1+eps)) + c_v value,  R_t = -beta kl_t (+ score at the end)",
+        letters=(
+            "q = pi / pi_rollout of a token, A is its advantage",
+            "kl_t = log pi_rollout - log ref",
+            "eps is `clip_ratio`, c_v is `value_coefficient`, beta is the rollouts' `kl_coefficient`",
+        ),
         needs=frozenset({"prompts", "reward", "reference", "value_head"}),
         head="lm+value",
         unit="tokens",

@@ -96,6 +96,7 @@ OBJECTIVE = Objective(
         title="Process reward model",
         paper="Lightman et al. 2023, arXiv 2305.20050",
         formula="L = BCE(sigmoid(w_t), c) at the last token t of every labelled step",
+        letters=("w_t is the head's logit, c is 1 for a right step and 0 for a wrong one",),
         needs=frozenset({"steps"}),
         head="reward",
         unit="steps",

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import GAP, LOGRATIO, PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.pairs import PairSums, pair_metrics
 
 
@@ -54,6 +54,7 @@ OBJECTIVE = Objective(
         title="Length-regularised DPO (R-DPO)",
         paper="Park et al. 2024, Disentangling length from quality, arXiv 2403.19159",
         formula="L = -log sigmoid(beta h + alpha (|y_w| - |y_l|))",
+        letters=(GAP, LOGRATIO, PAIR),
         needs=frozenset({"comparisons", "reference"}),
         head="lm",
         unit="pairs",

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.pairs import PolicySums, pair_metrics
 
 
@@ -47,6 +47,7 @@ OBJECTIVE = Objective(
         title="Simple preference optimisation (SimPO)",
         paper="Meng, Xia, Chen 2024, SimPO, arXiv 2405.14734",
         formula="L = -log sigmoid(beta mean log pi(y_w) - beta mean log pi(y_l) - gamma)",
+        letters=(PAIR,),
         needs=frozenset({"comparisons"}),
         head="lm",
         unit="pairs",

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import relu
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.nll_chosen import NORMALISER, Normaliser, chosen_tokens, normalised_nll
 from tightrope.objectives.pairs import PolicySums, pair_metrics
 
@@ -48,6 +48,7 @@ OBJECTIVE = Objective(
         title="Sequence likelihood calibration (SLiC-HF)",
         paper="Zhao et al. 2023, SLiC-HF, arXiv 2305.10425",
         formula="L = max(0, delta - log pi(y_w) + log pi(y_l)) - lambda log pi(y_w)",
+        letters=(PAIR, "lambda is `nll_weight`"),
         needs=frozenset({"comparisons"}),
         head="lm",
         unit="pairs",

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import LOGRATIO, PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.pairs import PairSums, pair_metrics
 
 
@@ -43,6 +43,7 @@ OBJECTIVE = Objective(
         title="Self-play preference optimisation (SPPO)",
         paper="Wu et al. 2024, Self-play preference optimization, arXiv 2405.00675",
         formula="L = (rho_w - eta/2)^2 + (rho_l + eta/2)^2",
+        letters=(LOGRATIO, PAIR),
         needs=frozenset({"comparisons", "reference"}),
         head="lm",
         unit="pairs",

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import GAP, LOGRATIO, PAIR, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.pairs import PairSums, pair_metrics
 
 
@@ -74,6 +74,7 @@ OBJECTIVE = Objective(
         title="Token-level DPO (TDPO)",
         paper="Zeng et al. 2024, Token-level direct preference optimization, arXiv 2404.11999",
         formula="L = -log sigmoid(beta [h - alpha (D(y_l) - sg D(y_w))]),  D the sequence KL(ref || pi)",
+        letters=(GAP, LOGRATIO, PAIR, "sg stops the gradient"),
         needs=frozenset({"comparisons", "reference", "live_reference"}),
         head="lm",
         unit="pairs",

@@ -125,6 +125,7 @@ def weighted_sum(parts: Sequence[tuple[Objective, Settings, float]]) -> tuple[Ob
         title=" + ".join(f"{weight:g} {card.name}" for card, (_, _, weight) in zip(cards, parts, strict=True)),
         paper="; ".join(dict.fromkeys(card.paper for card in cards)),
         formula="L = " + " + ".join(f"{part[2]:g} L_{name}" for name, part in zip(names, parts, strict=True)),
+        letters=(),
         needs=frozenset().union(*(objective.needs(own) for objective, own, _ in parts)),
         headline=(f"{names[0]}.{cards[0].headline[0]}", f"{names[1]}.{cards[1].headline[0]}"),
         **WORDS,

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tightrope.objectives.base import Card, Loss, Objective, ObjectiveInputs, Settings
+from tightrope.objectives.base import GAP, LOGRATIO, Card, Loss, Objective, ObjectiveInputs, Settings
 from tightrope.objectives.pairs import PairSums, pair_metrics
 
 
@@ -60,6 +60,12 @@ OBJECTIVE = Objective(
         title="Weighted preference optimisation (WPO)",
         paper="Zhou et al. 2024, WPO, arXiv 2406.11827",
         formula="L = -min(1, w(y_w) w(y_l)) log sigmoid(beta h),  w = exp mean log(p / sum_v p_v^2), no gradient",
+        letters=(
+            GAP,
+            LOGRATIO,
+            "y_w is the chosen response, y_l the rejected one",
+            "p is the policy's probability of a token, v a word of the vocabulary",
+        ),
         needs=frozenset({"comparisons", "reference"}),
         head="lm",
         unit="pairs",

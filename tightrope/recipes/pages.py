@@ -6,7 +6,6 @@ The command line prints it, `make docs` writes it to docs/methods, and a test co
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,12 +37,6 @@ UNITS = {
     "responses": "the mean over the responses of the step",
     "bundles": "the mean over the prompts of the step",
     "steps": "the mean over the labelled steps of all solutions of the optimiser step",
-}
-# What letters of a formula mean that does not say so itself.
-LETTERS = {
-    r"\bh\b(?!')": "h = rho(y_w) - rho(y_l)",
-    r"\brho": "rho = log pi - log ref of a response",
-    r"_[wl]\b": "w is the chosen response, l the rejected one",
 }
 # The recipe that runs a method which has none of its own, by what it learns from and what it trains.
 STANDARD = {
@@ -113,7 +106,7 @@ def describe(name: str) -> dict[str, Any]:
             preset.objective if preset else "",
         ),
         "formula": card.formula,
-        "letters": _letters(card.formula),
+        "letters": list(card.letters),
         "learns_from": [card.data, *(NEEDS[n] for n in needs if n not in DATA)],
         "counted_in": UNITS[card.unit],
         "known_answer": card.known_answer,
@@ -202,14 +195,6 @@ def index() -> str:
             link = f"[{link}]({row['name']}.md)"
         lines.append(f"| {link} | {row['title']} | {row['data']} | {row['summary']} |")
     return "\n".join([*lines, ""])
-
-
-def _letters(formula: str) -> list[str]:
-    found: list[str] = []
-    for letter, meaning in LETTERS.items():
-        if re.search(letter, " ".join([formula, *found])) and f"{meaning.split(' = ')[0]} = " not in formula:
-            found.append(meaning)
-    return found
 
 
 def _presets(name: str) -> dict[str, str]:

@@ -40,17 +40,16 @@ def section(stage: Mapping[str, Any]) -> dict[str, Any]:
 
 def _words(found: Mapping[str, Any]) -> Iterable[str]:
     """Whether it beats the rules that know nothing, as far as the intervals tell."""
-    if pairs := found.get("pairs"):
-        yield _beats(LONGER, pairs["gain"], 0.0)
-    if labels := found.get("labels"):
-        yield _beats(COMMONER, labels["accuracy"], labels["always_the_commoner"])
+    for kind, rule in (("pairs", LONGER), ("labels", COMMONER)):
+        if kind in found:
+            yield _beats(rule, found[kind]["gain"])
 
 
-def _beats(rule: str, figure: Mapping[str, Any], level: float) -> str:
-    """What a figure says against the level that a rule has of it."""
+def _beats(rule: str, figure: Mapping[str, Any]) -> str:
+    """What the gain over a rule says."""
     if figure["value"] is None:
         return f"Whether it beats {rule} is withheld: {figure['withheld']}."
-    lower, value, upper = (figure[end] - level for end in ("lower", "value", "upper"))
+    lower, value, upper = (figure[end] for end in ("lower", "value", "upper"))
     said = "beats" if lower > 0 else "is worse than" if upper < 0 else "cannot be told from"
     return f"It {said} {rule}: {value:+z.1f} points ({lower:+z.1f} to {upper:+z.1f})."
 
@@ -62,7 +61,7 @@ def _pairs(found: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
         _row({**found["gain"], "model": None}),  # its levels stand in the row above
         _row(found["without_length"]),
     ]
-    yield {"title": f"Accuracy on {n} held-out pairs of {prompts} prompts", "baseline": LONGER, "rows": whole}
+    yield {"title": f"Accuracy on held-out pairs: {n}, of prompts: {prompts}", "baseline": LONGER, "rows": whole}
     for name, title in (
         ("by_length", "By difference of length"),
         ("by_margin", "By the labels' margin"),
@@ -81,16 +80,19 @@ def _part(figure: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rankings(found: Mapping[str, Any]) -> dict[str, Any]:
-    rows = [_row(found["best_first"], found["longest_first"], null=round(found["chance"], 1), note="; dashed: a draw")]
+    rows = [_row(found["best_first"], found["longest_first"], null=round(found["chance"], 1), note="; dashed: chance")]
     title = f"Rankings of three and more: {found['rankings']}"
     return {"title": title, "baseline": "always picking the longest", "rows": rows}
 
 
 def _labels(found: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    whole = _row(found["accuracy"], _level(found["always_the_commoner"]))
+    whole = [
+        _row(found["accuracy"], _level(found["always_the_commoner"])),
+        _row({**found["gain"], "model": None}),  # its levels stand in the row above
+    ]
     parts = [_row(found[name]) for name in ("found_false", "found_true")]
-    title = f"Accuracy on {found['labels']} held-out labels"
-    yield {"title": title, "baseline": COMMONER, "rows": [whole, *parts]}
+    title = f"Accuracy on held-out labels: {found['labels']}"
+    yield {"title": title, "baseline": COMMONER, "rows": [*whole, *parts]}
     alone = found["by_length_alone"]
     areas = [_row(found[name], alone[name], null=0.5) for name in ("auc_within", "auc_pooled")]
     yield {"title": "Right ones above wrong ones", "baseline": "length alone", "rows": areas}

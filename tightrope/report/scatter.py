@@ -73,11 +73,16 @@ def scatter(
 
 
 def _labelled(points: Sequence[Point], plane: Plane) -> list[tuple[Point, float]]:
-    """Every point with the height of its label: in a column, none on another, and no lead across another."""
+    """Every point with the height of its label: in a column, none on another nor below the axis.
+
+    Neighbours in the column whose leads cross change places. That leaves a crossing only seldom, with many models.
+    """
     order = sorted(points, key=lambda p: plane.y(p.y))
     heights: list[float] = []
     for p in order:
         heights.append(max(plane.y(p.y) + 4, heights[-1] + 13 if heights else 0))
+
+    heights = [min(at, plane.floor - 13 * (len(order) - 1 - i)) for i, at in enumerate(heights)]
 
     def crossed(i: int) -> bool:
         """Whether the leads of two neighbours in the column cross: one passes on the other's wrong side."""
