@@ -370,6 +370,8 @@ def test_unknown_layouts_name_the_nearest_one_and_what_it_lacks(
 def test_a_column_that_is_like_none_has_no_nearest_layout(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown columns: conversations Known layouts: rollouts, tightrope, "):
         rows(tmp_path, {"conversations": [{"from": "human", "value": "hi"}]})
+    with pytest.raises(InputError, match=r"unknown columns: answer_id, .*, tstamp Known layouts: "):  # MT-Bench's
+        rows(tmp_path, {"question_id": 1, "answer_id": "x", "model_id": "m", "choices": [], "tstamp": 1.5})
 
 
 LLMBAR = {"subset": "Natural", "row": 3, "input": "Say hi.", "output_1": "Hi!", "output_2": "No.", "label": 1}

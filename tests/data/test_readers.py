@@ -243,39 +243,72 @@ def test_answers_without_a_layout_do_not_pass_for_bare_prompts(tmp_path: Path, a
         read(write(tmp_path / "a.jsonl", [{"prompt": "q", answers: "a"}]))
 
 
+@pytest.mark.parametrize("answers", ["response", "chosen", "conversation", "conversations"])
+def test_what_keeps_a_file_from_a_layout_is_named(tmp_path: Path, answers: str) -> None:
+    with pytest.raises(InputError, match=rf"Without '{answers}' it is prompt-only: leave out what is not meant"):
+        read(write(tmp_path / "a.jsonl", [{"prompt": "q", answers: "a"}]))
+
+
+def test_a_conversation_in_another_form_may_stand_beside_messages(tmp_path: Path) -> None:
+    row = {"messages": [USER, BOT], "prompt": "hi"}
+    for other in ("conversation", "conversations", "conversatons"):
+        told = read(write(tmp_path / "a.jsonl", [row | {other: [{"from": "human", "value": "hi"}]}]))
+        assert told.format == "messages" and f"column {other!r}" in told.account.left_out
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"prompt": "q", "chosn": "a", "rejectd": "b"}, r"chosn \(nearly 'chosen'\), rejectd \(nearly 'rejected'\); .* "
-            r"prompt-only Rename .* the layout is preference: prompt \+ chosen \+ rejected\."),
-        ({"prompt": "q", "Chosen": "a", "Rejected": "b"}, r"Chosen \(nearly 'chosen'\).* is preference: "),
-        ({"prompt": "q", "chosn": "a"}, r"nearest known layout is preference: .*missing here: rejected\)"),
+        ({"prompt": "q", "chosn": "a", "rejectd": "b"}, r"column 'chosn' looks like 'chosen', column 'rejectd' "
+            r"looks like 'rejected'; read as it is, .* prompt-only, spelt so it is preference Rename .* it\.$"),
+        ({"prompt": "q", "Chosen": "a", "Rejected": "b"}, r"'Chosen' looks like .* is preference "),
+        ({"prompt": "q", "chosn": "a"}, r"of no layout .* known layout is preference: .*missing here: rejected\)"),
         ({"prompt": "q", "responce": "a"}, r"nearest known layout is prompt-completion: .*missing here: completion\)"),
-        ({"prompt": "q", "conversatons": [USER]}, r"conversatons \(nearly 'conversations'\); .* prompt-only"),
-        ({"prompt": "q", "mesages": [USER, BOT]}, r"the layout is messages: messages\."),
-        ({"prompt": "q", "completion": "a", "labell": 1}, r"labell .* prompt-completion .* is unpaired: "),
-        ({"prompt": "q", "completion": "a", "lable": 1}, r"lable \(nearly 'label'\)"),
-        ({"prompt": [USER], "completion": "a", "corect": 1}, r"is outcome: "),
-        ({"promt": [USER], "chosen": [USER, BOT], "rejected": [USER, BAD]}, r"implicit prompt\) .* is preference: "),
-        ({"messages": [USER, BOT], "chosn": [USER, BOT], "rejectd": [USER, BAD]}, r"messages .* \(implicit prompt\): "),
+        ({"prompt": "q", "conversatons": [USER]}, r"'conversatons' looks like 'conversations'; .* prompt-only"),
+        ({"prompt": "q", "mesages": [USER, BOT]}, r"spelt so it is messages "),
+        ({"prompt": "q", "completion": "a", "labell": 1}, r"'labell' .* prompt-completion, spelt so it is unpaired "),
+        ({"prompt": "q", "completion": "a", "lable": 1}, r"'lable' looks like 'label'"),
+        ({"prompt": "q", "completion": "a", "lable": 1, "inptu": "x"}, r"1: column 'lable' looks like 'label'; read "),
+        ({"prompt": [USER], "completion": "a", "corect": 1}, r"is outcome "),
+        ({"promt": [USER], "chosen": [USER, BOT], "rejected": [USER, BAD]}, r"implicit prompt\), .* is preference "),
+        ({"messages": [USER, BOT], "chosn": [USER, BOT], "rejectd": [USER, BAD]}, r"messages, .* \(implicit prompt\) "),
     ],
 )  # fmt: skip
 def test_a_misspelt_column_makes_no_other_layout_of_a_file(tmp_path: Path, row: Any, said: str) -> None:
-    with pytest.raises(InputError, match=rf"a\.jsonl:1: unknown columns: .*{said}"):
+    with pytest.raises(InputError, match=said) as refused:
         read(write(tmp_path / "a.jsonl", [row]))
+    assert "a.jsonl:1: column " in str(refused.value)
     if "prompt" in row:
-        with pytest.raises(InputError, match=r"a\.jsonl:\d: unknown columns: "):
+        with pytest.raises(InputError, match=r"a\.jsonl:\d: column "):
             read(write(tmp_path / "a.jsonl", [dict.fromkeys(row) | {"prompt": "q"}, row]))
 
 
 def test_what_is_said_beside_a_prompt_or_an_answer_is_no_misspelt_column(tmp_path: Path) -> None:
     beside = ("choice", "rejection_reason", "label_source", "scores_meta", "competition", "answer", "step", "n_steps")
     beside += ("scope", "labeler", "response_id", "num_responses", "completed", "solution", "type", "kinds", "promptt")
+    beside += ("scores", "scored", "score1", "label1", "label_", "core", "inputs", "instructions", "outputs")
     for row, name in (({"prompt": "q"}, "prompt-only"), ({"prompt": "q", "completion": "a"}, "prompt-completion")):
         result = read(write(tmp_path / "a.jsonl", [row | dict.fromkeys(beside, "x")]))
         assert result.format == name and set(result.account.left_out) == {f"column {b!r}" for b in beside}
-    told = read(write(tmp_path / "a.jsonl", [{**PAIR, "chosn": "x", "labell": 1, "score": 3}]))  # nothing else to be
-    assert told.format == "preference" and len(told.account.left_out) == 3
+
+
+@pytest.mark.parametrize(
+    ("row", "slip", "name"),
+    [
+        (PAIR, "chosn", "preference"),
+        (PAIR, "labell", "preference"),
+        ({"prompt": "q", "completion": "a", "label": True}, "inptu", "unpaired"),  # input + label: Math-Shepherd
+        ({"prompt": "q", "completion": "a", "score": 1}, "lable", "scored"),
+        ({"prompt": "q", "completion": "a", "correct": True}, "lable", "outcome"),
+        ({"prompt": "q", "completions": ["a", "b"], "rank": [0, 1]}, "instructon", "ranking"),  # UltraFeedback
+        ({"prompt": "q", "completions": ["a b", "c"], "labels": [True, False]}, "instructon", "stepwise"),
+    ],
+)
+def test_a_slip_is_no_reason_to_refuse_a_file_that_it_takes_nothing_from(
+    tmp_path: Path, row: Any, slip: str, name: str
+) -> None:
+    told = read(write(tmp_path / "a.jsonl", [row | {slip: "x"}]))
+    assert told.format == name and told.account.left_out == {f"column {slip!r}": 1}
 
 
 def test_file_most_of_which_is_unusable_is_refused(tmp_path: Path) -> None:
@@ -354,7 +387,7 @@ def test_the_account_shows_the_most_frequent_reason_first_and_few_places(tmp_pat
             [{"question": "x", "chosn": "y", "rejected": "z"}],
             r"unknown columns: chosn, question, rejected.*preference",
         ),
-        ([{"promt": "x", "chosen": "a b", "rejected": "a c"}], r"1: unknown columns: promt \(nearly 'prompt'\)"),
+        ([{"promt": "x", "chosen": "a b", "rejected": "a c"}], r"1: column 'promt' looks like 'prompt'; read"),
         ([{"prompt": "x", "completion": "y", "label": "maybe"}], "not true or false"),
         ([{"prompt": "x", "completions": ["a", "b"], "rank": [1]}], "one number per completion"),
         ([{"kind": "comparison", "prompt": {}}], "field 'messages' of Prompt is missing"),

@@ -17,7 +17,7 @@ from tightrope.data.encode import RECORDS, encode
 from tightrope.data.readers import read
 from tightrope.errors import InputError
 from tightrope.files import write_jsonl
-from tightrope.pipeline import survey
+from tightrope.pipeline import planning, survey
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.fitting import Reader
 from tightrope.pipeline.run import plan
@@ -183,7 +183,7 @@ def test_the_head_is_no_part_of_the_body_whether_tied_or_not(tmp_path: Path) -> 
 def test_labels_of_rows_that_are_not_laid_out_count_and_what_is_yet_to_be_made_is_not_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of eight rows every fourth is laid out: 0 and 4."""
+    """Of eight rows two are laid out: 6 and 7."""
     monkeypatch.setattr(survey, "COUNTED_ROWS", 2)
     kto = {"name": "k", "method": "kto", "data": [{"path": str(tmp_path / "rows.jsonl")}]}
 
@@ -200,26 +200,47 @@ def test_labels_of_rows_that_are_not_laid_out_count_and_what_is_yet_to_be_made_i
     planned(tmp_path, kto)
 
 
-def test_what_is_kept_counts_and_not_what_a_few_rows_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of eight rows the first and the fifth are laid out at first; `long` ones are dropped, `down` ones undesirable."""
-    monkeypatch.setattr(survey, "COUNTED_ROWS", 2)
-    kto = {"name": "k", "method": "kto", "data": [{"path": str(tmp_path / "rows.jsonl")}], "max_tokens": 64}
+Thumbs = Callable[..., int]
 
-    def examples(*, down: Sequence[int], long: Sequence[int], asked: Callable[[int], int] = int) -> int:
-        rows = [
+
+@pytest.fixture
+def thumbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Thumbs:
+    """The examples that a plan of KTO counts by two rows, 6 and 7 of 8; `long` ones are dropped, `down` undesirable."""
+    monkeypatch.setattr(planning, "matrix_speed", lambda *_: 1e12)
+    monkeypatch.setattr(survey, "COUNTED_ROWS", 2)
+
+    def examples(*, down: Sequence[int], long: Sequence[int], asked: Callable[[int], int] = int, rows: int = 8) -> int:
+        ratings = [
             Rating(user_prompt(f"say {asked(i)}"), Response("yes " * (64 if i in long else 1)), desirable=i not in down)
-            for i in range(8)
+            for i in range(rows)
         ]
-        write_jsonl(tmp_path / "rows.jsonl", map(to_json, rows))
+        write_jsonl(tmp_path / "rows.jsonl", map(to_json, ratings))
+        kto = {"name": "k", "method": "kto", "data": [{"path": str(tmp_path / "rows.jsonl")}], "max_tokens": 64}
         return int(planned(tmp_path, kto)["stages"][0]["examples"])
 
-    assert examples(down=[7], long=[]) == 8
-    assert examples(down=[2, 3, 7], long=[2, 3]) == 8, "what is looked at for its label is no sample"
-    with pytest.raises(InputError, match="all 6 ratings are desirable, and rows were dropped: 2 longer than 64 tokens"):
-        examples(down=[3, 7], long=[3, 7])
-    assert examples(down=[1, 2], long=[0, 4]) == 6
+    return examples
+
+
+def test_what_is_kept_counts_and_not_what_a_few_rows_show(thumbs: Thumbs) -> None:
+    assert thumbs(down=[3], long=[]) == 8
+    assert thumbs(down=[1, 2, 3], long=[2, 3]) == 8, "what is looked at for its label is no sample"
+    assert thumbs(down=[1, 2], long=[6, 7]) == 6
     with pytest.raises(InputError, match="no row is left to train on: 8 longer than 64"):
-        examples(down=[1], long=range(8))
-    assert examples(down=[1, 3], long=[], asked=lambda i: i == 7) == 8
-    with pytest.raises(InputError, match="all 8 rows share one prompt"):
-        examples(down=[1, 3], long=[7], asked=lambda i: i == 7)
+        thumbs(down=[1], long=range(8))
+    assert thumbs(down=[1, 3], long=[], asked=lambda i: i == 5) == 8
+
+
+def test_a_plan_refuses_with_the_counts_of_the_run(thumbs: Thumbs) -> None:
+    with pytest.raises(InputError, match="all 5 ratings are desirable, and rows were dropped: 3 longer than 64 tokens"):
+        thumbs(down=[3, 5], long=[0, 3, 5])
+    with pytest.raises(InputError, match="all 7 ratings are desirable, and rows were dropped: 1 longer than 64 tokens"):
+        thumbs(down=[], long=[0])
+    with pytest.raises(InputError, match="all 7 rows share one prompt"):
+        thumbs(down=[1, 3], long=[5], asked=lambda i: i == 5)
+
+
+def test_what_comes_every_fifth_row_is_a_fifth_of_a_sample(thumbs: Thumbs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "COUNTED_ROWS", 60)
+    for first in (0, 1):
+        found = thumbs(down=range(0, 300, 2), long=range(first, 300, 5), rows=300)
+        assert 240 * 0.85 < found < 240 * 1.15

@@ -37,7 +37,7 @@ from tightrope.data.prompt_rows import xstest
 from tightrope.data.step_rows import math_shepherd, prm800k, steps, stepwise
 
 Row = Mapping[str, Any]
-# A row with one of these and no layout of its own must not pass for a bare prompt, or a conversation.
+# A row with one of these and no layout of its own must not pass for a conversation, or a bare prompt.
 _ANSWERS = (
     "chosen",
     "rejected",
@@ -52,9 +52,8 @@ _ANSWERS = (
     "steps",
     "label",
     "labels",
-    "conversation",
-    "conversations",
 )
+_TALKS = ("conversation", "conversations")  # conversions leave them beside `messages`, but no bare prompt has one
 
 
 def _texts(row: Row) -> bool:
@@ -190,6 +189,6 @@ LAYOUTS: tuple[Layout, ...] = (
         lambda row: True,
         prompt_only,
         (*_ID, "id", "tags", "reference"),
-        without=_ANSWERS,
+        without=(*_ANSWERS, *_TALKS, "messages"),
     ),
 )

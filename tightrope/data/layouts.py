@@ -52,7 +52,7 @@ def recognise(row: Row, where: str, layouts: Sequence[Layout]) -> Layout:
 
     Raises:
         InputError: no known layout, which names the columns found, the nearest known layout, and what it lacks of it;
-            or another layout than this, were the columns that are not used to be spelt as the known ones they are like.
+            or a misspelt column that would not be read, see `_misread`.
     """
     layout = _fitting(row, layouts)
     if layout is None:
@@ -60,35 +60,56 @@ def recognise(row: Row, where: str, layouts: Sequence[Layout]) -> Layout:
         raise InputError(
             f"unknown columns: {', '.join(sorted(map(str, row))) or 'none'}",
             where=where,
-            remedy=f"{_nearest(row, layouts)}Known layouts: {others}.",
+            remedy=f"{_nearest(row, layouts)}{_with_less(row, layouts)}Known layouts: {others}.",
         )
-    slips = _slips(row, layout, layouts)
-    spelt = {slips.get(column, column): value for column, value in row.items()}
-    if not slips or (meant := _fitting(spelt, layouts)) is layout:
+    slips = _misread(row, layout, layouts)
+    if not slips:
         return layout
-    found = ", ".join(f"{column} (nearly {known!r})" for column, known in slips.items())
+    spelt = _spelt(row, slips)
+    meant = _fitting(spelt, layouts)
+    like = ", ".join(f"column {column!r} looks like {known!r}" for column, known in slips.items())
     raise InputError(
-        f"unknown columns: {found}; without them the layout is {layout.name}",
+        f"{like}; read as it is, the file is {layout.name}, spelt so it is {meant.name if meant else 'of no layout'}",
         where=where,
-        remedy="Rename what is misspelt; call what is meant so something less alike. "
-        + (f"Spelt as known the layout is {_described(meant)}." if meant else _nearest(spelt, layouts).strip()),
+        remedy="Rename a column to what it looks like if it is that, else to something unlike it. "
+        f"{'' if meant else _nearest(spelt, layouts)}".strip(),
     )
 
 
+def _fits(row: Row, layout: Layout) -> bool:
+    return set(layout.columns) <= set(row) and not set(layout.without) & set(row) and layout.fits(row)
+
+
 def _fitting(row: Row, layouts: Sequence[Layout]) -> Layout | None:
-    for layout in layouts:
-        if set(layout.columns) <= set(row) and not set(layout.without) & set(row) and layout.fits(row):
-            return layout
-    return None
+    return next((layout for layout in layouts if _fits(row, layout)), None)
+
+
+def _misread(row: Row, layout: Layout, layouts: Sequence[Layout]) -> dict[str, str]:
+    """Misspelt columns without which a row is read as less than it is, to the known ones they are like.
+
+    Spelt so the row is of a layout with all columns of this one and more, or is no longer of this one. Another layout
+    by itself is no reason: a good file may have a column that is nearly one of some layout it has nothing to do with.
+    """
+    slips = _slips(row, layout, layouts)
+    for other in layouts:
+        named = {column: known for column, known in slips.items() if known in other.columns}
+        if set(layout.columns) < set(other.columns) and _fitting(_spelt(row, named), layouts) is other:
+            return named
+    return {column: known for column, known in slips.items() if known in layout.without}
+
+
+def _spelt(row: Row, slips: Mapping[str, str]) -> Row:
+    return {slips.get(column, column): value for column, value in row.items()}
 
 
 def _slips(row: Row, layout: Layout, layouts: Sequence[Layout]) -> dict[str, str]:
-    """Columns that a layout does not use, to the known ones that they are most likely meant to be."""
-    known = [name for other in layouts for name in (*other.columns, *other.without)]
+    """Columns that no layout has, to the known ones that they are most likely meant to be."""
+    columns = [name for other in layouts for name in (*other.columns, *other.without)]
+    known = {*columns, *(name for other in layouts for name in other.extras)}
     slips: dict[str, str] = {}
     for column in map(str, row):
-        if column not in known and column not in layout.extras:
-            free = (name for name in known if name not in row and name not in slips.values())
+        if column not in known:
+            free = (name for name in columns if name not in row and name not in slips.values())
             meant = next((name for name in free if _misspelt(column, name)), None)
             slips |= {column: meant} if meant else {}
     return slips
@@ -97,28 +118,48 @@ def _slips(row: Row, layout: Layout, layouts: Sequence[Layout]) -> dict[str, str
 def _misspelt(found: str, known: str) -> bool:
     """Whether two names are one but for case, signs, and a single letter missing, added or another, or two swapped.
 
-    Likeness by shared letters (`difflib`) takes `competition` for `completion`. A list's singular is another word: one
-    `answer`, the number of a `step`.
+    Likeness by shared letters (`difflib`) takes `competition` for `completion`. Other words are: a list's singular (one
+    `answer`, the number of a `step`), a name with an ending (`scores`, `scored`, `score_`; `labell` has none), with
+    another first letter (`core`: slips are seldom there), or with other digits (`output_3`).
     """
     a, b = (name.lower().replace("-", "_").replace(" ", "_") for name in (found, known))
-    if len(b) < SHORT or b == a + "s":
+    if len(b) < SHORT or a[:1] != b[:1] or a.endswith("_") or b == a + "s" or _digits(a) != _digits(b):
         return False
     if len(a) == len(b):
         apart = [i for i in range(len(a)) if a[i] != b[i]]
         places = slice(apart[0], apart[-1] + 1) if apart else slice(0)
         return len(apart) <= (len(b) > SHORT) or (len(apart) == 2 and a[places] == b[places][::-1])
+    if a.startswith(b):
+        return a == b + b[-1]
     short, long = sorted((a, b), key=len)
     return any(short == long[:i] + long[i + 1 :] for i in range(len(long)))
 
 
+def _digits(name: str) -> list[str]:
+    return [c for c in name if c.isdigit()]
+
+
 def _nearest(row: Row, layouts: Sequence[Layout]) -> str:
-    """The known layout that a row is most like, and what it lacks of it; empty, where it is like none."""
+    """The known layout that a row is most like, and what it lacks of it; empty, where it has half of none."""
     found = sorted(map(str, row))
     open_to = [layout for layout in reversed(layouts) if not set(layout.without) & set(row)]  # the more general first
-    nearest = max(open_to, key=lambda layout: _likeness(layout, found))
+    shared = {layout.name: _shared(layout, found) for layout in open_to}
+    near = [layout for layout in open_to if 2 * shared[layout.name] >= len(layout.columns)]
+    if not near:
+        return ""
+    nearest = max(near, key=lambda layout: shared[layout.name] / (len(layout.columns) + len(found)))
     lacking = [column for column in nearest.columns if column not in row]
     why = f"missing here: {', '.join(lacking)}" if lacking else "its columns are here, but hold something else"
-    return f"The nearest known layout is {_described(nearest)} ({why}). " if _likeness(nearest, found) else ""
+    return f"The nearest known layout is {_described(nearest)} ({why}). "
+
+
+def _with_less(row: Row, layouts: Sequence[Layout]) -> str:
+    """What to leave out of a row that only columns no row of a layout has keep from it."""
+    for layout in layouts:
+        beside = [column for column in row if column in layout.without]
+        if beside and _fits({column: value for column, value in row.items() if column not in beside}, layout):
+            return f"Without {', '.join(map(repr, beside))} it is {layout.name}: leave out what is not meant. "
+    return ""
 
 
 def _described(layout: Layout) -> str:
@@ -164,8 +205,8 @@ def left_out(layout: Layout, row: Row) -> list[str]:
     return names
 
 
-def _likeness(layout: Layout, found: Sequence[str]) -> float:
-    """Share of the columns of both that agree; close spellings count half: "chosn" is nearly "chosen"."""
+def _shared(layout: Layout, found: Sequence[str]) -> float:
+    """How many of a layout's columns are found; close spellings count half: "chosn" is nearly "chosen"."""
     exact = [name for name in layout.columns if name in found]
     others, near = [name for name in found if name not in exact], 0
     for name in layout.columns:
@@ -173,4 +214,4 @@ def _likeness(layout: Layout, found: Sequence[str]) -> float:
         if close:
             others.remove(close[0])
             near += 1
-    return 2 * (len(exact) + near / 2) / (len(layout.columns) + len(found))
+    return len(exact) + near / 2

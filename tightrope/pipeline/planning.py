@@ -1,10 +1,11 @@
 """What a recipe would cost: stages, tokens, memory and time, estimated without training, or downloading a weight.
 
-Tokens are counted on up to 200 rows, laid out as they will be trained. Times come from arithmetic (6 FLOPs a weight
-and token of the body, 8 a weight and learnt token of the output head, 2 to read either) over the matrix speed of this
-machine, measured for a quarter of a second, at the share of it that training reaches in our benches. What an earlier
-stage has yet to make is counted as if each of its prompts gave all it can. Loading, saving and judging are not counted.
-They are estimates: the order of magnitude is right, the second digit is not; how far off they were is in docs/runs.md.
+Tokens are counted on 200 rows that are drawn, laid out as they will be trained. Times come from arithmetic (6 FLOPs a
+weight and token of the body, 8 a weight and learnt token of the output head, 2 to read either) over the matrix speed of
+this machine, measured for a quarter of a second, at the share of it that training reaches in our benches. What an
+earlier stage has yet to make is counted as if each of its prompts gave all it can. Loading, saving and judging are not
+counted. They are estimates: the order of magnitude is right, the second digit is not; how far off they were is in
+docs/runs.md.
 """
 
 from __future__ import annotations
@@ -253,21 +254,26 @@ def _rows(
             held_out += held
     if there:
         records, measured_on, _ = stage_records(run, stage, there, objective.card, needs, needed_by)
-        survey = Survey(
-            desirable_above=stage.desirable_above,
-            enough=2 if "prompt_weights" in needs else 1,
-            enough_in_all=2 if "probes" in needs else 1,
-        )
-        found.append(counted(records, objective, start.chat, stage, survey))
-        held_out += len(measured_on)
-        if there == list(data):  # else known only after the stage
-            where = without(needed_by, measured_on)
+        where = without(needed_by, measured_on)
+
+        def refuse(survey: Survey) -> None:
+            if there != list(data):  # known only after the stage
+                return
             refuse_what_teaches_nothing(survey, kind, where)
             if "prompt_weights" in needs:
                 thumbs = {"up": "desirable", "down": "undesirable"}
                 refuse_few_prompts({side: len(survey.prompts[label]) for side, label in thumbs.items()}, where)
             if "probes" in needs:
-                refuse_one_prompt(len(survey.prompts[ALL]), found[-1].examples, where)
+                refuse_one_prompt(len(survey.prompts[ALL]), survey.count, where)
+
+        begin = functools.partial(
+            Survey,
+            desirable_above=stage.desirable_above,
+            enough=2 if "prompt_weights" in needs else 1,
+            enough_in_all=2 if "probes" in needs else 1,
+        )
+        found.append(counted(records, objective, start.chat, stage, begin, refuse))
+        held_out += len(measured_on)
     return Rows.together(found), held_out
 
 

@@ -1,14 +1,17 @@
 """A plan's look at a stage's records: how many tokens they come to, and whether a run would refuse them all together.
 
 What a run refuses before step 1 (nothing is left, all labels or prompts are the same) a few rows of nearly every file
-rule out. Where those that are laid out for their tokens do not, others are, until they do or none is left.
+rule out. Where those that are laid out for their tokens do not, others are, until they do; where none does, or all of
+the first are dropped, every row is: the plan then refuses in the run's words, and counts what it would.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from tightrope.data.chat import ChatFormat
@@ -16,6 +19,7 @@ from tightrope.data.encode import RECORDS, encoded
 from tightrope.data.encoders import Encoding, labels_of
 from tightrope.data.makers import prompts_of
 from tightrope.data.readers import RecordStream
+from tightrope.errors import InputError
 from tightrope.objectives.base import Objective
 from tightrope.pipeline.workload import COUNTED_ROWS, Rows
 from tightrope.recipes.schema import TrainStage
@@ -55,38 +59,61 @@ class Survey(Encoding):
         return {ALL, *labels_of(record, self.desirable_above)}
 
 
-def counted(records: RecordStream, objective: Objective, chat: ChatFormat, stage: TrainStage, survey: Survey) -> Rows:
+def counted(
+    records: RecordStream,
+    objective: Objective,
+    chat: ChatFormat,
+    stage: TrainStage,
+    begin: Callable[[], Survey],
+    refuse: Callable[[Survey], None],
+) -> Rows:
     """Examples and their tokens, by some of the records laid out as they will be trained.
 
-    `survey` gathers what became of them: enough to tell whether all records together can be learnt from.
+    These are drawn: every fifth, say, would be all or none of what comes every fifth row.
+
+    Args:
+        records: all there are to learn from.
+        objective: what learns from them.
+        chat: template and tokenizer.
+        stage: whose settings they are laid out by.
+        begin: gives a survey of nothing yet.
+        refuse: raises InputError where rows like those of a survey cannot all together be learnt from.
+
+    Raises:
+        InputError: `refuse` does, of all rows.
     """
-    step, labels = max(1, -(-len(records) // COUNTED_ROWS)), Counter[str]()
+    rows, drawn = len(records), set(random.Random(0).sample(range(len(records)), min(COUNTED_ROWS, len(records))))
+    said = {ALL}
 
     def some() -> Iterator[Record]:
         for i, record in enumerate(records):
-            labels.update(labels_of(record, stage.desirable_above))
-            if i % step == 0:
+            said.update(labels_of(record, stage.desirable_above))
+            if i in drawn:
                 yield record
 
-    looked_at, rows = _laid_out(some(), objective, chat, stage, survey)
-    if step > 1:
-        if any(map(survey.lacks, (ALL, *labels))):
-            others = (r for i, r in enumerate(records) if i % step and survey.may_learn_from(r))
-            further, more = _laid_out(others, objective, chat, stage, survey)
-            if not rows.examples:
-                looked_at, rows = looked_at + further, more
-        survey.labels = Counter({label: labels[label] for label in survey.labels})  # of all rows, not of some
-    return dataclasses.replace(rows, examples=round(len(records) * rows.examples / max(1, looked_at)))
+    if len(drawn) < rows:
+        survey = begin()
+        found = _laid_out(some(), objective, chat, stage, survey)
+        if found.examples:
+            if any(map(survey.lacks, said)):
+                others = (r for i, r in enumerate(records) if i not in drawn and survey.may_learn_from(r))
+                _laid_out(others, objective, chat, stage, survey)
+            with contextlib.suppress(InputError):  # which would count these few
+                refuse(survey)
+                return dataclasses.replace(found, examples=round(rows * found.examples / len(drawn)))
+    survey = begin()
+    found = _laid_out(records, objective, chat, stage, survey)
+    refuse(survey)
+    return found
 
 
 def _laid_out(
     records: Iterable[Record], objective: Objective, chat: ChatFormat, stage: TrainStage, survey: Survey
-) -> tuple[int, Rows]:
-    """How many records there were, and what is kept of them."""
+) -> Rows:
+    """What is kept of some records."""
     out, joint = Encoding(desirable_above=stage.desirable_above), objective.card.layout == "joint"
-    kind, looked_at, probe, alone = RECORDS[objective.card.data], 0, 0.0, 0
+    kind, probe, alone = RECORDS[objective.card.data], 0.0, 0
     for record, example in encoded(records, chat, out, kind=kind, max_tokens=stage.max_tokens, joint=joint):
-        looked_at += 1
         if example is not None:
             survey.keep(record)
             probe += sum(len(r.ids) for r in example.responses) / len(example.responses)
@@ -95,7 +122,7 @@ def _laid_out(
     survey.dropped.update(out.dropped)
     survey.labels.update(out.labels)
     kept = max(1, out.count)
-    return looked_at, Rows(out.count, out.tokens / kept, out.learned / kept, probe / kept, alone / kept)
+    return Rows(out.count, out.tokens / kept, out.learned / kept, probe / kept, alone / kept)
 
 
 def _asked(record: Record) -> tuple[Message, ...]:
