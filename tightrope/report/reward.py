@@ -41,7 +41,7 @@ def section(stage: Mapping[str, Any]) -> dict[str, Any]:
 def _words(found: Mapping[str, Any]) -> Iterable[str]:
     """Whether it beats the rules that know nothing, as far as the intervals tell."""
     for kind, rule in (("pairs", LONGER), ("labels", COMMONER)):
-        if kind in found:
+        if "gain" in found.get(kind, {}):  # labels measured by an earlier version have none
             yield _beats(rule, found[kind]["gain"])
 
 
@@ -88,7 +88,7 @@ def _rankings(found: Mapping[str, Any]) -> dict[str, Any]:
 def _labels(found: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     whole = [
         _row(found["accuracy"], _level(found["always_the_commoner"])),
-        _row({**found["gain"], "model": None}),  # its levels stand in the row above
+        *(_row({**found[name], "model": None}) for name in ("gain",) if name in found),
     ]
     parts = [_row(found[name]) for name in ("found_false", "found_true")]
     title = f"Accuracy on held-out labels: {found['labels']}"
