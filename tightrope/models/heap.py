@@ -16,15 +16,19 @@ LARGE = 2**25  # bytes of a block that is still taken from the system alone: 32 
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Lets the process keep what it frees, in one heap for all threads; does nothing where the C library is not glibc.
+    """Lets the process keep what it frees, in a heap per thread that computes; only where the C library is glibc.
 
     A training step allocates and frees the same large tensors again and again. By default glibc takes each from the
-    system and gives it back, which then fills it with zeros page by page (docs/performance.md), and every thread has a
-    heap with a reserve of its own. What the process has held it holds until `give_back`, and blocks of ever new sizes
-    with others in use between them can make that more than was ever used at a time.
+    system and gives it back, which then fills it with zeros page by page (docs/performance.md). What the process has
+    held it holds until `give_back`, and blocks of ever new sizes with others in use between them can make that more
+    than was ever used at a time.
+
+    Every heap has a reserve of its own, so there are no more than can be at work at a time. There must not be fewer:
+    a product in bfloat16 allocates several times, and threads that wait for each other's heap took half as long again.
     """
     if (mallopt := _of_glibc("mallopt")) is not None:
-        for option, value in ((M_TRIM_THRESHOLD, -1), (M_MMAP_THRESHOLD, LARGE), (M_ARENA_MAX, 1)):
+        heaps = torch.get_num_threads()
+        for option, value in ((M_TRIM_THRESHOLD, -1), (M_MMAP_THRESHOLD, LARGE), (M_ARENA_MAX, heaps)):
             mallopt(option, value)
 
 
