@@ -6,7 +6,8 @@ from the first branch; a later branch that is shorter than the prompt asks its o
 The backward pass is written out: autograd would keep keys and values once per branch and query head, and would cut
 gradients apart again by filling zeros. Here a layer keeps the packed queries, keys, values and results, and every row's
 gradient is written or added where it belongs. The kernel is the one that `scaled_dot_product_attention` takes on a
-CPU; its name is private to torch, and this is the only place that says it.
+CPU; its name is private to torch, and this is the only place that says it. In bfloat16 the gradient of a row that is not
+very long is a few matrix products instead (`causal_gradient`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from torch.autograd.function import once_differentiable
 
 from tightrope.data.batch import TreeLayout
 from tightrope.models.causal import Scoring, causal_attention, seen_by_last
+from tightrope.models.causal_gradient import causal_gradient
+
+LONGEST = 1024  # keys of a row in bfloat16 whose gradient is faster in products of our own than in the kernel
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,7 @@ def branch_rows(tree: TreeLayout) -> tuple[BranchRow, ...]:
     return tuple(rows)
 
 
-def attend_branches(
-    query: Tensor, key: Tensor, value: Tensor, rows: Sequence[BranchRow], scoring: Scoring
-) -> Tensor:
+def attend_branches(query: Tensor, key: Tensor, value: Tensor, rows: Sequence[BranchRow], scoring: Scoring) -> Tensor:
     """Returns [1, T, heads, d] for queries [1, heads, T, d] and keys and values [1, kv heads, T, d]."""
     written_out = query.device.type == "cpu" and query.shape[-1] == value.shape[-1]
     if written_out and all(scoring.is_plain(row.keys) and row.told.start < row.told.stop for row in rows):
@@ -112,30 +114,71 @@ class _Branches(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, *normalisers = ctx.saved_tensors
         gradient = gradient.transpose(1, 2)
-        inputs = query, key, value
-        collected = [torch.empty_like(x) for x in inputs]
+        collected = [torch.empty_like(x) for x in (query, key, value)]
         for row, normaliser in zip(ctx.rows, normalisers, strict=True):
-            told = _picked(gradient, row.asked)
-            untold = told.shape[2] - (row.told.stop - row.told.start)
-            if untold:  # the prompt's queries of a later branch
-                told[:, :, :untold] = 0
-            found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-                told,
-                *(_picked(x, places) for x, places in zip(inputs, (row.asked, row.seen, row.seen), strict=True)),
-                _picked(out, row.asked),
-                normaliser,
-                0.0,
-                row.hidden is None,
-                attn_mask=_like(query, row.hidden),
-                scale=ctx.scaling,
-            )
-            for whole, places, part in zip(collected, (row.asked, row.seen, row.seen), found, strict=True):
+            in_products = query.dtype == torch.bfloat16 and row.keys <= LONGEST
+            of_row = _row_gradient if in_products else _kernel_gradient
+            asked, found = of_row(row, gradient, query, key, value, out, normaliser, ctx.scaling)
+            for whole, places, part in zip(collected, (asked, row.seen, row.seen), found, strict=True):
                 for place, piece in zip(places, part.split([p.stop - p.start for p in places], 2), strict=True):
                     if place is row.told:  # nobody has been here before
                         whole[:, :, place] = piece
                     else:
                         whole[:, :, place] += piece
         return *collected, None, None
+
+
+def _row_gradient(
+    row: BranchRow,
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Tensor,
+    normaliser: Tensor,
+    scaling: float,
+) -> tuple[tuple[slice, ...], tuple[Tensor, Tensor, Tensor]]:
+    """Places of queries, and the gradients of those and of the row's keys and values: only what is told has any."""
+    told = row.told
+    length = told.stop - told.start
+    return (told,), causal_gradient(
+        gradient[:, :, told],
+        query[:, :, told],
+        _picked(key, row.seen),
+        _picked(value, row.seen),
+        out[:, :, told],
+        normaliser[:, :, -length:],
+        scaling,
+    )
+
+
+def _kernel_gradient(
+    row: BranchRow,
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Tensor,
+    normaliser: Tensor,
+    scaling: float,
+) -> tuple[tuple[slice, ...], tuple[Tensor, Tensor, Tensor]]:
+    """The same by torch's kernel, which asks all that the row asked."""
+    pulled = _picked(gradient, row.asked)
+    untold = pulled.shape[2] - (row.told.stop - row.told.start)
+    if untold:  # the prompt's queries of a later branch
+        pulled[:, :, :untold] = 0
+    return row.asked, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+        pulled,
+        _picked(query, row.asked),
+        _picked(key, row.seen),
+        _picked(value, row.seen),
+        _picked(out, row.asked),
+        normaliser,
+        0.0,
+        row.hidden is None,
+        attn_mask=_like(query, row.hidden),
+        scale=scaling,
+    )
 
 
 def _picked(x: Tensor, places: Sequence[slice]) -> Tensor:

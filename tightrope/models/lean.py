@@ -89,13 +89,14 @@ class _Norm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, scale = ctx.saved_tensors
-        wide, d = x.float() * scale, gradient.float()
+        normalised, d, wide = x.float() * scale, gradient.float(), weight.float()
+        product = d * normalised
         of_weight = None
         if ctx.needs_input_grad[1]:
-            of_weight = (d * wide).flatten(0, -2).sum(0).to(weight.dtype)
-        d = d * weight
-        d -= wide * (d * wide).mean(-1, keepdim=True)
-        return d.mul_(scale).to(x.dtype), of_weight, None
+            of_weight = product.flatten(0, -2).sum(0).to(weight.dtype)
+        along = torch.mv(product.flatten(0, -2), wide).view_as(scale).div_(len(weight))
+        d = (d * wide).addcmul_(normalised, along, value=-1).mul_(scale)
+        return d.to(x.dtype), of_weight, None
 
 
 def _epsilon(module: Any) -> float:

@@ -257,7 +257,8 @@ class _TokenLogprobs(torch.autograd.Function):
         gradients = HeadGradients(hidden, head.weight, bias, ctx.needs_input_grad[:3], turn)
         for part, tokens in tiles(len(target), len(weight)):
             logits = kept.pop() if kept else head.logits(hidden[part], tokens)
-            log_p = (logits / temperature).sub_(log_normaliser[part, None])
+            free = temperature == 1.0 and head.softcap is None  # nobody asks for the logits again
+            log_p = (logits if free else logits / temperature).sub_(log_normaliser[part, None])
             g = grad_logprobs[part, None]
             if entropy:
                 # dH/dz_v = -p_v (log p_v + H)
@@ -267,7 +268,8 @@ class _TokenLogprobs(torch.autograd.Function):
                 d = log_p.exp_().mul_(-g)
             here, column = _column(target[part], tokens)
             d.scatter_add_(1, column, torch.where(here[:, None], g, 0.0))
-            gradients.add(part, tokens, head.slope_(d.div_(temperature), logits))
+            d = d if temperature == 1.0 else d.div_(temperature)
+            gradients.add(part, tokens, head.slope_(d, logits))
         return (*gradients.result(), None, None, None, None, None, None, None)
 
 

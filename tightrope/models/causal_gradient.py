@@ -1,0 +1,75 @@
+"""The gradient of causal attention in bfloat16 on a CPU, as a few matrix products per block of queries.
+
+torch's own kernel computes all pairs of queries and keys, in small pieces, and prepares each of its products anew: on a
+processor with AMX it takes two to four times as long as what follows (docs/performance.md). With P = exp(S - L), where
+S are the scaled scores and L their log-normalisers that the forward pass returns (Dao et al. 2022, 2205.14135, eq. in
+appendix B.2):
+
+    dV = P^T dO,   dS = P * (dO V^T - delta),   delta = rowsum(dO * O),   dQ = dS K,   dK = dS^T Q
+
+L and delta are one more column of Q and of dO beside a column of ones, so that no pass over all pairs subtracts them.
+Scores are float32, as in the kernel: in bfloat16 their error would be that of small probabilities.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+QUERIES = (
+    150  # of a block, about: a smaller one skips more of the keys that are not seen, a larger one has fewer products
+)
+
+
+def causal_gradient(
+    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, log_normaliser: Tensor, scaling: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the gradients of query, key and value.
+
+    Args:
+        gradient: [1, heads, queries, d] of `out`.
+        query: [1, heads, queries, d], the last ones of the row.
+        key: [1, kv heads, keys, d].
+        value: [1, kv heads, keys, d].
+        out: [1, heads, queries, d] the attention's results.
+        log_normaliser: [1, heads, queries] float32, of the scaled scores.
+        scaling: of the scores.
+    """
+    heads, queries, width = query.shape[1:]
+    groups, keys = key.shape[1:3]
+    grouped = (groups, heads // groups, queries)
+    query, gradient, out = (x.reshape(*grouped, width) for x in (query, gradient, out))
+    delta = (gradient * out).sum(-1, keepdim=True, dtype=torch.float32)
+    rounded = delta.to(query.dtype)
+    asked = torch.cat((query.float() * scaling, -log_normaliser.reshape(*grouped, 1)), -1)
+    pulled = torch.cat((gradient, -rounded, (rounded - delta).to(query.dtype)), -1)
+    seen = torch.cat((key[0].float(), key.new_ones(groups, keys, 1, dtype=torch.float32)), -1).transpose(1, 2)
+    carried = torch.cat((value[0], value.new_ones(groups, keys, 2)), -1).transpose(1, 2)
+    of_query = torch.empty_like(query)
+    of_key, of_value = (torch.zeros(groups, keys, width) for _ in range(2))
+
+    blocks, before = max(1, round(queries / QUERIES)), keys - queries
+    for number in range(blocks):
+        mine = slice(number * queries // blocks, (number + 1) * queries // blocks)
+        first, last = before + mine.start, before + mine.stop  # keys that all of them see, and that the last one sees
+
+        def rows(x: Tensor, mine: slice = mine) -> Tensor:
+            return x[:, :, mine].flatten(1, 2)
+
+        # What is not seen is 0, then 1, then 0 again: its exponential could be infinite, and far below 0 it is slow.
+        kept = torch.ones(mine.stop - mine.start, mine.stop - mine.start).tril_()
+        scores = torch.bmm(rows(asked), seen[:, :, :last])
+        _late(scores, kept, first).mul_(kept)
+        p = scores.exp_().to(query.dtype)
+        _late(p, kept, first).mul_(kept.to(p.dtype))
+        of_scores = torch.bmm(rows(pulled), carried[:, :, :last]).mul_(p)
+        of_query[:, :, mine] = torch.bmm(of_scores, key[0, :, :last]).view_as(of_query[:, :, mine])
+        of_key[:, :last] += torch.bmm(of_scores.transpose(1, 2), rows(query))
+        of_value[:, :last] += torch.bmm(p.transpose(1, 2), rows(gradient))
+    of_query, of_key = of_query.view(1, heads, queries, width).mul_(scaling), of_key.mul_(scaling)
+    return of_query, of_key.to(key.dtype)[None], of_value.to(value.dtype)[None]
+
+
+def _late(scores: Tensor, block: Tensor, first: int) -> Tensor:
+    """[groups, heads per group, queries, queries]: the keys that some queries of the block do not see."""
+    return scores.view(len(scores), -1, len(block), scores.shape[-1])[..., first:]
