@@ -6,8 +6,8 @@ from the first branch; a later branch that is shorter than the prompt asks its o
 The backward pass is written out: autograd would keep keys and values once per branch and query head, and would cut
 gradients apart again by filling zeros. Here a layer keeps the packed queries, keys, values and results, and every row's
 gradient is written or added where it belongs. The kernel is the one that `scaled_dot_product_attention` takes on a
-CPU; its name is private to torch, and this is the only place that says it. In bfloat16 the gradient of a row that is not
-very long is a few matrix products instead (`causal_gradient`).
+CPU; its name is private to torch, and this is the only place that says it. In bfloat16 the gradient of a row that is
+not very long is a few matrix products instead (`causal_gradient`).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from tightrope.models.gradients import Turn, turn_of
 
 TILE_ROWS = TILE_TOKENS = 2048  # float32 logits of a tile: 16 MiB
-KEPT_LOGITS_BYTES = 2**27  # logits kept for the backward pass, which are a product less there
+KEPT_LOGITS_BYTES = 2**27  # products kept for the backward pass, which are computed once less then
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,23 @@ class OutputHead:
         turn = turn_of(self.weight) if learns else None
         return turn and turn.announce()
 
-    def logits(self, hidden: Tensor, tokens: slice = slice(None)) -> Tensor:
-        """Returns float32 logits [.., V] of hidden states [.., D], or those of a slice of the vocabulary."""
+    def products(self, hidden: Tensor, tokens: slice = slice(None)) -> Tensor:
+        """The plain products [.., V] of hidden states [.., D], in their type, or for a slice of the vocabulary."""
         bias = None if self.bias is None else self.bias[tokens].to(hidden.dtype)
-        logits = torch.nn.functional.linear(hidden, self.weight[tokens].to(hidden.dtype), bias).float()
+        return torch.nn.functional.linear(hidden, self.weight[tokens].to(hidden.dtype), bias)
+
+    def logits_of(self, products: Tensor) -> Tensor:
+        """Returns float32 logits; the products themselves where they are that already."""
+        logits = products.float()
         if self.scale != 1.0:
             logits = logits * self.scale
         if self.softcap is not None:
             logits = self.softcap * torch.tanh(logits / self.softcap)
         return logits
+
+    def logits(self, hidden: Tensor, tokens: slice = slice(None)) -> Tensor:
+        """Returns float32 logits [.., V] of hidden states [.., D], or those of a slice of the vocabulary."""
+        return self.logits_of(self.products(hidden, tokens))
 
     def slope_(self, d: Tensor, logits: Tensor) -> Tensor:
         """Turns a derivative with respect to `logits` into that of the plain product, in place."""
@@ -223,13 +231,13 @@ class _TokenLogprobs(torch.autograd.Function):
         picked, origin = (torch.zeros(len(target), device=hidden.device) for _ in range(2))
         kept: list[Tensor] = []
         for part, tokens in tiles(len(target), len(weight)):
-            logits = head.logits(hidden[part], tokens)
-            room -= logits.nbytes
+            products = head.products(hidden[part], tokens)
+            logits = head.logits_of(products)
+            room -= products.nbytes
             if room >= 0:
-                kept.append(logits)
-                logits = logits if temperature == 1.0 else logits / temperature
-            elif temperature != 1.0:
-                logits.div_(temperature)
+                kept.append(products)
+            if temperature != 1.0:
+                logits = logits / temperature if logits is products else logits.div_(temperature)
             here, column = _column(target[part], tokens)
             picked[part] += torch.where(here, logits.gather(1, column)[:, 0], 0.0)
             if entropy and tokens.start == 0:
@@ -256,7 +264,7 @@ class _TokenLogprobs(torch.autograd.Function):
         kept, ctx.kept = ctx.kept[::-1], []
         gradients = HeadGradients(hidden, head.weight, bias, ctx.needs_input_grad[:3], turn)
         for part, tokens in tiles(len(target), len(weight)):
-            logits = kept.pop() if kept else head.logits(hidden[part], tokens)
+            logits = head.logits_of(kept.pop() if kept else head.products(hidden[part], tokens))
             free = temperature == 1.0 and head.softcap is None  # nobody asks for the logits again
             log_p = (logits if free else logits / temperature).sub_(log_normaliser[part, None])
             g = grad_logprobs[part, None]
