@@ -52,13 +52,14 @@ def keep_exact(model: nn.Module) -> None:
     nothing passes gradients from then on, and shapes that do not divide into tiles are refused. And where blocks run
     over the ends of rows, its dequantisation takes the constant of another block.
     """
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     for module in model.modules():
         if isinstance(module, Linear4bit) and module.weight.device.type == "cpu":
-            module.support_avx512bf16_for_cpu = False
-            if module.in_features % cast(Any, module.weight).blocksize:
-                module.forward = partial(_forward_across_rows, module)
+            layer = cast(Any, module)
+            layer.support_avx512bf16_for_cpu = False
+            if layer.in_features % layer.weight.blocksize:
+                layer.forward = partial(_forward_across_rows, layer)
 
 
 def is_quantised(model: nn.Module) -> bool:
@@ -117,7 +118,7 @@ def _plain(layer: nn.Module) -> Tensor:
 def _forward_across_rows(layer: Any, inputs: Tensor) -> Tensor:
     """What `Linear4bit.forward` computes, of weights whose blocks run over the ends of rows."""
     computed = inputs.to(layer.compute_dtype or inputs.dtype)
-    product = cast(Tensor, _Product.apply(computed, layer))
+    product = cast(Tensor, _Product.apply(computed, layer))  # type: ignore[no-untyped-call]
     if layer.bias is not None:
         product = product + layer.bias.to(product.dtype)
     return product.to(inputs.dtype)
