@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from tests.tiny import tiny_folder
+from tests.tiny import VOCABULARY, tiny_folder, tiny_tokenizer
 from tightrope.data.batch import TokenBatch
 from tightrope.data.example import EncodedResponse, Example
 from tightrope.errors import InputError
@@ -67,6 +68,74 @@ def test_quantising_moves_weights_by_less_than_a_step(policy: Policy, tmp_path: 
         off = float((found - exact[name]).detach().abs().max() / exact[name].detach().abs().max())
         assert off < 0.2, name
         assert (off == 0) == ("proj" not in name), name
+
+
+@pytest.fixture
+def avx512_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes bitsandbytes take any CPU for one with AVX512_BF16, where it repacks weights that it reads."""
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+
+
+@pytest.fixture
+def tileable(tmp_path: Path, avx512_bf16: None) -> Policy:
+    """A policy of shapes that bitsandbytes can repack: rows in tiles of 32, columns in blocks of 64."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.2,
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "start")
+    tiny_tokenizer().save_pretrained(tmp_path / "start")
+    return Policy.load(str(tmp_path / "start"), lora=SETTINGS)
+
+
+def test_reading_leaves_weights_as_they_train(tileable: Policy, tmp_path: Path) -> None:
+    weights = {name: p.clone() for name, p in tileable.model.named_parameters() if p.dtype == torch.uint8}
+    assert len(weights) == 7
+    batch = TokenBatch.from_examples([EXAMPLE])
+    move(tileable)
+    trained = tileable.token_logprobs(batch).logprobs
+    tileable.model.eval()
+    with torch.no_grad():
+        read = tileable.token_logprobs(batch).logprobs
+    assert float((read - trained).detach().abs().max()) < 1e-5, "reading and training compute the same"
+    tileable.token_logprobs(batch).logprobs.sum().backward()
+    learning = [p for name, p in tileable.model.named_parameters() if "lora_" in name]
+    assert all(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in learning)
+    tileable.save(tmp_path / "end")
+    plain = Policy.load(str(tmp_path / "end"))
+    assert np.abs(plain.score_tokens([EXAMPLE])[0] - tileable.score_tokens([EXAMPLE])[0]).max() < 1e-4
+    for name, parameter in tileable.model.named_parameters():
+        if name in weights:
+            assert torch.equal(parameter, weights[name]), name
+
+
+def test_shapes_that_do_not_tile_can_be_read(avx512_bf16: None, tmp_path: Path) -> None:
+    policy = Policy.load(tiny_folder(tmp_path / "start"), lora=SETTINGS)
+    policy.model.eval()
+    assert np.isfinite(policy.score_tokens([EXAMPLE])[0]).all()
+
+
+def test_blocks_over_the_ends_of_rows_keep_their_own_constant(policy: Policy) -> None:
+    from bitsandbytes.functional import dequantize_blockwise
+
+    layers = {n: m for n, m in policy.model.named_modules() if hasattr(getattr(m, "weight", None), "quant_state")}
+    assert {layer.in_features for layer in layers.values()} == {32, 48}, "no row is a whole number of blocks of 64"
+    for name, layer in layers.items():
+        state = layer.weight.quant_state
+        nibbles = torch.stack([layer.weight >> 4, layer.weight & 15], dim=1).long()
+        constants = dequantize_blockwise(state.absmax, state.state2) + state.offset
+        weight = (state.code[nibbles].view(-1, 64) * constants[:, None]).view(state.shape)
+        inputs = torch.randn(3, layer.in_features, requires_grad=True)
+        outputs = layer(inputs)
+        assert torch.allclose(outputs, inputs @ weight.T, atol=1e-5), name
+        (found,) = torch.autograd.grad(outputs.sum(), inputs)
+        assert torch.allclose(found, weight.sum(dim=0).expand(3, -1), atol=1e-5), name
 
 
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from tightrope.errors import InputError
 from tightrope.models import loading
 from tightrope.models.logprobs import OutputHead, TokenLogprobs, token_logprobs
 from tightrope.models.precision import Dtype
-from tightrope.models.quantised import dequantised, four_bit, is_quantised
+from tightrope.models.quantised import dequantised, four_bit, is_quantised, keep_exact
 from tightrope.models.saving import save_folder
 from tightrope.models.trunk import Trunk
 
@@ -96,6 +96,8 @@ class Policy(Trunk):
         gradient_checkpointing: bool = False,
     ) -> Policy:
         """Makes a policy of a model in memory and probes it; see `load`."""
+        if is_quantised(model):
+            keep_exact(model)  # before the probes, which read without gradients
         policy = cls(model, tokenizer, name)
         if gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -9,6 +9,7 @@ adapters merged in: merging into four bits would round them away.
 from __future__ import annotations
 
 import copy
+from functools import partial
 from importlib import util
 from typing import TYPE_CHECKING, Any, cast
 
@@ -41,6 +42,24 @@ def four_bit(dtype: torch.dtype, device: torch.device | str) -> dict[str, Any]:
         bnb_4bit_compute_dtype=dtype,
     )
     return {"quantization_config": settings, "device_map": {"": str(device)}}
+
+
+def keep_exact(model: nn.Module) -> None:
+    """Makes four-bit layers on the CPU compute what they hold, in training and in reading alike.
+
+    bitsandbytes 0.50 differs on CPUs with AVX512 in two ways. With AVX512_BF16 it repacks a layer at its first input
+    without a gradient: constants are rounded to bfloat16, products are computed in bfloat16 whatever the policy's type,
+    nothing passes gradients from then on, and shapes that do not divide into tiles are refused. And where blocks run
+    over the ends of rows, its dequantisation takes the constant of another block.
+    """
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit) and module.weight.device.type == "cpu":
+            layer = cast(Any, module)
+            layer.support_avx512bf16_for_cpu = False
+            if layer.in_features % layer.weight.blocksize:
+                layer.forward = partial(_forward_across_rows, layer)
 
 
 def is_quantised(model: nn.Module) -> bool:
@@ -91,4 +110,29 @@ def _plain(layer: nn.Module) -> Tensor:
         return cast(Tensor, weight.detach())
     from bitsandbytes.functional import dequantize_4bit
 
-    return dequantize_4bit(weight.data, weight.quant_state)
+    state = copy.copy(weight.quant_state)
+    state.shape = torch.Size([weight.quant_state.shape.numel()])  # as one row: a block may run over the end of a row
+    return dequantize_4bit(weight.data, state).view(weight.quant_state.shape)
+
+
+def _forward_across_rows(layer: Any, inputs: Tensor) -> Tensor:
+    """What `Linear4bit.forward` computes, of weights whose blocks run over the ends of rows."""
+    computed = inputs.to(layer.compute_dtype or inputs.dtype)
+    product = cast(Tensor, _Product.apply(computed, layer))  # type: ignore[no-untyped-call]
+    if layer.bias is not None:
+        product = product + layer.bias.to(product.dtype)
+    return product.to(inputs.dtype)
+
+
+class _Product(torch.autograd.Function):
+    """inputs @ weight.T, which keeps the four bits for the backward pass and not what they stand for."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, layer: nn.Module) -> Tensor:
+        ctx.layer = layer
+        return inputs @ _plain(layer).to(inputs.dtype).T
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        return gradient @ _plain(ctx.layer).to(gradient.dtype), None
