@@ -206,7 +206,7 @@ Thumbs = Callable[..., int]
 @pytest.fixture
 def thumbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Thumbs:
     """The examples that a plan of KTO counts by two rows, 6 and 7 of 8; `long` ones are dropped, `down` undesirable."""
-    monkeypatch.setattr(planning, "matrix_speed", lambda *_: 1e12)
+    monkeypatch.setattr(planning.Speed, "measured", lambda *_: planning.Speed(1e12, 1e9))
     monkeypatch.setattr(survey, "COUNTED_ROWS", 2)
 
     def examples(*, down: Sequence[int], long: Sequence[int], asked: Callable[[int], int] = int, rows: int = 8) -> int:

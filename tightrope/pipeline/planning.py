@@ -1,8 +1,8 @@
 """What a recipe would cost: stages, tokens, memory and time, estimated without training, or downloading a weight.
 
 Tokens are counted on 200 rows that are drawn, laid out as they will be trained. Times come from arithmetic (6 FLOPs a
-weight and token of the body, 8 a weight and learnt token of the output head, 2 to read either) over the matrix speed of
-this machine, measured for a quarter of a second, at the share of it that training reaches in our benches. What an
+weight and token of the body, 8 a weight and learnt token of the output head, 2 to read either, and work element by
+element) over two speeds of this machine that are measured for a quarter of a second each (`speed`). What an
 earlier stage has yet to make is counted as if each of its prompts gave all it can. Loading, saving and judging are not
 counted. They are estimates: the order of magnitude is right, the second digit is not; how far off they were is in
 docs/runs.md.
@@ -25,9 +25,10 @@ from tightrope.objectives.base import Objective
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.feedback import answered, guided_prompts
 from tightrope.pipeline.fitting import Reader, fitting, judges, scorers
+from tightrope.pipeline.speed import LEARNING, READING, SAMPLING, Speed
 from tightrope.pipeline.stage_records import stage_records, without
 from tightrope.pipeline.survey import ALL, Survey, counted
-from tightrope.pipeline.workload import Made, Rows, Start, matrix_speed, prompt_tokens
+from tightrope.pipeline.workload import Made, Rows, Start, prompt_tokens
 from tightrope.recipes.lineage import base_of, claimed_of, models_needed, sources_of, stage_named, start_of
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import DataSpec, EvaluationSpec, FeedbackStage, TrainStage
@@ -36,9 +37,6 @@ from tightrope.rollouts.rows import fits
 from tightrope.rollouts.types import SamplingParams
 from tightrope.training.prompt_matching import refuse_few_prompts
 
-# Shares of the matrix speed that the demo's stages reached on 2 cores (2026-11-23).
-REACHED_TRAINING = 0.6
-REACHED_SAMPLING = 0.5
 SAMPLED_SHARE = 0.65  # of max_tokens that an answer really has
 PROCESS = 2**29  # bytes of Python and its libraries
 DECODED_ROWS = 64  # that `rollouts.sample` decodes together
@@ -47,7 +45,7 @@ DECODED_ROWS = 64  # that `rollouts.sample` decodes together
 def estimate(run: Run) -> dict[str, Any]:
     """Returns the plan of a recipe as one JSON object."""
     start_at = functools.cache(Start.of)
-    speed = matrix_speed(torch.bfloat16 if run.dtype == "bfloat16" else torch.float32, run.device)
+    speed = Speed.measured(torch.bfloat16 if run.dtype == "bfloat16" else torch.float32, run.device)
     rows: list[dict[str, Any]] = []
     made: dict[str, Made] = {}
     for stage in run.recipe.stages:
@@ -69,14 +67,14 @@ def estimate(run: Run) -> dict[str, Any]:
         "to_download": [spec for spec in models_needed(run.recipe) if not weights_are_here(spec)],
         "dtype": run.dtype,
         "device": run.device,
-        "matrix_gflops": round(speed / 1e9, 1),
+        "matrix_gflops": round(speed.products / 1e9, 1),
         "stages": rows,
         "seconds": sum(r["seconds"] for r in rows),
         "peak_memory_bytes": max(r["peak_memory_bytes"] for r in rows),
     }
 
 
-def _feedback(run: Run, stage: FeedbackStage, start: Start, speed: float, made: dict[str, Made]) -> dict[str, Any]:
+def _feedback(run: Run, stage: FeedbackStage, start: Start, speed: Speed, made: dict[str, Made]) -> dict[str, Any]:
     prompts = _prompts(run, stage.prompts, made)
     responses, each = 0, SAMPLED_SHARE * stage.sampling.max_tokens
     if stage.answers is not None:
@@ -104,7 +102,7 @@ def _feedback(run: Run, stage: FeedbackStage, start: Start, speed: float, made: 
 
 
 def _evaluation(
-    run: Run, spec: EvaluationSpec, start: Start, speed: float, made: Mapping[str, Made]
+    run: Run, spec: EvaluationSpec, start: Start, speed: Speed, made: Mapping[str, Made]
 ) -> dict[str, Any]:
     """Every model and the reference answer the suite; each then reads the other's answers."""
     prompts = _prompts(run, spec.prompts, made)
@@ -122,14 +120,14 @@ def _evaluation(
         "tokens": tokens,
         "steps": 0,
         "seconds": _sampling_seconds(start, tokens, speed)
-        + 2 * start.parameters * read_tokens / (speed * REACHED_TRAINING),
+        + speed.seconds(2 * start.parameters * read_tokens, READING * start.units * read_tokens),
         "peak_memory_bytes": PROCESS
         + 2 * _bytes(run) * start.parameters
         + _sampling_bytes(run, start, prompts, len(prompts), spec.sampling.max_tokens),
     }
 
 
-def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dict[str, Made]) -> dict[str, Any]:
+def _training(run: Run, stage: TrainStage, start: Start, speed: Speed, made: dict[str, Made]) -> dict[str, Any]:
     objective, settings = resolve(stage.method, stage.objective, where=f"stage {stage.name!r}")
     needs, online = objective.needs(settings), objective.card.data == "prompts"
     sampled, measuring, reference, held_out, sampling_bytes = 0, 0, 0, 0, 0
@@ -177,6 +175,7 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dic
     flops: float = start.body * ((6 + 2 * stage.gradient_checkpointing) * tokens + 2 * read)
     if objective.card.head != "reward":
         flops += start.head * learnt_share * (8 * tokens + 2 * read)
+    elements = start.units * ((LEARNING + READING * stage.gradient_checkpointing) * tokens + READING * read)
     models = 2 + len(stage.reward) if online else 1 + ("live_reference" in needs)
     weights = _bytes(run) * start.parameters * models
     gradients_and_adam = 16 * trained if run.dtype == "bfloat16" else 12 * trained
@@ -191,7 +190,7 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: float, made: dic
             "held_out": held_out,
         },
         "steps": steps,
-        "seconds": flops / (speed * REACHED_TRAINING) + _sampling_seconds(start, sampled, speed),
+        "seconds": speed.seconds(flops, elements) + _sampling_seconds(start, sampled, speed),
         "peak_memory_bytes": PROCESS + weights + gradients_and_adam + max(activations, sampling_bytes),
     }
 
@@ -216,8 +215,8 @@ def _supposed(part: FeedbackStage | TrainStage | EvaluationSpec, made: Mapping[s
     return [name for name in made if name in named]
 
 
-def _sampling_seconds(start: Start, tokens: int, speed: float) -> float:
-    return 2 * start.parameters * tokens / (speed * REACHED_SAMPLING)
+def _sampling_seconds(start: Start, tokens: int, speed: Speed) -> float:
+    return speed.seconds(2 * start.parameters * tokens, SAMPLING * start.units * tokens)
 
 
 def _sampling_bytes(run: Run, start: Start, prompts: Sequence[Prompt], responses: int, max_tokens: int) -> int:

@@ -1,13 +1,10 @@
-"""How much there is to do, and how fast this machine multiplies: what a plan is computed from."""
+"""How much there is to do: what a plan is computed from, beside the machine's speed."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-
-import torch
 
 from tightrope.data.chat import ChatFormat
 from tightrope.errors import InputError
@@ -29,6 +26,7 @@ class Start:
     parameters: int
     body: int  # of them, those that every token meets
     head: int  # the output head, which only learnt tokens meet
+    units: int  # layers times hidden size
     kept_bytes: int  # that a token keeps for the backward pass
     cached: int  # numbers a token leaves in the sampler's cache
 
@@ -43,11 +41,11 @@ class Start:
         config = loading.load_config(spec).get_text_config()
         parameters, head = loading.count_parameters(spec), config.vocab_size * config.hidden_size
         tables = head if config.tie_word_embeddings else 2 * head
-        kept = KEPT_BYTES * config.num_hidden_layers * config.hidden_size
+        units = config.num_hidden_layers * config.hidden_size
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         wide = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         cached = 2 * config.num_hidden_layers * heads * wide
-        return cls(spec, parameters, max(0, parameters - tables), head, kept, cached)
+        return cls(spec, parameters, max(0, parameters - tables), head, units, KEPT_BYTES * units, cached)
 
 
 @dataclass(frozen=True)
@@ -110,22 +108,6 @@ class Made:
     def _records(self, kind: str) -> int:
         """Records of a kind that a prompt gives."""
         return {"sample": self.samples, "comparison": self.pairs, "rating": 2 * self.pairs}.get(kind, 1)
-
-
-def matrix_speed(dtype: torch.dtype, device: str) -> float:
-    """FLOP/s of a matrix product of this model class's shape on this machine."""
-    a, b = (
-        torch.randn(1024, 1024, dtype=dtype, device=device),
-        torch.randn(1024, 1024, dtype=dtype, device=device),
-    )
-    _ = a @ b
-    started, done = time.perf_counter(), 0
-    while time.perf_counter() - started < 0.25:
-        _ = a @ b
-        if device != "cpu":
-            torch.cuda.synchronize()
-        done += 1
-    return 2 * 1024**3 * done / (time.perf_counter() - started)
 
 
 def prompt_tokens(chat: ChatFormat, prompts: Sequence[Prompt]) -> float:
