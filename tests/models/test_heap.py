@@ -21,7 +21,7 @@ from tightrope.models.heap import give_back, keep_freed_memory
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 if sys.argv[1] == "keep":
-    keep_freed_memory()
+    keep_freed_memory(1)
 held = [torch.ones(24 * 2**20, dtype=torch.uint8) for _ in range(12)]  # by default each is the system's own
 full = resident()
 del held

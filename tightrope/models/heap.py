@@ -15,19 +15,17 @@ LARGE = 2**25  # bytes of a block that is still taken from the system alone: 32 
 
 
 @functools.cache
-def keep_freed_memory() -> None:
-    """Lets the process keep what it frees, in a heap per thread that computes; only where the C library is glibc.
+def keep_freed_memory(heaps: int) -> None:
+    """Lets the process keep what it frees, in so many heaps at most; does nothing where the C library is not glibc.
 
     A training step allocates and frees the same large tensors again and again. By default glibc takes each from the
     system and gives it back, which then fills it with zeros page by page (docs/performance.md). What the process has
     held it holds until `give_back`, and blocks of ever new sizes with others in use between them can make that more
     than was ever used at a time.
 
-    Every heap has a reserve of its own, so there are no more than can be at work at a time. There must not be fewer:
-    a product in bfloat16 allocates several times, and threads that wait for each other's heap took half as long again.
+    Every heap has a reserve of its own, and threads that share one wait for each other.
     """
     if (mallopt := _of_glibc("mallopt")) is not None:
-        heaps = torch.get_num_threads()
         for option, value in ((M_TRIM_THRESHOLD, -1), (M_MMAP_THRESHOLD, LARGE), (M_ARENA_MAX, heaps)):
             mallopt(option, value)
 
