@@ -151,8 +151,8 @@ def load_model(
     path = resolve(spec)
     log.info("loading %s", spec)
     if torch.device(device).type == "cpu":
-        # Before the first tensor of any other thread, which would have a heap of its own. A product in bfloat16 allocates
-        # several times: threads with one heap between them took a third longer, in float32 they do not notice.
+        # Before the first tensor of any other thread, which would have a heap of its own. A product in bfloat16
+        # allocates several times: threads with one heap between them took a third longer; in float32 none notices.
         keep_freed_memory(1 if dtype == "float32" else torch.get_num_threads())
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # what does not fit is refused by name
     with _readable(spec), without_load_report():
