@@ -58,13 +58,16 @@ def test_no_key_hears_of_a_query_that_does_not_see_it() -> None:
     assert not found[1][:, :, 12:].any() and not found[2][:, :, 12:].any() and found[2][:, :, :12].any()
 
 
-def test_torchs_kernel_is_no_closer() -> None:
+@pytest.mark.parametrize("alike", [0.0, 5.0])
+def test_torchs_kernel_is_not_much_closer(alike: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where keys or values have much in common, so that gradients are small differences."""
+    monkeypatch.setattr(module, "QUERIES", 16)
     query, key, value, pulled = drawn(60, 60, 6, 2)
-    _, _, expected = exact(query, key, value, pulled)
+    key, value = key + alike * torch.randn(16).bfloat16(), value + alike * torch.randn(16).bfloat16()
+    _, normaliser, expected = exact(query, key, value, pulled)
     leaves = [x.clone().requires_grad_() for x in (query, key, value)]
     out = functional.scaled_dot_product_attention(*leaves, is_causal=True, scale=SCALING, enable_gqa=True)
     kernel = torch.autograd.grad(out, leaves, pulled)
-    _, normaliser, _ = exact(query, key, value, pulled)
     ours = causal_gradient(pulled, query, key, value, out.detach(), normaliser.float(), SCALING)
     for mine, theirs, right in zip(ours, kernel, expected, strict=True):
-        assert (mine.double() - right).norm() <= 2 * (theirs.double() - right).norm()
+        assert (mine.double() - right).norm() <= 1.6 * (theirs.double() - right).norm()

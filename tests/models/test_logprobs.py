@@ -54,7 +54,7 @@ def test_packed_logprobs_and_gradients_equal_naive_ones(
 ) -> None:
     monkeypatch.setattr(logprobs_module, "TILE_ROWS", 7)
     monkeypatch.setattr(logprobs_module, "TILE_TOKENS", 128)  # of 300: the last tile is narrower
-    monkeypatch.setattr(logprobs_module, "KEPT_LOGITS_BYTES", 3 * 7 * 128 * 4)  # three tiles, the others twice
+    monkeypatch.setattr(logprobs_module, "KEPT_PRODUCTS_BYTES", 3 * 7 * 128 * 4)  # three tiles, the others twice
     weight = torch.linspace(-1, 1.5, 200)
 
     def gradients(model: torch.nn.Module, value: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -42,16 +42,18 @@ def test_block_mask_sees_what_rows_see(softcap: float | None, window: int | None
 
 
 @pytest.mark.parametrize("scoring", [Scoring(0.25), Scoring(0.25, softcap=5.0), Scoring(0.25, sliding_window=6)])
-def test_rows_have_the_gradient_of_plain_attention_under_the_trees_mask(scoring: Scoring) -> None:
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_rows_have_the_gradient_of_plain_attention_under_the_trees_mask(scoring: Scoring, dtype: torch.dtype) -> None:
     longer = Example("longer", (7,) * 4, tuple(EncodedResponse((8,) * n) for n in (2, 9, 3)))
     batch = TokenBatch.from_examples([*bundles(), longer, Example("bare", (3, 4, 5), ())])
     tokens = len(batch.input_ids)
     torch.manual_seed(0)
-    inputs = [torch.randn(1, heads, tokens, 16, dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2)]
+    given = [torch.randn(1, heads, tokens, 16).to(dtype).requires_grad_() for heads in (4, 2, 2)]
+    inputs = [x.detach().double().requires_grad_() for x in given]
     weights = torch.randn(1, tokens, 4, 16, dtype=torch.float64)
 
-    out = TreeAttention(batch).attend(torch.nn.Identity(), *inputs, scoring)
-    found = torch.autograd.grad((out * weights).sum(), inputs)
+    out = TreeAttention(batch).attend(torch.nn.Identity(), *given, scoring)
+    found = torch.autograd.grad((out * weights).sum(), given)
 
     at, of = batch.positions[:, None] - batch.positions, batch.bundle[:, None] == batch.bundle
     visible = of & (at >= 0) & ((batch.branch == 0) | (batch.branch[:, None] == batch.branch))
@@ -62,8 +64,9 @@ def test_rows_have_the_gradient_of_plain_attention_under_the_trees_mask(scoring:
     if scoring.softcap is not None:
         scores = scoring.softcap * torch.tanh(scores / scoring.softcap)
     plain = (scores.masked_fill(~visible, -torch.inf).softmax(-1) @ value).transpose(1, 2)
-    torch.testing.assert_close(out, plain, atol=1e-6, rtol=0)
-    torch.testing.assert_close(found, torch.autograd.grad((plain * weights).sum(), inputs), atol=1e-6, rtol=0)
+    expected = torch.autograd.grad((plain * weights).sum(), inputs)
+    for ours, theirs in zip((out, *found), (plain, *expected), strict=True):
+        assert (ours - theirs).detach().norm() / theirs.detach().norm() < (1e-6 if dtype == torch.float64 else 1e-2)
 
 
 @pytest.mark.gpu

@@ -2,7 +2,7 @@
 
 torch's own kernel computes all pairs of queries and keys, in small pieces, and prepares each of its products anew: on a
 processor with AMX it takes two to four times as long as what follows (docs/performance.md). With P = exp(S - L), where
-S are the scaled scores and L their log-normalisers that the forward pass returns (Dao et al. 2022, 2205.14135, eq. in
+S are the scaled scores and L their log-normalisers that the forward pass returns (Dao et al. 2022, 2205.14135,
 appendix B.2):
 
     dV = P^T dO,   dS = P * (dO V^T - delta),   delta = rowsum(dO * O),   dQ = dS K,   dK = dS^T Q
@@ -16,15 +16,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-QUERIES = (
-    150  # of a block, about: a smaller one skips more of the keys that are not seen, a larger one has fewer products
-)
+# Of a block, about: smaller ones skip more of the keys that are not seen, larger ones are fewer products.
+QUERIES = 150
 
 
 def causal_gradient(
     gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, log_normaliser: Tensor, scaling: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the gradients of query, key and value.
+    """Returns the gradients of query, key and value; all on a CPU.
 
     Args:
         gradient: [1, heads, queries, d] of `out`.
@@ -39,7 +38,7 @@ def causal_gradient(
     groups, keys = key.shape[1:3]
     grouped = (groups, heads // groups, queries)
     query, gradient, out = (x.reshape(*grouped, width) for x in (query, gradient, out))
-    delta = (gradient * out).sum(-1, keepdim=True, dtype=torch.float32)
+    delta = (gradient.float() * out.float()).sum(-1, keepdim=True)  # dQ of alike keys is made of its last digits
     rounded = delta.to(query.dtype)
     asked = torch.cat((query.float() * scaling, -log_normaliser.reshape(*grouped, 1)), -1)
     pulled = torch.cat((gradient, -rounded, (rounded - delta).to(query.dtype)), -1)

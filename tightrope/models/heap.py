@@ -14,6 +14,9 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 LARGE = 2**25  # bytes of a block that is still taken from the system alone: 32 MiB, the largest that glibc foresees
 
 
+MOST_HEAPS = 8  # each may keep 64 MiB that `give_back` does not reach
+
+
 @functools.cache
 def keep_freed_memory(heaps: int) -> None:
     """Lets the process keep what it frees, in so many heaps at most; does nothing where the C library is not glibc.

@@ -23,7 +23,7 @@ from transformers import (
 from tightrope.errors import InputError
 from tightrope.models.bars import without_bars, without_load_report
 from tightrope.models.embedded import embedded_model_folder
-from tightrope.models.heap import keep_freed_memory
+from tightrope.models.heap import MOST_HEAPS, keep_freed_memory
 from tightrope.models.hub import WEIGHTS, hub_model_folder
 from tightrope.models.precision import Dtype
 from tightrope.models.saving import first_not_finite
@@ -151,9 +151,9 @@ def load_model(
     path = resolve(spec)
     log.info("loading %s", spec)
     if torch.device(device).type == "cpu":
-        # Before the first tensor of any other thread, which would have a heap of its own. A product in bfloat16
-        # allocates several times: threads with one heap between them took a third longer; in float32 none notices.
-        keep_freed_memory(1 if dtype == "float32" else torch.get_num_threads())
+        # Before other threads have made more heaps than that. A product in bfloat16 allocates several times: two
+        # threads with one heap between them took a third longer; in float32 they did not notice.
+        keep_freed_memory(1 if dtype == "float32" else min(torch.get_num_threads(), MOST_HEAPS))
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # what does not fit is refused by name
     with _readable(spec), without_load_report():
         model, found = auto.from_pretrained(path, dtype=DTYPES[dtype], **options)

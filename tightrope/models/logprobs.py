@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from tightrope.models.gradients import Turn, turn_of
 
 TILE_ROWS = TILE_TOKENS = 2048  # float32 logits of a tile: 16 MiB
-KEPT_LOGITS_BYTES = 2**27  # products kept for the backward pass, which are computed once less then
+KEPT_PRODUCTS_BYTES = 2**27  # products kept for the backward pass, which are computed once less then
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def token_logprobs(
     """
     picked = hidden.index_select(0, source)
     learns = torch.is_grad_enabled() and (picked.requires_grad or head.weight.requires_grad)
-    room = KEPT_LOGITS_BYTES if learns else 0
+    room = KEPT_PRODUCTS_BYTES if learns else 0
     logprobs, entropies, collisions = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
         picked, head.weight, head.bias, target, head, head.turn(), temperature, entropy, collision, room
     )
@@ -237,7 +237,8 @@ class _TokenLogprobs(torch.autograd.Function):
             if room >= 0:
                 kept.append(products)
             if temperature != 1.0:
-                logits = logits / temperature if logits is products else logits.div_(temperature)
+                keep = room >= 0 and logits is products
+                logits = logits / temperature if keep else logits.div_(temperature)
             here, column = _column(target[part], tokens)
             picked[part] += torch.where(here, logits.gather(1, column)[:, 0], 0.0)
             if entropy and tokens.start == 0:

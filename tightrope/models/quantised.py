@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from tightrope.errors import InputError
@@ -52,6 +53,8 @@ def keep_exact(model: nn.Module) -> None:
     nothing passes gradients from then on, and shapes that do not divide into tiles are refused. And where blocks run
     over the ends of rows, its dequantisation takes the constant of another block.
     """
+    if util.find_spec("bitsandbytes") is None:  # quantised in another way
+        return
     from bitsandbytes.nn.modules import Linear4bit
 
     for module in model.modules():
@@ -133,6 +136,6 @@ class _Product(torch.autograd.Function):
         return inputs @ _plain(layer).to(inputs.dtype).T
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = gradients
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient @ _plain(ctx.layer).to(gradient.dtype), None

@@ -173,7 +173,7 @@ class Trunk:
     def probe_with(self, chat: ChatFormat) -> None:
         """Probes with a sentence, as strictly as the type of the weights allows, and keeps the line to show."""
         exact = next(p for p in self.model.parameters() if p.is_floating_point()).dtype == torch.float32
-        self.fallback_line = self.probe(probe_example(chat), tolerance=1e-3 if exact else 0.15)
+        self.fallback_line = self.probe(probe_example(chat), tolerance=1e-4 if exact else 0.15)
 
     def _fallback(self, why: str) -> str:
         self.shares_prompts = False

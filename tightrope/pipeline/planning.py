@@ -68,6 +68,7 @@ def estimate(run: Run) -> dict[str, Any]:
         "dtype": run.dtype,
         "device": run.device,
         "matrix_gflops": round(speed.products / 1e9, 1),
+        "elements_per_second": round(speed.elements),
         "stages": rows,
         "seconds": sum(r["seconds"] for r in rows),
         "peak_memory_bytes": max(r["peak_memory_bytes"] for r in rows),
