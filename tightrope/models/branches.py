@@ -117,8 +117,28 @@ class _Branches(torch.autograd.Function):
         collected = [torch.empty_like(x) for x in (query, key, value)]
         for row, normaliser in zip(ctx.rows, normalisers, strict=True):
             in_products = query.dtype == torch.bfloat16 and row.keys <= LONGEST
-            of_row = _row_gradient if in_products else _kernel_gradient
-            asked, found = of_row(row, gradient, query, key, value, out, normaliser, ctx.scaling)
+            asked = (row.told,) if in_products else row.asked  # nobody else is pulled
+            pulled, queries, results = (_picked(x, asked) for x in (gradient, query, out))
+            keys, values = (_picked(x, row.seen) for x in (key, value))
+            if in_products:
+                told = normaliser[:, :, -queries.shape[2] :]
+                found = causal_gradient(pulled, queries, keys, values, results, told, ctx.scaling)
+            else:
+                untold = pulled.shape[2] - (row.told.stop - row.told.start)
+                if untold:  # the prompt's queries of a later branch
+                    pulled[:, :, :untold] = 0
+                found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                    pulled,
+                    queries,
+                    keys,
+                    values,
+                    results,
+                    normaliser,
+                    0.0,
+                    row.hidden is None,
+                    attn_mask=_like(query, row.hidden),
+                    scale=ctx.scaling,
+                )
             for whole, places, part in zip(collected, (asked, row.seen, row.seen), found, strict=True):
                 for place, piece in zip(places, part.split([p.stop - p.start for p in places], 2), strict=True):
                     if place is row.told:  # nobody has been here before
@@ -126,59 +146,6 @@ class _Branches(torch.autograd.Function):
                     else:
                         whole[:, :, place] += piece
         return *collected, None, None
-
-
-def _row_gradient(
-    row: BranchRow,
-    gradient: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    out: Tensor,
-    normaliser: Tensor,
-    scaling: float,
-) -> tuple[tuple[slice, ...], tuple[Tensor, Tensor, Tensor]]:
-    """Places of queries, and the gradients of those and of the row's keys and values: only what is told has any."""
-    told = row.told
-    length = told.stop - told.start
-    return (told,), causal_gradient(
-        gradient[:, :, told],
-        query[:, :, told],
-        _picked(key, row.seen),
-        _picked(value, row.seen),
-        out[:, :, told],
-        normaliser[:, :, -length:],
-        scaling,
-    )
-
-
-def _kernel_gradient(
-    row: BranchRow,
-    gradient: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    out: Tensor,
-    normaliser: Tensor,
-    scaling: float,
-) -> tuple[tuple[slice, ...], tuple[Tensor, Tensor, Tensor]]:
-    """The same by torch's kernel, which asks all that the row asked."""
-    pulled = _picked(gradient, row.asked)
-    untold = pulled.shape[2] - (row.told.stop - row.told.start)
-    if untold:  # the prompt's queries of a later branch
-        pulled[:, :, :untold] = 0
-    return row.asked, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-        pulled,
-        _picked(query, row.asked),
-        _picked(key, row.seen),
-        _picked(value, row.seen),
-        _picked(out, row.asked),
-        normaliser,
-        0.0,
-        row.hidden is None,
-        attn_mask=_like(query, row.hidden),
-        scale=scaling,
-    )
 
 
 def _picked(x: Tensor, places: Sequence[slice]) -> Tensor:
