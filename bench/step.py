@@ -2,7 +2,7 @@
 
 The operators are those of one lane with all threads.
 
-OMP_NUM_THREADS=2 .venv/bin/python bench/step.py
+OMP_NUM_THREADS=2 .venv/bin/python bench/step.py                      # --dtype bfloat16
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ def measured(step: Callable[[], None]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="embedded")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--token-budget", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3, help="timed steps of either kind, in turns")
     asked = parser.parse_args()
-    policy = Policy.load(asked.model, dtype="float32")
+    policy = Policy.load(asked.model, dtype=asked.dtype)
     records = [
         Comparison(user_prompt(p["prompt"]), Response(p["chosen"]), Response(p["rejected"]))
         for p in make_pairs(asked.pairs)

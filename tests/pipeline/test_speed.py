@@ -22,6 +22,5 @@ def test_both_speeds_are_those_of_this_machine() -> None:
         torch.nn.functional.silu(a @ a)
     took = (time.perf_counter() - started) / 3
     predicted = 2 * 1024**3 / found.products + 1024**2 / found.elements
-    assert (
-        predicted / 20 < took < 200 * predicted
-    )  # a busy machine is slower than the best slice, not by a unit of measure
+    # A busy machine is slower than its best slice, but not by a unit of measure.
+    assert predicted / 20 < took < 200 * predicted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import gc
 from collections.abc import Callable
 
@@ -17,7 +16,6 @@ LARGE = 2**25  # bytes of a block that is still taken from the system alone: 32 
 MOST_HEAPS = 8  # each may keep 64 MiB that `give_back` does not reach
 
 
-@functools.cache
 def keep_freed_memory(heaps: int) -> None:
     """Lets the process keep what it frees, in so many heaps at most; does nothing where the C library is not glibc.
 
