@@ -99,10 +99,10 @@ class Recording(Optimiser):
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self.gradients: list[Tensor] = []
+        self.recorded: list[Tensor] = []
 
     def step(self, step: int, gradient_norm: float) -> float:
-        self.gradients.append(torch.cat([p.grad.flatten() for p in self._masters if p.grad is not None]))
+        self.recorded.append(torch.cat([gradient.flatten() for gradient in self.gradients()]))
         return super().step(step, gradient_norm)
 
 
@@ -125,7 +125,7 @@ def two_steps(case: str) -> dict[str, Any]:
         rows = [make_step(made, optimiser, examples, step, budget) for step in (1, 2)]
     finally:
         torch.set_num_threads(before)
-    return {"rows": rows, "gradients": optimiser.gradients, "weights": flat(made.parameters()).float()}
+    return {"rows": rows, "gradients": optimiser.recorded, "weights": flat(made.parameters()).float()}
 
 
 def failure(work: Callable[[], Any]) -> str:

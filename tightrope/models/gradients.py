@@ -40,23 +40,75 @@ def turn_of(weight: Tensor) -> Turn | None:
     return Turn(turns, _here.number, weight)
 
 
-_masters = WeakIdKeyDictionary()  # weight: who gathers its gradient
+class Gathered:
+    """The gradient of a bfloat16 weight, summed in float32 as autograd gives its parts.
+
+    On a CPU the memory of a gradient that is forgotten is kept for the next one: a block that one thread frees and
+    another takes anew would spread over the heaps of both. A GPU's allocator has one pool for all.
+
+    Attributes:
+        grad: float32, of the weight's shape; None where nothing has been added.
+    """
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        self.grad: Tensor | None = None
+        self._spare: Tensor | None = None
+        self._like = (weight.shape, weight.device)
+        self._hook = weight.register_post_accumulate_grad_hook(self._take)
+
+    def to_add_to(self) -> Tensor:
+        """The gradient, of zeros where there is none yet."""
+        if self.grad is None:
+            self.grad = self._room().zero_()
+        return self.grad
+
+    def forget(self) -> None:
+        """There is no gradient any more."""
+        if self.grad is not None and self.grad.device.type == "cpu":
+            self._spare = self.grad
+        self.grad = None
+
+    def close(self) -> None:
+        """Gathers no longer."""
+        self._hook.remove()
+
+    def _take(self, weight: Tensor) -> None:
+        if weight.grad is None:
+            return
+        if self.grad is None:
+            self.grad = self._room().copy_(weight.grad)
+        else:
+            self.grad += weight.grad
+        weight.grad = None
+
+    def _room(self) -> Tensor:
+        room, self._spare = self._spare, None
+        shape, device = self._like
+        return torch.empty(shape, dtype=torch.float32, device=device) if room is None else room
 
 
-def gather(weight: nn.Parameter, master: nn.Parameter) -> None:
-    """From now on a weight's gradient is gathered by its float32 master."""
-    _masters[weight] = master
+_gathered = WeakIdKeyDictionary()  # weight: who gathers its gradient
 
 
-def ungather(weight: nn.Parameter, master: nn.Parameter) -> None:
-    """Takes that back, unless another master has come since."""
-    if _masters.get(weight) is master:
-        del _masters[weight]
+def gather(weight: nn.Parameter) -> Gathered:
+    """From now on a weight's gradient is gathered in float32."""
+    _gathered[weight] = gathered = Gathered(weight)
+    return gathered
 
 
-def _gathered(weight: Tensor) -> Tensor:
-    """The gradient of a weight, or of its master, to add to in place."""
-    holder: Tensor = _masters.get(weight, weight)
+def ungather(weight: nn.Parameter, gathered: Gathered) -> None:
+    """Takes that back; another gatherer that has come since stays."""
+    gathered.close()
+    if _gathered.get(weight) is gathered:
+        del _gathered[weight]
+
+
+def gradient_of(holder: Tensor | Gathered) -> Tensor:
+    """The gradient of a parameter, or what is gathered of it, to add to in place; zeros where there is none yet."""
+    gathered = holder if isinstance(holder, Gathered) else _gathered.get(holder)
+    if isinstance(gathered, Gathered):
+        return gathered.to_add_to()
+    assert isinstance(holder, Tensor)
     if holder.grad is None:
         holder.grad = torch.zeros_like(holder)
     return holder.grad
@@ -141,7 +193,7 @@ class Turns:
             self._settle()
         for weight, pieces in self._rows.items():
             tokens, rows = _joined(pieces)
-            gradient = _gathered(weight)
+            gradient = gradient_of(weight)
             gradient.index_add_(0, tokens, rows.to(gradient.dtype))
 
     def _await_to_add(self, parameter: Tensor, gradient: Tensor | None) -> None:
@@ -155,8 +207,7 @@ class Turns:
         """Waits until all earlier ones have added to a place; what is outside of a micro-batch adds at once."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._stopped
-                or all(place in added for number, added in self._to_come.items() if number < mine)
+                lambda: self._stopped or all(place in added for number, added in self._to_come.items() if number < mine)
             )
             if self._stopped and mine >= 0:
                 raise CancelledError
@@ -194,7 +245,7 @@ class Turn:
         assert turns._adders[self._key] > 0, "a micro-batch goes backward once"
         turns._await(self.number, place)
         with turns._changed:
-            gradient = _gathered(self.weight)
+            gradient = gradient_of(self.weight)
         gradient[tokens] += tile.to(gradient.dtype)
         if turns._adders[self._key] == 1:
             turns._mark(self.number, place)

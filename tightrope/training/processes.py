@@ -19,6 +19,7 @@ from torch import Tensor, distributed, nn
 from tightrope.data.example import Example
 from tightrope.data.packing import spread
 from tightrope.errors import TightropeError, WorkError
+from tightrope.models.gradients import Gathered, gradient_of
 from tightrope.models.lanes import side_by_side
 
 T = TypeVar("T")
@@ -116,17 +117,12 @@ def by_the_first(work: Callable[[], T]) -> T:
     return gathered(work if process() == 0 else lambda: cast(T, None))[0]
 
 
-def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Makes every gradient its sum over the processes; a parameter that has none anywhere stays without."""
+def add_gradients(holders: Sequence[nn.Parameter | Gathered]) -> None:
+    """Makes every gradient its sum over the processes; who has none anywhere stays without."""
     if processes() == 1:
         return
-    somewhere = [any(has) for has in zip(*gathered(lambda: [p.grad is not None for p in parameters]), strict=True)]
-    gradients: list[Tensor] = []
-    for parameter, has in zip(parameters, somewhere, strict=True):
-        if has:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            gradients.append(parameter.grad)
+    somewhere = [any(has) for has in zip(*gathered(lambda: [h.grad is not None for h in holders]), strict=True)]
+    gradients = [gradient_of(holder) for holder, has in zip(holders, somewhere, strict=True) if has]
     for bucket in _buckets(gradients, BUCKET_BYTES):
         flat = bucket[0] if len(bucket) == 1 else torch.cat([gradient.flatten() for gradient in bucket])
         distributed.all_reduce(flat)
