@@ -11,6 +11,7 @@ Sharing the prompt is exact (Wang and Hegde 2024, 2410.20305).
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,29 @@ class TokenBatch:
     def responses(self) -> int:
         """Number of responses R."""
         return len(self.response_last)
+
+    def filled(self, tokens: int) -> TokenBatch:
+        """The same behind which stand so many tokens that nobody learns from: a bundle of a prompt alone."""
+        if not tokens:
+            return self
+        start, layout = len(self.input_ids), self.layout
+
+        def with_tail(axis: Tensor, value: int = 0) -> Tensor:
+            return torch.cat((axis, axis.new_full((tokens,), value)))
+
+        return dataclasses.replace(
+            self,
+            input_ids=with_tail(self.input_ids),
+            positions=torch.cat((self.positions, torch.arange(tokens, device=self.positions.device))),
+            bundle=with_tail(self.bundle, len(layout.starts)),
+            branch=with_tail(self.branch),
+            layout=TreeLayout(
+                starts=(*layout.starts, start),
+                prompt_lengths=(*layout.prompt_lengths, tokens),
+                branch_lengths=(*layout.branch_lengths, ()),
+            ),
+            keys=(*self.keys, ""),
+        )
 
     @classmethod
     def from_examples(cls, examples: Sequence[Example], device: torch.device | str = "cpu") -> TokenBatch:

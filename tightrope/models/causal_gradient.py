@@ -15,6 +15,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from tightrope.models.sizes import LEAST, filling
 
 # Of a block, about: smaller ones skip more of the keys that are not seen, larger ones are fewer products.
 QUERIES = 150
@@ -34,22 +37,32 @@ def causal_gradient(
         log_normaliser: [1, heads, queries] float32, of the scaled scores.
         scaling: of the scores.
     """
-    heads, queries, width = query.shape[1:]
-    groups, keys = key.shape[1:3]
+    heads, asked_by, width = query.shape[1:]
+    groups, held = key.shape[1:3]
+    # Zeros in front, to sizes that come again: a query of zeros pulls nothing, and nobody is pulled to a key of zeros.
+    no_queries = filling(asked_by, query.device, query.dtype)
+    no_keys = no_queries + filling(held + no_queries, key.device, key.dtype)
+    query, gradient, out = (functional.pad(x, (0, 0, no_queries, 0)) for x in (query, gradient, out))
+    key, value = (functional.pad(x, (0, 0, no_keys, 0)) for x in (key, value))
+    log_normaliser = functional.pad(log_normaliser, (no_queries, 0))
+    queries, keys = asked_by + no_queries, held + no_keys
     grouped = (groups, heads // groups, queries)
     query, gradient, out = (x.reshape(*grouped, width) for x in (query, gradient, out))
     delta = (gradient.float() * out.float()).sum(-1, keepdim=True)  # dQ of alike keys is made of its last digits
     rounded = delta.to(query.dtype)
     asked = torch.cat((query.float() * scaling, -log_normaliser.reshape(*grouped, 1)), -1)
     pulled = torch.cat((gradient, -rounded, (rounded - delta).to(query.dtype)), -1)
-    seen = torch.cat((key[0].float(), key.new_ones(groups, keys, 1, dtype=torch.float32)), -1).transpose(1, 2)
-    carried = torch.cat((value[0], value.new_ones(groups, keys, 2)), -1).transpose(1, 2)
+    beside = key.new_ones(groups, keys, 2)
+    beside[:, :no_keys] = 0  # or a normaliser far below 0 would be the exponent of keys that are not there
+    seen = torch.cat((key[0].float(), beside[..., :1]), -1).transpose(1, 2)
+    carried = torch.cat((value[0], beside), -1).transpose(1, 2)
     of_query = torch.empty_like(query)
     of_key, of_value = (torch.zeros(groups, keys, width) for _ in range(2))
 
     blocks, before = max(1, round(queries / QUERIES)), keys - queries
+    each = -(-queries // (LEAST * blocks)) * LEAST
     for number in range(blocks):
-        mine = slice(number * queries // blocks, (number + 1) * queries // blocks)
+        mine = slice(number * each, min((number + 1) * each, queries))
         first, last = before + mine.start, before + mine.stop  # keys that all of them see, and that the last one sees
 
         def rows(x: Tensor, mine: slice = mine) -> Tensor:
@@ -65,7 +78,8 @@ def causal_gradient(
         of_query[:, :, mine] = torch.bmm(of_scores, key[0, :, :last]).view_as(of_query[:, :, mine])
         of_key[:, :last] += torch.bmm(of_scores.transpose(1, 2), rows(query))
         of_value[:, :last] += torch.bmm(p.transpose(1, 2), rows(gradient))
-    of_query, of_key = of_query.view(1, heads, queries, width).mul_(scaling), of_key.mul_(scaling)
+    of_query = of_query.view(1, heads, queries, width)[:, :, no_queries:].mul_(scaling)
+    of_key, of_value = of_key[:, no_keys:].mul_(scaling), of_value[:, no_keys:]
     return of_query, of_key.to(key.dtype)[None], of_value.to(value.dtype)[None]
 
 

@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from tightrope.models.gradients import Turn
 from tightrope.models.logprobs import HeadGradients, OutputHead, RunningSoftmax, tiles
+from tightrope.models.sizes import filling
 
 
 def token_divergence(
@@ -32,11 +34,13 @@ def token_divergence(
         reference_head: of the reference.
         source: [N] index into T.
     """
+    count = len(source)
+    source = functional.pad(source, (0, filling(count, hidden.device, hidden.dtype)))
     picked, theirs = hidden.index_select(0, source), reference_hidden.detach().index_select(0, source)
     out: Tensor = _Divergence.apply(  # type: ignore[no-untyped-call]
         picked, head.weight, head.bias, theirs, head, reference_head, head.turn()
     )
-    return out
+    return out[:count]
 
 
 class _Divergence(torch.autograd.Function):

@@ -18,9 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from tightrope.models.gradients import Turn, turn_of
+from tightrope.models.sizes import filling
 
 TILE_ROWS = TILE_TOKENS = 2048  # float32 logits of a tile: 16 MiB
 KEPT_PRODUCTS_BYTES = 2**27  # products kept for the backward pass, which are computed once less then
@@ -69,7 +71,7 @@ class OutputHead:
     def products(self, hidden: Tensor, tokens: slice = slice(None)) -> Tensor:
         """The plain products [.., V] of hidden states [.., D], in their type, or for a slice of the vocabulary."""
         bias = None if self.bias is None else self.bias[tokens].to(hidden.dtype)
-        return torch.nn.functional.linear(hidden, self.weight[tokens].to(hidden.dtype), bias)
+        return functional.linear(hidden, self.weight[tokens].to(hidden.dtype), bias)
 
     def logits_of(self, products: Tensor) -> Tensor:
         """Returns float32 logits; the products themselves where they are that already."""
@@ -112,12 +114,15 @@ def token_logprobs(
         entropy: also return the entropy of each predicting distribution (differentiable).
         collision: also return log sum_v p_v^2 of each predicting distribution (not differentiable).
     """
+    count = len(source)
+    source, target = (functional.pad(x, (0, filling(count, hidden.device, hidden.dtype))) for x in (source, target))
     picked = hidden.index_select(0, source)
     learns = torch.is_grad_enabled() and (picked.requires_grad or head.weight.requires_grad)
     room = KEPT_PRODUCTS_BYTES if learns else 0
-    logprobs, entropies, collisions = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
+    found = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
         picked, head.weight, head.bias, target, head, head.turn(), temperature, entropy, collision, room
     )
+    logprobs, entropies, collisions = (x[:count] for x in found)
     return TokenLogprobs(logprobs, entropies if entropy else None, collisions if collision else None)
 
 

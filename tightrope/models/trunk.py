@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from tightrope.data.batch import TokenBatch
@@ -26,6 +27,7 @@ from tightrope.models.attention import PaddedRows, TreeAttention, install, no_ma
 from tightrope.models.lanes import side_by_side
 from tightrope.models.lean import keep_less
 from tightrope.models.remade import norms_made_again
+from tightrope.models.sizes import filling
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -66,10 +68,14 @@ class Trunk:
             batch: the bundles.
             noise: [T, D] added to the input embeddings, once, in this call.
         """
+        tokens = len(batch.input_ids)
+        more = filling(tokens, self.device, self.model.dtype) if self.shares_prompts else 0
+        batch = batch.filled(more)
         if noise is None:
-            return self._hidden(batch)
-        added = noise
-        if not self.shares_prompts:
+            return self._hidden(batch)[:tokens]
+        if self.shares_prompts:
+            added = functional.pad(noise, (0, 0, 0, more))
+        else:
             added = noise[PaddedRows.of(batch.layout).gather.to(noise.device)]
         mine = threading.get_ident()
 
@@ -78,7 +84,7 @@ class Trunk:
 
         hook = self.model.get_input_embeddings().register_forward_hook(add)
         try:
-            return self._hidden(batch)
+            return self._hidden(batch)[:tokens]
         finally:
             hook.remove()
 
