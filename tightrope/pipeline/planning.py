@@ -179,7 +179,7 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: Speed, made: dic
     elements = start.units * ((LEARNING + READING * stage.gradient_checkpointing) * tokens + READING * read)
     models = 2 + len(stage.reward) if online else 1 + ("live_reference" in needs)
     weights = _bytes(run) * start.parameters * models
-    gradients_and_adam = 16 * trained if run.dtype == "bfloat16" else 12 * trained
+    gradients_and_adam = (14 if run.dtype == "bfloat16" else 12) * trained  # with the masters' 16 bits
     activations = min(stage.loop.token_budget, batch_tokens) * start.kept_bytes
     return {
         "examples": examples,

@@ -1,8 +1,8 @@
 """Checkpoints that are complete or not there: written aside, flushed, renamed.
 
-A checkpoint holds everything the next step depends on: weights, float32 masters and Adam moments, the
-source's state, the random state, and the step. What a run computes after loading one is bit for bit what it
-would have computed without having stopped (same machine, same number of threads).
+A checkpoint holds everything the next step depends on: weights with what they cut off of their float32 masters, Adam
+moments, the source's state, the random state, and the step. What a run computes after loading one is bit for bit what
+it would have computed without having stopped (same machine, same number of threads).
 """
 
 from __future__ import annotations
