@@ -36,14 +36,14 @@ HERE = Path(__file__).parent
 SIDES = {  # script, and its setting where both compute in bfloat16 and in float32
     "tightrope": ("_ours.py", "bfloat16", "float32"),
     "tightrope_512": ("_ours.py", "bfloat16", "float32"),  # with as many tokens at a time
-    "tightrope_2048": ("_ours.py", "bfloat16", "float32"),
+    "tightrope_1024": ("_ours.py", "bfloat16", "float32"),
     "tightrope_float32": ("_ours.py", "float32", "float32"),  # the loss without rounding, to judge the others by
     "trl_best": ("_trl.py", "best", "float32"),
     "trl_as_it_comes": ("_trl.py", "as_it_comes", "as_it_comes"),
     "trl_as_it_comes_float32": ("_trl.py", "as_it_comes_float32", "as_it_comes_float32"),
 }
 
-TOKEN_BUDGETS = {"tightrope_512": 512, "tightrope_2048": 2048}
+TOKEN_BUDGETS = {"tightrope_512": 512, "tightrope_1024": 1024}
 DEFAULT_SIDES = ["tightrope", "trl_best", "trl_as_it_comes"]
 
 
@@ -60,7 +60,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=24, help="comparisons to train on, once")
     parser.add_argument("--batch", type=int, default=4, help="pairs per optimiser step")
     parser.add_argument("--rounds", type=int, default=2, help="times every side runs")
-    parser.add_argument("--token-budget", type=int, default=1024, help="tokens at work at a time on our side")
+    parser.add_argument("--token-budget", type=int, default=2048, help="tokens at work at a time on our side")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=DEFAULT_SIDES, help="who runs")
     parser.add_argument("--dtype", choices=("auto", "bfloat16", "float32"), default="auto", help="of both sides")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="OpenMP threads of every side")

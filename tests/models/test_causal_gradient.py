@@ -34,7 +34,7 @@ def exact(query: Tensor, key: Tensor, value: Tensor, pulled: Tensor) -> tuple[Te
 
 
 @pytest.mark.parametrize(("heads", "groups"), [(6, 2), (3, 3), (4, 1)])
-@pytest.mark.parametrize(("queries", "keys"), [(1, 1), (1, 9), (7, 7), (40, 40), (23, 61), (75, 80)])
+@pytest.mark.parametrize(("queries", "keys"), [(1, 1), (1, 9), (7, 7), (40, 40), (23, 61), (75, 80), (256, 256)])
 def test_it_is_the_exact_one_up_to_rounding(
     queries: int, keys: int, heads: int, groups: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,16 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tests.tiny import tiny_model, tiny_tokenizer
 from tightrope.data.example import EncodedResponse, Example
 from tightrope.errors import InputError, WorkError
 from tightrope.models.policy import Policy
 from tightrope.objectives import registry
+from tightrope.training import masters, optim
 from tightrope.training.checkpoint import Checkpoints
 from tightrope.training.learner import Learner
 from tightrope.training.loop import LoopSettings, train
+from tightrope.training.masters import Dither
 from tightrope.training.optim import Optimiser, OptimiserSettings
 from tightrope.training.sources import DiskSource, with_reference
 from tightrope.training.step import make_step
@@ -74,25 +76,83 @@ def test_one_step_below_the_last_bit_moves_bfloat16_weights_on_average() -> None
         assert float(step) == pytest.approx(-1e-5 * moved, rel=0.1)
 
 
-def test_reloaded_state_gives_the_same_bfloat16_weights() -> None:
+def trained_apart(rounding: str, device_changes: bool, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Tensor]]:
+    """Weights and masters behind six steps, and of a twin that was stopped in their middle.
+
+    Some weights have no gradient in some steps, and one goes through AdamW in several pieces.
+    """
+    monkeypatch.setattr(masters, "PIECE", 1000)
     torch.manual_seed(0)
-    start = torch.randn(300, 7).to(torch.bfloat16)
-    settings = OptimiserSettings(learning_rate=1e-4, warmup=0, schedule="constant")
-    first = nn.Parameter(start.clone())
-    optimiser = Optimiser([first], settings, 9)
-    for step in range(5):
-        (first.float() ** 2).sum().backward()
-        optimiser.step(step, optimiser.gradient_norm())
-    second = nn.Parameter(start.clone())
-    again = Optimiser([second], settings, 9)
-    again.load_state_dict(copy.deepcopy(optimiser.state_dict()))
-    assert torch.equal(first, second) and not torch.equal(first, start)
-    for live, mine in ((first, optimiser), (second, again)):
-        (live.float() ** 2).sum().backward()
-        mine.step(5, mine.gradient_norm())
-    assert torch.equal(first, second), "what was cut off and the moments have come along"
-    with pytest.raises(WorkError, match="earlier version"):
-        again.load_state_dict({"masters": [], "adam": {}, "moved": None})
+    start = [torch.randn(70, 50).bfloat16(), torch.zeros(50).bfloat16(), torch.randn(30).bfloat16(), torch.randn(9)]
+    settings = OptimiserSettings(learning_rate=1e-4, warmup=0, schedule="constant", rounding=rounding)  # type: ignore[arg-type]
+    slopes = [[torch.randn_like(p) for p in start] for _ in range(6)]
+
+    def train(live: list[nn.Parameter], optimiser: Optimiser, steps: range) -> None:
+        for step in steps:
+            for number, (p, slope) in enumerate(zip(live, slopes[step], strict=True)):
+                if (step + number) % 3:
+                    (p * slope).sum().backward()
+            optimiser.step(step, optimiser.gradient_norm())
+
+    def of_masters(live: list[nn.Parameter], optimiser: Optimiser) -> list[Tensor]:
+        with optimiser.state() as state:
+            return [
+                (p.detach().view(torch.int16).int() << 16) + kept["cut_off"].view(torch.uint16).int() - 2**15
+                for p, kept in zip(live, state["trained"], strict=True)
+                if "cut_off" in kept
+            ]
+
+    straight, stopped, again = ([nn.Parameter(p.clone()) for p in start] for _ in range(3))
+    whole, half = Optimiser(straight, settings, 9), Optimiser(stopped, settings, 9)
+    train(straight, whole, range(6))
+    train(stopped, half, range(3))
+    with half.state() as state:
+        saved = copy.deepcopy(state)
+    train(stopped, half, range(3, 6))  # who has saved goes on as if nothing had been
+    assert all(map(torch.equal, straight, stopped))
+    expected = of_masters(straight, whole)
+    if device_changes:  # that of a GPU has numbers of its own
+        monkeypatch.setattr(optim, "Dither", lambda step, device: Dither(step + 1000, device))
+    other_half = Optimiser(again, settings, 9)
+    other_half.load_state(saved, where="here")
+    train(again, other_half, range(3, 6))
+    return {
+        "weights": [p.detach() for p in straight],
+        "weights again": [p.detach() for p in again],
+        "masters": expected,
+        "masters again": of_masters(again, other_half),
+    }
+
+
+@pytest.mark.parametrize("rounding", ["stochastic", "nearest"])
+def test_a_stopped_run_goes_on_bit_for_bit(rounding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = trained_apart(rounding, False, monkeypatch)
+    assert all(map(torch.equal, found["weights"], found["weights again"]))
+    assert all(map(torch.equal, found["masters"], found["masters again"]))
+
+
+def test_on_another_device_it_goes_on_from_the_same_masters(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = trained_apart("stochastic", True, monkeypatch)
+    assert all(map(torch.equal, found["masters"], found["masters again"]))
+    assert not all(map(torch.equal, found["weights"], found["weights again"])), "rounded by other numbers"
+
+
+def test_masters_are_those_of_float32_however_weights_are_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [trained_apart(rounding, False, monkeypatch)["masters"] for rounding in ("stochastic", "nearest")]
+    assert all(map(torch.equal, *found))
+
+
+def test_weights_that_cannot_be_trained_are_refused() -> None:
+    weight = nn.Parameter(torch.zeros(2, 3).bfloat16())
+    for given, what in (
+        ([weight, weight], "twice"),
+        ([nn.Parameter(torch.zeros(2, dtype=torch.float16))], "float16"),
+        ([nn.Parameter(torch.zeros(2, 3).bfloat16().t())], "contiguous"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            Optimiser(given, OptimiserSettings(), 1)
+    with pytest.raises(WorkError, match=r"earlier version.*runs/x"):
+        Optimiser([weight], OptimiserSettings(), 1).load_state({"masters": [], "adam": {}, "moved": None}, "runs/x")
 
 
 def test_adamw_is_torchs_for_weights_of_either_type_clipped_and_decayed() -> None:

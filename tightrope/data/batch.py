@@ -78,7 +78,7 @@ class TokenBatch:
         return dataclasses.replace(
             self,
             input_ids=with_tail(self.input_ids),
-            positions=torch.cat((self.positions, torch.arange(tokens, device=self.positions.device))),
+            positions=with_tail(self.positions),
             bundle=with_tail(self.bundle, len(layout.starts)),
             branch=with_tail(self.branch),
             layout=TreeLayout(

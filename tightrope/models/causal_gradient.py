@@ -59,10 +59,9 @@ def causal_gradient(
     of_query = torch.empty_like(query)
     of_key, of_value = (torch.zeros(groups, keys, width) for _ in range(2))
 
-    blocks, before = max(1, round(queries / QUERIES)), keys - queries
-    each = -(-queries // (LEAST * blocks)) * LEAST
-    for number in range(blocks):
-        mine = slice(number * each, min((number + 1) * each, queries))
+    each, before = -(-queries // (LEAST * max(1, round(queries / QUERIES)))) * LEAST, keys - queries
+    for start in range(0, queries, each):
+        mine = slice(start, min(start + each, queries))
         first, last = before + mine.start, before + mine.stop  # keys that all of them see, and that the last one sees
 
         def rows(x: Tensor, mine: slice = mine) -> Tensor:

@@ -35,12 +35,13 @@ def token_divergence(
         source: [N] index into T.
     """
     count = len(source)
-    source = functional.pad(source, (0, filling(count, hidden.device, hidden.dtype)))
+    if more := filling(count, hidden.device, hidden.dtype):
+        source = functional.pad(source, (0, more))
     picked, theirs = hidden.index_select(0, source), reference_hidden.detach().index_select(0, source)
     out: Tensor = _Divergence.apply(  # type: ignore[no-untyped-call]
         picked, head.weight, head.bias, theirs, head, reference_head, head.turn()
     )
-    return out[:count]
+    return out[:count] if more else out
 
 
 class _Divergence(torch.autograd.Function):

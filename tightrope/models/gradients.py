@@ -43,7 +43,7 @@ def turn_of(weight: Tensor) -> Turn | None:
 class Gathered:
     """The gradient of a bfloat16 weight, summed in float32 as autograd gives its parts.
 
-    On a CPU the memory of a gradient that is forgotten is kept for the next one: a block that one thread frees and
+    On a CPU the memory of a gradient that was used up is kept for the next one: a block that one thread frees and
     another takes anew would spread over the heaps of both. A GPU's allocator has one pool for all.
 
     Attributes:
@@ -62,7 +62,7 @@ class Gathered:
             self.grad = self._room().zero_()
         return self.grad
 
-    def forget(self) -> None:
+    def zero_grad(self) -> None:
         """There is no gradient any more."""
         if self.grad is not None and self.grad.device.type == "cpu":
             self._spare = self.grad

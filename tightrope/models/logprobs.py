@@ -115,14 +115,15 @@ def token_logprobs(
         collision: also return log sum_v p_v^2 of each predicting distribution (not differentiable).
     """
     count = len(source)
-    source, target = (functional.pad(x, (0, filling(count, hidden.device, hidden.dtype))) for x in (source, target))
+    if more := filling(count, hidden.device, hidden.dtype):
+        source, target = (functional.pad(x, (0, more)) for x in (source, target))
     picked = hidden.index_select(0, source)
     learns = torch.is_grad_enabled() and (picked.requires_grad or head.weight.requires_grad)
     room = KEPT_PRODUCTS_BYTES if learns else 0
     found = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
         picked, head.weight, head.bias, target, head, head.turn(), temperature, entropy, collision, room
     )
-    logprobs, entropies, collisions = (x[:count] for x in found)
+    logprobs, entropies, collisions = (x[:count] for x in found) if more else found
     return TokenLogprobs(logprobs, entropies if entropy else None, collisions if collision else None)
 
 

@@ -72,7 +72,7 @@ class Trunk:
         more = filling(tokens, self.device, self.model.dtype) if self.shares_prompts else 0
         batch = batch.filled(more)
         if noise is None:
-            return self._hidden(batch)[:tokens]
+            return self._hidden(batch, tokens)
         if self.shares_prompts:
             added = functional.pad(noise, (0, 0, 0, more))
         else:
@@ -84,13 +84,14 @@ class Trunk:
 
         hook = self.model.get_input_embeddings().register_forward_hook(add)
         try:
-            return self._hidden(batch)[:tokens]
+            return self._hidden(batch, tokens)
         finally:
             hook.remove()
 
-    def _hidden(self, batch: TokenBatch) -> Tensor:
+    def _hidden(self, batch: TokenBatch, tokens: int) -> Tensor:
         with norms_made_again() if self.device.type == "cpu" else nullcontext():  # not tried around compiled kernels
-            return self._read(batch)
+            found = self._read(batch)
+        return found if len(found) == tokens else found[:tokens]
 
     def _read(self, batch: TokenBatch) -> Tensor:
         run = loading.backbone(self.model)

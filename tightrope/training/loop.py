@@ -102,7 +102,7 @@ def train(
         state = checkpoints.latest()
         if state is None:
             return 0
-        optimiser.load_state_dict(state["optimiser"])
+        optimiser.load_state(state["optimiser"], where=str(checkpoints.folder))
         source.restore(state["source"])
         learner.step_state = state["statistics"]
         return int(state["step"])
@@ -133,8 +133,9 @@ def train(
             else time.monotonic() - saved_at > 60 * settings.checkpoint_minutes
         )
         if due and done < source.steps and source.may_checkpoint(done):
-            state = {"optimiser": optimiser.state_dict(), "source": source.state(), "statistics": learner.step_state}
-            checkpoints.save(done, state)
+            with optimiser.state() as kept:
+                state = {"optimiser": kept, "source": source.state(), "statistics": learner.step_state}
+                checkpoints.save(done, state)
             saved_at = time.monotonic()
 
     with ExitStack() as stack:

@@ -8,7 +8,8 @@ produces them. Float32 weights are their own masters.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,8 +53,8 @@ class _Trained:
         gradient: who holds its float32 gradient: the weight itself, or what gathers it.
         cut_off: int16, what a bfloat16 weight cuts off of its master; None beside a float32 weight.
         decay: weight decay.
-        average: of gradients, float32.
-        square: average of their squares, float32.
+        exp_avg: average of gradients, float32.
+        exp_avg_sq: average of their squares, float32.
         steps: AdamW's with this weight, a float32 scalar; one without a gradient is none.
     """
 
@@ -61,40 +62,44 @@ class _Trained:
     gradient: nn.Parameter | Gathered
     cut_off: Tensor | None
     decay: float
-    average: Tensor
-    square: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
     steps: Tensor
 
     @classmethod
     def begin(cls, live: nn.Parameter, decay: float) -> _Trained:
         rounded = live.dtype == torch.bfloat16
+        if not rounded and live.dtype != torch.float32:
+            raise ValueError(f"weights are trained in float32 or bfloat16, not in {live.dtype}")
+        if rounded and not live.is_contiguous():
+            raise ValueError("a bfloat16 weight must be contiguous to be trained")
         return cls(
             live,
             gather(live) if rounded else live,
             unrounded(live) if rounded else None,
             decay,
-            average=torch.zeros_like(live, dtype=torch.float32),
-            square=torch.zeros_like(live, dtype=torch.float32),
+            exp_avg=torch.zeros_like(live, dtype=torch.float32),
+            exp_avg_sq=torch.zeros_like(live, dtype=torch.float32),
             steps=torch.zeros((), device=live.device),
         )
 
     def kept(self) -> dict[str, Tensor]:
         """All that the next step depends on but the gradient."""
         cut_off = {} if self.cut_off is None else {"cut_off": self.cut_off}
-        moments = {"average": self.average, "square": self.square, "steps": self.steps}
+        moments = {"exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq, "steps": self.steps}
         return {"weight": self.live.detach(), **cut_off, **moments}
 
-    def moved(self, at: slice | None = None, master: Tensor | None = None) -> tuple[Tensor, ...]:
+    def adamw_arguments(self, at: slice | None = None, master: Tensor | None = None) -> tuple[Tensor, ...]:
         """What AdamW takes, of the whole weight or of a piece of its master: it, gradient, moments, steps."""
-        of = (self.gradient.grad, self.average, self.square)
-        given = [tensor for tensor in of if tensor is not None]
+        assert self.gradient.grad is not None
+        of: tuple[Tensor, ...] = (self.gradient.grad, self.exp_avg, self.exp_avg_sq)
         if at is not None:
-            given = [tensor.view(-1)[at] for tensor in given]
-        return self.live if master is None else master, *given, self.steps.clone()
+            of = tuple(tensor.view(-1)[at] for tensor in of)
+        return self.live if master is None else master, *of, self.steps.clone()
 
-    def forget_gradient(self) -> None:
+    def zero_grad(self) -> None:
         if isinstance(self.gradient, Gathered):
-            self.gradient.forget()
+            self.gradient.zero_grad()
         else:
             self.gradient.grad = None
 
@@ -110,10 +115,11 @@ class Optimiser:
 
     def __init__(self, parameters: Iterable[nn.Parameter], settings: OptimiserSettings, steps: int) -> None:
         self.settings, self.steps = settings, steps
-        self._moved: int | None = None  # the last optimiser step made
-        self._trained = [
-            _Trained.begin(p, settings.weight_decay if p.ndim >= 2 else 0.0) for p in parameters if p.requires_grad
-        ]
+        self._last_step: int | None = None
+        live = [p for p in parameters if p.requires_grad]
+        if len({id(p) for p in live}) < len(live):
+            raise ValueError("a parameter is given twice")
+        self._trained = [_Trained.begin(p, settings.weight_decay if p.ndim >= 2 else 0.0) for p in live]
 
     def rate(self, step: int) -> float:
         """Learning rate of optimiser step `step` (0-based)."""
@@ -147,24 +153,21 @@ class Optimiser:
         rate, scale = self.rate(step), max(1.0, gradient_norm / self.settings.max_grad_norm)
         learning = [t for t in self._trained if t.gradient.grad is not None]
         for decay in {t.decay for t in learning}:
-            whole = [t.moved() for t in learning if t.cut_off is None and t.decay == decay]
+            whole = [t.adamw_arguments() for t in learning if t.cut_off is None and t.decay == decay]
             self._adamw(whole, decay, rate, scale)
-        before, after = self._dither(self._moved), self._dither(step)
-        for trained in self._trained:
-            if trained.cut_off is not None:  # also without a gradient: all are dithered anew
-                for at, master in pieces(trained.live, trained.cut_off, before, after):
-                    if trained.gradient.grad is not None:
-                        self._adamw([trained.moved(at, master)], trained.decay, rate, scale)
+        for trained, at, master in self._masters(self._last_step, step):
+            if trained.gradient.grad is not None:  # those without are dithered anew as well
+                self._adamw([trained.adamw_arguments(at, master)], trained.decay, rate, scale)
         for trained in learning:
             trained.steps += 1
-            trained.forget_gradient()
-        self._moved = step
+            trained.zero_grad()
+        self._last_step = step
         return rate
 
-    def _adamw(self, moved: Sequence[tuple[Tensor, ...]], decay: float, rate: float, scale: float) -> None:
-        """Moves weights, or pieces of masters, of the same decay, by their gradients / scale; see `_Trained.moved`."""
-        if moved:
-            masters, gradients, averages, squares, steps = map(list, zip(*moved, strict=True))
+    def _adamw(self, given: Sequence[tuple[Tensor, ...]], decay: float, rate: float, scale: float) -> None:
+        """Moves weights, or pieces of masters, of the same decay, by their gradients / scale; see `adamw_arguments`."""
+        if given:
+            masters, gradients, averages, squares, steps = map(list, zip(*given, strict=True))
             for gradient in gradients if scale > 1.0 else ():
                 gradient.div_(scale)
             s = self.settings
@@ -185,11 +188,20 @@ class Optimiser:
                 maximize=False,
             )
 
-    def _dither(self, step: int | None) -> Dither | None:
-        """What weights are rounded with after a step; None before the first one, and where it is to nearest."""
-        if step is None or self.settings.rounding == "nearest" or not self._trained:
-            return None
-        return Dither(step, self._trained[0].live.device)
+    def _masters(self, before: int | None, after: int | None) -> Iterator[tuple[_Trained, slice, Tensor]]:
+        """All masters of bfloat16 weights, piece by piece: rounded after one step, and to be rounded as after another.
+
+        None stands for rounding to nearest: before the first step, and on disk.
+        """
+        rounded = [(t, t.cut_off) for t in self._trained if t.cut_off is not None]
+        if self.settings.rounding == "nearest":
+            before = after = None
+        devices = {t.live.device for t, _ in rounded}
+        dithers = [{d: Dither(step, d) for d in devices} if step is not None else {} for step in (before, after)]
+        for trained, cut_off in rounded:
+            first, then = (of.get(trained.live.device) for of in dithers)
+            for at, master in pieces(trained.live, cut_off, first, then):
+                yield trained, at, master
 
     def close(self) -> None:
         """Lets the parameters go: another optimiser may take them over."""
@@ -197,13 +209,25 @@ class Optimiser:
             if isinstance(trained.gradient, Gathered):
                 ungather(trained.live, trained.gradient)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, what they cut off of their masters, and moments: enough to go on bit for bit."""
-        return {"moved": self._moved, "trained": [t.kept() for t in self._trained]}
+    @contextmanager
+    def state(self) -> Iterator[dict[str, Any]]:
+        """Weights, what they cut off of their masters, and moments: enough to go on, on the same device bit for bit.
+
+        As long as the context lasts bfloat16 weights are rounded to nearest: so can any other device go on.
+        """
+        self._round_as_after(self._last_step, None)
+        try:
+            yield {"last_step": self._last_step, "trained": [t.kept() for t in self._trained]}
+        finally:
+            self._round_as_after(None, self._last_step)
 
     @torch.no_grad()
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what `state_dict` returned, the weights with it.
+    def load_state(self, state: dict[str, Any], where: str) -> None:
+        """Takes over what `state` gave, the weights with it.
+
+        Args:
+            state: of an optimiser of the same parameters.
+            where: it was found, for errors.
 
         Raises:
             WorkError: an earlier version has written it.
@@ -211,10 +235,16 @@ class Optimiser:
         if "trained" not in state:
             raise WorkError(
                 "the checkpoint is of an earlier version",
-                where="optimiser",
-                remedy="Go on with that version, or remove the stage's checkpoints: it then begins anew.",
+                where=where,
+                remedy="Go on with that version, or remove this folder: the stage then begins anew.",
             )
         for trained, saved in zip(self._trained, state["trained"], strict=True):
             for name, tensor in trained.kept().items():
                 tensor.copy_(saved[name])
-        self._moved = state["moved"]
+        self._last_step = state["last_step"]
+        self._round_as_after(None, self._last_step)
+
+    @torch.no_grad()
+    def _round_as_after(self, before: int | None, after: int | None) -> None:
+        for _ in self._masters(before, after):
+            pass
