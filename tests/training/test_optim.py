@@ -151,7 +151,7 @@ def test_weights_that_cannot_be_trained_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=what):
             Optimiser(given, OptimiserSettings(), 1)
-    with pytest.raises(WorkError, match=r"earlier version.*runs/x"):
+    with pytest.raises(WorkError, match=r"runs/x: the checkpoint is of an earlier version"):
         Optimiser([weight], OptimiserSettings(), 1).load_state({"masters": [], "adam": {}, "moved": None}, "runs/x")
 
 
