@@ -1,4 +1,4 @@
-"""What is filled up to a few sizes computes the same, and all products have those sizes."""
+"""What is filled up to a few sizes computes the same, and products have sizes that come again."""
 
 from __future__ import annotations
 
