@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from tightrope.errors import WorkError
-from tightrope.models.gradients import Gathered, gather, ungather
+from tightrope.models.gathered import Gathered, gather, ungather
 from tightrope.training.masters import Dither, pieces, unrounded
 from tightrope.training.processes import add_gradients
 

@@ -19,7 +19,7 @@ from torch import Tensor, distributed, nn
 from tightrope.data.example import Example
 from tightrope.data.packing import spread
 from tightrope.errors import TightropeError, WorkError
-from tightrope.models.gradients import Gathered, gradient_of
+from tightrope.models.gathered import Gathered, gradient_of
 from tightrope.models.lanes import side_by_side
 
 T = TypeVar("T")
