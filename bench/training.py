@@ -38,12 +38,19 @@ SIDES = {  # script, and its setting where both compute in bfloat16 and in float
     "tightrope_512": ("_ours.py", "bfloat16", "float32"),  # with as many tokens at a time
     "tightrope_1024": ("_ours.py", "bfloat16", "float32"),
     "tightrope_float32": ("_ours.py", "float32", "float32"),  # the loss without rounding, to judge the others by
-    "trl_best": ("_trl.py", "best", "float32"),
+    "trl_best": ("_trl.py", "best", "float32"),  # and an allocator that keeps what is freed
+    "trl_best_plain_allocator": ("_trl.py", "best", "float32"),
     "trl_as_it_comes": ("_trl.py", "as_it_comes", "as_it_comes"),
     "trl_as_it_comes_float32": ("_trl.py", "as_it_comes_float32", "as_it_comes_float32"),
 }
 
 TOKEN_BUDGETS = {"tightrope_512": 512, "tightrope_1024": 1024}
+ALLOCATOR = {  # glibc's, which then keeps what is freed, as ours does by itself: TRL takes its memory anew in each step
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**38),
+    "MALLOC_TOP_PAD_": str(2**28),
+}
+KEEPS_FREED_MEMORY = ("trl_best",)
 DEFAULT_SIDES = ["tightrope", "trl_best", "trl_as_it_comes"]
 
 
@@ -86,9 +93,9 @@ def run(side: str, job: dict[str, Any], options: argparse.Namespace) -> dict[str
     script, *settings = SIDES[side]
     setting = settings[options.dtype == "float32"]
     python = options.trl_python if needs_trl(side) else Path(sys.executable)
-    threads = {"OMP_NUM_THREADS": str(options.threads)}
+    environment = {"OMP_NUM_THREADS": str(options.threads), **(ALLOCATOR if side in KEEPS_FREED_MEMORY else {})}
     job = {**job, "setting": setting, "token_budget": TOKEN_BUDGETS.get(side, options.token_budget)}
-    found = run_side(side, python, script, job, timeout=options.timeout, environment=threads)
+    found = run_side(side, python, script, job, timeout=options.timeout, environment=environment)
     tokens, seconds = sum(found["tokens_per_step"][1:]), sum(found["seconds_per_step"][1:])
     return {"side": side, "tokens_per_second": round(tokens / seconds, 1), **found}
 
@@ -178,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found = {"round": turn, **run(side, job, options)}
             runs.append(found)
             print(
-                f"round {turn}  {side:16} {found['tokens_per_second']:7.1f} tokens/s  "
+                f"round {turn}  {side:24} {found['tokens_per_second']:7.1f} tokens/s  "
                 f"{found['peak_memory_bytes'] / 2**30:5.1f} GiB  loss {found['losses'][-1]:.4f}",
                 flush=True,
             )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tightrope.training import masters
-from tightrope.training.masters import Dither, pieces, unrounded
+from tightrope.training.masters import Dither, pieces, round_stochastically, unrounded
 
 CPU = torch.device("cpu")
 
@@ -59,6 +59,18 @@ def test_stochastic_rounding_moves_weights_on_average_and_keeps_what_bfloat16_ca
         moved(weight, unrounded(weight), target, None, Dither(7, CPU))
         away = (weight.double() - start.double())[start.abs() > 0.1].mean()  # there a bit is at least 4e-4
         assert float(away) == pytest.approx(float((target.double() - start.double()).mean()), rel=0.1)
+
+
+def test_a_value_is_rounded_to_its_neighbours_and_right_on_average() -> None:
+    values = torch.tensor([1.0 + 2**-9, -3.0 - 2**-10, 0.0, -0.0, 1e-40, torch.inf, 0.5])  # a bit is 2**-7, 2**-6, ..
+    for value in values:
+        to, count = torch.empty(50_000).bfloat16(), 50_000
+        round_stochastically(value.expand(count).clone(), to, Dither(1, CPU))
+        if value.bfloat16() == value:
+            assert bool((to == value).all()) and bool((to.signbit() == value.signbit()).all())
+        else:
+            assert len(to.unique()) == 2 and bool(((to.float() - value).abs() <= value.abs() * 2**-7 + 1e-40).all())
+            assert float(to.double().mean()) == pytest.approx(float(value), rel=2e-4, abs=1e-41)
 
 
 def test_dithers_are_a_function_of_the_step_and_uniform() -> None:

@@ -53,7 +53,9 @@ def test_bfloat16_weights_move_by_their_float32_masters() -> None:
     torch.manual_seed(0)
     start = torch.randn(40, 40).to(torch.bfloat16)
     live, exact = nn.Parameter(start.clone()), nn.Parameter(start.float())
-    settings = OptimiserSettings(learning_rate=1e-4, warmup=0, schedule="constant", rounding="nearest")
+    settings = OptimiserSettings(
+        learning_rate=1e-4, warmup=0, schedule="constant", rounding="nearest", moments="float32"
+    )
     small, big = Optimiser([live], settings, 60), Optimiser([exact], settings, 60)
     for step in range(60):
         for optimiser, parameter in ((small, live), (big, exact)):
@@ -76,7 +78,32 @@ def test_one_step_below_the_last_bit_moves_bfloat16_weights_on_average() -> None
         assert float(step) == pytest.approx(-1e-5 * moved, rel=0.1)
 
 
-def trained_apart(rounding: str, device_changes: bool, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Tensor]]:
+@pytest.mark.parametrize("moments", ["bfloat16", "float32"])
+def test_moments_follow_gradients_that_are_nearly_constant(moments: str) -> None:
+    """A squared average that goes from 1 to 0.81 moves by less than half of its last bit in every step."""
+    live, steps, beta2 = nn.Parameter(torch.zeros(2**16).bfloat16()), 300, 0.999
+    settings = OptimiserSettings(learning_rate=1e-12, warmup=0, max_grad_norm=1e9, moments=moments, beta2=beta2)  # type: ignore[arg-type]
+    optimiser = Optimiser([live], settings, steps)
+    with optimiser.state() as state:
+        (kept,) = state["trained"]
+        assert kept["exp_avg"].dtype == kept["exp_avg_sq"].dtype == getattr(torch, moments)
+        kept["exp_avg"].fill_(1.0)
+        kept["exp_avg_sq"].fill_(1.0)
+    for step in range(steps):
+        (live.float() * 0.5).sum().backward()
+        optimiser.step(step, 1.0)
+    with optimiser.state() as state:
+        (kept,) = state["trained"]
+        expected = 0.25 + 0.75 * beta2**steps
+        found = kept["exp_avg_sq"].double()
+        assert float(found.mean()) == pytest.approx(expected, rel=1e-3)
+        assert float(found.std()) < (0.05 if moments == "bfloat16" else 1e-5) * expected
+        assert float(kept["exp_avg"].double().mean()) == pytest.approx(0.5, rel=1e-3)
+
+
+def trained_apart(
+    rounding: str, device_changes: bool, monkeypatch: pytest.MonkeyPatch, moments: str = "bfloat16"
+) -> dict[str, list[Tensor]]:
     """Weights and masters behind six steps, and of a twin that was stopped in their middle.
 
     Some weights have no gradient in some steps, and one goes through AdamW in several pieces.
@@ -84,7 +111,13 @@ def trained_apart(rounding: str, device_changes: bool, monkeypatch: pytest.Monke
     monkeypatch.setattr(masters, "PIECE", 1000)
     torch.manual_seed(0)
     start = [torch.randn(70, 50).bfloat16(), torch.zeros(50).bfloat16(), torch.randn(30).bfloat16(), torch.randn(9)]
-    settings = OptimiserSettings(learning_rate=1e-4, warmup=0, schedule="constant", rounding=rounding)  # type: ignore[arg-type]
+    settings = OptimiserSettings(
+        learning_rate=1e-4,
+        warmup=0,
+        schedule="constant",
+        rounding=rounding,  # type: ignore[arg-type]
+        moments=moments,  # type: ignore[arg-type]
+    )
     slopes = [[torch.randn_like(p) for p in start] for _ in range(6)]
 
     def train(live: list[nn.Parameter], optimiser: Optimiser, steps: range) -> None:
@@ -132,7 +165,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(rounding: str, monkeypatch: pytest.Mo
 
 
 def test_on_another_device_it_goes_on_from_the_same_masters(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = trained_apart("stochastic", True, monkeypatch)
+    found = trained_apart("stochastic", True, monkeypatch, moments="float32")  # others are rounded anew there, too
     assert all(map(torch.equal, found["masters"], found["masters again"]))
     assert not all(map(torch.equal, found["weights"], found["weights again"])), "rounded by other numbers"
 
@@ -159,7 +192,13 @@ def test_adamw_is_torchs_for_weights_of_either_type_clipped_and_decayed() -> Non
     torch.manual_seed(0)
     start = [torch.randn(30, 20).bfloat16(), torch.randn(20).bfloat16()]
     settings = OptimiserSettings(
-        learning_rate=1e-2, warmup=0, schedule="constant", weight_decay=0.1, max_grad_norm=0.5, rounding="nearest"
+        learning_rate=1e-2,
+        warmup=0,
+        schedule="constant",
+        weight_decay=0.1,
+        max_grad_norm=0.5,
+        rounding="nearest",
+        moments="float32",
     )
     reference = [nn.Parameter(t.float()) for t in start]
     groups = [{"params": reference[:1], "weight_decay": 0.1}, {"params": reference[1:], "weight_decay": 0.0}]

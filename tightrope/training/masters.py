@@ -45,6 +45,12 @@ class Dither:
         return torch.randint(BIT, (count,), dtype=torch.int32, device=self._device, generator=self._generator)
 
 
+def round_stochastically(values: Tensor, to: Tensor, dither: Dither) -> None:
+    """Writes float32 values [P], at most a piece, to a bfloat16 tensor, right on average; the values are used up."""
+    bits = values.view(torch.int32).add_(dither.take(len(values)))
+    to.view(torch.int16).copy_(bits.bitwise_right_shift_(16))
+
+
 def unrounded(weight: Tensor) -> Tensor:
     """What a weight that is its own master cuts off: int16 of its shape, as if rounded to nearest."""
     return torch.full_like(weight, -BIT // 2, dtype=torch.int16)
