@@ -1,9 +1,10 @@
 """The other side of `bench/training.py`: the same pairs with TRL, in TRL's own environment.
 
 `best` is the fastest setting found on CPU: bfloat16 autocast, reference log-probs precomputed,
-checkpointing off (`training.py` adds an allocator that keeps what is freed). `as_it_comes` leaves every setting that changes speed at its default; `float32` and
-`as_it_comes_float32` are the two for a processor that is slow at bfloat16. Learning rate, schedule, order and batch are
-given by the benchmark in all, so that the losses can be compared. Prints a JSON object as its last line.
+checkpointing off (`training.py` adds an allocator that keeps what is freed). `as_it_comes` leaves every setting that
+changes speed at its default; `float32` and `as_it_comes_float32` are the two for a processor that is slow at bfloat16.
+Learning rate, schedule, order and batch are given by the benchmark in all, so that the losses can be compared. Prints a
+JSON object as its last line.
 """
 
 from __future__ import annotations
