@@ -1,7 +1,7 @@
 """One side of `bench/training.py`: the given pairs with Tightrope; prints a JSON object as its last line.
 
 The setting is the dtype of weights and computation; masters are float32 either way. Reference log-probs, where the
-method has a reference, are computed once before training; checkpointing is off.
+method has a reference, are computed once before training; checkpointing is off unless the job says otherwise.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def load(job: dict[str, Any]) -> Policy | RewardModel:
         return RewardModel.load(job["model"], dtype=job["setting"], reading=Reading())
     lora = LoraSettings(rank=16, bits=job.get("bits")) if job.get("lora") else None
     if "shape" not in job:
-        return Policy.load(job["model"], dtype=job["setting"], lora=lora)
+        again = job.get("gradient_checkpointing", False)
+        return Policy.load(job["model"], dtype=job["setting"], lora=lora, gradient_checkpointing=again)
     model = random_model(job["shape"], job["device"], bits=job.get("bits"))
     return Policy.of(model, load_tokenizer(job["model"]), job["shape"], lora=lora)
 
@@ -127,7 +128,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         "weights": f"{job['setting']}, float32 masters" + (", adapters" if job.get("lora") else ""),
         "settings": {
             "token_budget": job["token_budget"],
-            "gradient_checkpointing": False,
+            "gradient_checkpointing": job.get("gradient_checkpointing", False),
             "reference": "cached",
         },
         "versions": {

@@ -37,6 +37,7 @@ SIDES = {  # script, and its setting where both compute in bfloat16 and in float
     "tightrope": ("_ours.py", "bfloat16", "float32"),
     "tightrope_512": ("_ours.py", "bfloat16", "float32"),  # with as many tokens at a time
     "tightrope_1024": ("_ours.py", "bfloat16", "float32"),
+    "tightrope_checkpointing": ("_ours.py", "bfloat16", "float32"),  # activations computed again; not for reward models
     "tightrope_float32": ("_ours.py", "float32", "float32"),  # the loss without rounding, to judge the others by
     "trl_best": ("_trl.py", "best", "float32"),  # and an allocator that keeps what is freed
     "trl_best_plain_allocator": ("_trl.py", "best", "float32"),
@@ -94,7 +95,12 @@ def run(side: str, job: dict[str, Any], options: argparse.Namespace) -> dict[str
     setting = settings[options.dtype == "float32"]
     python = options.trl_python if needs_trl(side) else Path(sys.executable)
     environment = {"OMP_NUM_THREADS": str(options.threads), **(ALLOCATOR if side in KEEPS_FREED_MEMORY else {})}
-    job = {**job, "setting": setting, "token_budget": TOKEN_BUDGETS.get(side, options.token_budget)}
+    job = {
+        **job,
+        "setting": setting,
+        "token_budget": TOKEN_BUDGETS.get(side, options.token_budget),
+        "gradient_checkpointing": side == "tightrope_checkpointing",
+    }
     found = run_side(side, python, script, job, timeout=options.timeout, environment=environment)
     tokens, seconds = sum(found["tokens_per_step"][1:]), sum(found["seconds_per_step"][1:])
     return {"side": side, "tokens_per_second": round(tokens / seconds, 1), **found}
