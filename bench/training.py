@@ -82,6 +82,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         raise InputError(
             "one step is only the warm-up", where="--pairs", remedy="Use at least two batches of pairs."
         )
+    if chosen.method == "reward" and "tightrope_checkpointing" in chosen.sides:
+        raise InputError("not for reward models", where="--sides tightrope_checkpointing", remedy="Leave it out.")
     if any(map(needs_trl, chosen.sides)) and not chosen.trl_python.exists():
         raise InputError(
             "TRL's environment is not there", where=str(chosen.trl_python), remedy="Run: make bench"
@@ -94,7 +96,8 @@ def run(side: str, job: dict[str, Any], options: argparse.Namespace) -> dict[str
     script, *settings = SIDES[side]
     setting = settings[options.dtype == "float32"]
     python = options.trl_python if needs_trl(side) else Path(sys.executable)
-    environment = {"OMP_NUM_THREADS": str(options.threads), **(ALLOCATOR if side in KEEPS_FREED_MEMORY else {})}
+    allocator = ALLOCATOR if side in KEEPS_FREED_MEMORY else {}
+    environment = {"OMP_NUM_THREADS": str(options.threads), **allocator}
     job = {
         **job,
         "setting": setting,
@@ -103,7 +106,7 @@ def run(side: str, job: dict[str, Any], options: argparse.Namespace) -> dict[str
     }
     found = run_side(side, python, script, job, timeout=options.timeout, environment=environment)
     tokens, seconds = sum(found["tokens_per_step"][1:]), sum(found["seconds_per_step"][1:])
-    return {"side": side, "tokens_per_second": round(tokens / seconds, 1), **found}
+    return {"side": side, "tokens_per_second": round(tokens / seconds, 1), "environment": allocator, **found}
 
 
 def run_side(

@@ -69,6 +69,21 @@ def test_the_tokens_of_a_plan_are_those_that_are_trained(method: str, kind: str,
     assert row["seconds"] > 0 and row["peak_memory_bytes"] > 0
 
 
+def test_a_plan_counts_what_the_optimiser_keeps_of_a_weight(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    write_jsonl(file, (to_json(made("comparisons", i)) for i in range(4)))
+
+    def peak(dtype: str = "bfloat16", **stage: Any) -> int:
+        stages = {"name": "s", "method": "dpo", "data": [{"path": str(file)}], **stage}
+        found: int = planned(tmp_path, stages, dtype=dtype)["stages"][0]["peak_memory_bytes"]
+        return found
+
+    weights = Start.of(str(tmp_path / "model")).parameters if peak() else 0
+    assert peak(optimiser={"moments": "float32"}) - peak() == 4 * weights
+    assert peak(dtype="float32") - peak() == (12 + 4 - 10 - 2) * weights
+    assert peak() - peak(lora={"rank": 4}) == 10 * weights - 12 * (weights // 30), "adapters are float32"
+
+
 def test_stages_that_learn_from_feedback_and_the_evaluation_are_estimated(tmp_path: Path) -> None:
     feedback = {
         "name": "f",

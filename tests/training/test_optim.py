@@ -144,6 +144,11 @@ def trained_apart(
     train(stopped, half, range(3, 6))  # who has saved goes on as if nothing had been
     assert all(map(torch.equal, straight, stopped))
     expected = of_masters(straight, whole)
+
+    def of_moments(optimiser: Optimiser) -> list[Tensor]:
+        with optimiser.state() as state:
+            return [kept[name].float() for kept in state["trained"] for name in ("exp_avg", "exp_avg_sq")]
+
     if device_changes:  # that of a GPU has numbers of its own
         monkeypatch.setattr(optim, "Dither", lambda step, device: Dither(step + 1000, device))
     other_half = Optimiser(again, settings, 9)
@@ -154,18 +159,20 @@ def trained_apart(
         "weights again": [p.detach() for p in again],
         "masters": expected,
         "masters again": of_masters(again, other_half),
+        "moments": of_moments(whole),
+        "moments again": of_moments(other_half),
     }
 
 
 @pytest.mark.parametrize("rounding", ["stochastic", "nearest"])
 def test_a_stopped_run_goes_on_bit_for_bit(rounding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = trained_apart(rounding, False, monkeypatch)
-    assert all(map(torch.equal, found["weights"], found["weights again"]))
-    assert all(map(torch.equal, found["masters"], found["masters again"]))
+    for what in ("weights", "masters", "moments"):
+        assert all(map(torch.equal, found[what], found[f"{what} again"]))
 
 
 def test_on_another_device_it_goes_on_from_the_same_masters(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = trained_apart("stochastic", True, monkeypatch, moments="float32")  # others are rounded anew there, too
+    found = trained_apart("stochastic", True, monkeypatch, moments="float32")  # bfloat16 ones are rounded by them
     assert all(map(torch.equal, found["masters"], found["masters again"]))
     assert not all(map(torch.equal, found["weights"], found["weights again"])), "rounded by other numbers"
 
@@ -188,7 +195,30 @@ def test_weights_that_cannot_be_trained_are_refused() -> None:
         Optimiser([weight], OptimiserSettings(), 1).load_state({"masters": [], "adam": {}, "moved": None}, "runs/x")
 
 
-def test_adamw_is_torchs_for_weights_of_either_type_clipped_and_decayed() -> None:
+@pytest.mark.parametrize(("saved", "now"), [("float32", None), ("bfloat16", "float32")])
+def test_moments_of_another_type_are_not_rounded_behind_ones_back(saved: str, now: str | None) -> None:
+    before, after = (
+        Optimiser([nn.Parameter(torch.zeros(9).bfloat16())], OptimiserSettings(moments=m), 1)  # type: ignore[arg-type]
+        for m in (saved, now)
+    )
+    with before.state() as state, pytest.raises(WorkError, match=rf"exp_avg in {saved}.*optimiser.moments={saved}"):
+        after.load_state(state, "runs/x")
+
+
+def test_weights_and_moments_are_rounded_by_different_numbers() -> None:
+    optimiser = Optimiser([nn.Parameter(torch.zeros(9).bfloat16())], OptimiserSettings(), 9)
+    dithers = [optimiser._dithers(step, of_moments=of) for step in range(3) for of in (False, True)]
+    taken = [dither.take(1000) for of_step in dithers for dither in of_step.values()]
+    for i, mine in enumerate(taken):
+        for other in taken[:i]:
+            assert abs(float(torch.corrcoef(torch.stack((mine, other)).double())[0, 1])) < 0.15
+
+
+@pytest.mark.parametrize("moments", ["bfloat16", "float32"])
+def test_adamw_is_torchs_for_weights_of_either_type_clipped_and_decayed(
+    moments: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masters, "PIECE", 250)  # several pieces, and one that is shorter
     torch.manual_seed(0)
     start = [torch.randn(30, 20).bfloat16(), torch.randn(20).bfloat16()]
     settings = OptimiserSettings(
@@ -198,7 +228,7 @@ def test_adamw_is_torchs_for_weights_of_either_type_clipped_and_decayed() -> Non
         weight_decay=0.1,
         max_grad_norm=0.5,
         rounding="nearest",
-        moments="float32",
+        moments=moments,  # type: ignore[arg-type]
     )
     reference = [nn.Parameter(t.float()) for t in start]
     groups = [{"params": reference[:1], "weight_decay": 0.1}, {"params": reference[1:], "weight_decay": 0.0}]
@@ -218,7 +248,9 @@ def test_adamw_is_torchs_for_weights_of_either_type_clipped_and_decayed() -> Non
             optimisers[dtype].step(step, optimisers[dtype].gradient_norm())
     for exact, rounded, expected in zip(sides[torch.float32], sides[torch.bfloat16], reference, strict=True):
         torch.testing.assert_close(exact, expected, rtol=1e-6, atol=1e-7)
-        torch.testing.assert_close(rounded.float(), expected, rtol=2**-8, atol=1e-7)
+        # Nine steps of 0.01, each off by some per cent of itself where moments are rounded.
+        atol = 1e-7 if moments == "float32" else 4e-3
+        torch.testing.assert_close(rounded.float(), expected, rtol=2**-8, atol=atol)
 
 
 def test_forgotten_gradients_leave_their_memory_to_the_next_ones() -> None:

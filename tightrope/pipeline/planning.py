@@ -179,9 +179,9 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: Speed, made: dic
     elements = start.units * ((LEARNING + READING * stage.gradient_checkpointing) * tokens + READING * read)
     models = 2 + len(stage.reward) if online else 1 + ("live_reference" in needs)
     weights = _bytes(run) * start.parameters * models
-    moments = 4 if run.dtype == "bfloat16" and stage.optimiser.moments == "bfloat16" else 8
-    cut_off = 2 if run.dtype == "bfloat16" else 0  # of masters
-    gradients_and_adam = (4 + moments + cut_off) * trained
+    rounded = run.dtype == "bfloat16" and not stage.lora  # adapters are float32
+    moments = 4 if rounded and stage.optimiser.moments != "float32" else 8
+    gradients_and_adam = (4 + moments + 2 * rounded) * trained  # with what weights cut off of their masters
     activations = min(stage.loop.token_budget, batch_tokens) * start.kept_bytes
     return {
         "examples": examples,

@@ -6,7 +6,8 @@ produces them. Float32 weights are their own masters.
 
 The moments of bfloat16 weights are bfloat16, too, as DeepSeek-V3's are (2412.19437, section 3.3.3), and rounded
 stochastically: a squared average moves by a thousandth of the way at a time, which is less than half of the last bit of
-a bfloat16 number, and rounded to nearest would stand still. Its error settles at some 4 % of it, of a step's size 2 %.
+a bfloat16 number, and rounded to nearest would stand still. Of gradients that vary like noise its error settles at some
+4 % of it, that of a step at 2 % (simulated).
 """
 
 from __future__ import annotations
@@ -27,8 +28,6 @@ from tightrope.models.gathered import Gathered, gather, ungather
 from tightrope.training.masters import Dither, pieces, round_stochastically, unrounded
 from tightrope.training.processes import add_gradients
 
-MOMENTS = 2**40  # apart from every step: moments are rounded by other numbers than weights
-
 
 class OptimiserSettings(BaseModel):
     """How the weights move."""
@@ -45,8 +44,8 @@ class OptimiserSettings(BaseModel):
     beta2: float = Field(0.999, ge=0, lt=1, description="Decay of the squared-gradient average; 0.95 to 0.999.")
     epsilon: float = Field(1e-8, gt=0, description="Added to the root of the squared average; PPO uses 1e-5.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients with a larger global norm are scaled to it.")
-    moments: Literal["bfloat16", "float32"] = Field(
-        "bfloat16", description="How AdamW's averages of bfloat16 weights are held: 4 or 8 bytes a weight, of 12 or 16."
+    moments: Literal["bfloat16", "float32"] | None = Field(
+        None, description="How AdamW holds its two averages of a bfloat16 weight; default: bfloat16, 4 bytes less."
     )
     rounding: Literal["stochastic", "nearest"] = Field(
         "stochastic", description="How bfloat16 weights follow their float32 masters; float32 weights are not rounded."
@@ -76,7 +75,7 @@ class _Trained:
     steps: Tensor
 
     @classmethod
-    def begin(cls, live: nn.Parameter, decay: float, moments: torch.dtype) -> _Trained:
+    def begin(cls, live: nn.Parameter, decay: float, kept_in: torch.dtype) -> _Trained:
         rounded = live.dtype == torch.bfloat16
         if not rounded and live.dtype != torch.float32:
             raise ValueError(f"weights are trained in float32 or bfloat16, not in {live.dtype}")
@@ -87,8 +86,8 @@ class _Trained:
             gather(live) if rounded else live,
             unrounded(live) if rounded else None,
             decay,
-            exp_avg=torch.zeros_like(live, dtype=moments if rounded else torch.float32),
-            exp_avg_sq=torch.zeros_like(live, dtype=moments if rounded else torch.float32),
+            exp_avg=torch.zeros_like(live, dtype=kept_in if rounded else torch.float32),
+            exp_avg_sq=torch.zeros_like(live, dtype=kept_in if rounded else torch.float32),
             steps=torch.zeros((), device=live.device),
         )
 
@@ -97,6 +96,14 @@ class _Trained:
         cut_off = {} if self.cut_off is None else {"cut_off": self.cut_off}
         moments = {"exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq, "steps": self.steps}
         return {"weight": self.live.detach(), **cut_off, **moments}
+
+    def adamw_arguments(self, at: slice | None = None) -> tuple[Tensor, ...]:
+        """What AdamW takes, of the whole or of a piece: weight, gradient, moments, steps."""
+        assert self.gradient.grad is not None
+        of: tuple[Tensor, ...] = (self.live, self.gradient.grad, self.exp_avg, self.exp_avg_sq)
+        if at is not None:
+            of = tuple(tensor.view(-1)[at] for tensor in of)
+        return *of, self.steps.clone()
 
     def zero_grad(self) -> None:
         if isinstance(self.gradient, Gathered):
@@ -120,8 +127,8 @@ class Optimiser:
         live = [p for p in parameters if p.requires_grad]
         if len({id(p) for p in live}) < len(live):
             raise ValueError("a parameter is given twice")
-        moments = torch.bfloat16 if settings.moments == "bfloat16" else torch.float32
-        self._trained = [_Trained.begin(p, settings.weight_decay if p.ndim >= 2 else 0.0, moments) for p in live]
+        kept_in = torch.float32 if settings.moments == "float32" else torch.bfloat16
+        self._trained = [_Trained.begin(p, settings.weight_decay if p.ndim >= 2 else 0.0, kept_in) for p in live]
 
     def rate(self, step: int) -> float:
         """Learning rate of optimiser step `step` (0-based)."""
@@ -156,34 +163,31 @@ class Optimiser:
         learning = [t for t in self._trained if t.gradient.grad is not None]
         for decay in {t.decay for t in learning}:
             whole = [t for t in learning if t.cut_off is None and t.decay == decay]
-            of_weights = [(t.live, t.gradient.grad, t.exp_avg, t.exp_avg_sq, t.steps.clone()) for t in whole]
-            self._adamw(of_weights, decay, rate, scale)
-        dithers = _dithers(step + MOMENTS, self._devices())
+            self._adamw([t.adamw_arguments() for t in whole], decay, rate, scale)
+        dithers = self._dithers(step, of_moments=True)
         for trained, at, master in self._masters(self._last_step, step):
-            if (gradient := trained.gradient.grad) is None:  # it was dithered anew, no more
-                continue
-            held = [moment.view(-1)[at] for moment in (trained.exp_avg, trained.exp_avg_sq)]
-            moments = [moment.float() for moment in held]  # themselves, if they are that
-            of_piece = (master, gradient.view(-1)[at], *moments, trained.steps.clone())
-            self._adamw([of_piece], trained.decay, rate, scale)
-            for to, moment in zip(held, moments, strict=True):
-                if to is not moment:
-                    round_stochastically(moment, to, dithers[master.device])
+            if trained.gradient.grad is not None:  # those without are dithered anew as well
+                self._move_piece(trained, at, master, rate, scale, dithers.get(master.device))
         for trained in learning:
             trained.steps += 1
             trained.zero_grad()
         self._last_step = step
         return rate
 
-    def _adamw(self, given: Sequence[tuple[Tensor | None, ...]], decay: float, rate: float, scale: float) -> None:
-        """Moves weights, or pieces of masters, of the same decay by their gradients / scale.
+    def _move_piece(
+        self, trained: _Trained, at: slice, master: Tensor, rate: float, scale: float, dither: Dither | None
+    ) -> None:
+        """Moves a piece of a master; the dither is for moments in bfloat16."""
+        _, gradient, *held, steps = trained.adamw_arguments(at)
+        wide = [moment.float() for moment in held]  # of float32 moments they themselves
+        self._adamw([(master, gradient, *wide, steps)], trained.decay, rate, scale)
+        for moment, to in zip(wide, held, strict=True):
+            if to.dtype == torch.bfloat16:
+                assert dither is not None
+                round_stochastically(moment, to, dither)
 
-        Args:
-            given: weight, gradient, both moments, and steps of each.
-            decay: see `_Trained`.
-            rate: the learning rate.
-            scale: at least 1.
-        """
+    def _adamw(self, given: Sequence[tuple[Tensor, ...]], decay: float, rate: float, scale: float) -> None:
+        """Moves weights, or pieces of masters, of the same decay by their gradients / scale; see `adamw_arguments`."""
         if given:
             masters, gradients, averages, squares, steps = map(list, zip(*given, strict=True))
             for gradient in gradients if scale > 1.0 else ():
@@ -214,16 +218,21 @@ class Optimiser:
         rounded = [(t, t.cut_off) for t in self._trained if t.cut_off is not None]
         if self.settings.rounding == "nearest":
             before = after = None
-        devices = self._devices()
-        dithers = [_dithers(step, devices) if step is not None else {} for step in (before, after)]
+        dithers = [self._dithers(step) if step is not None else {} for step in (before, after)]
         for trained, cut_off in rounded:
             first, then = (of.get(trained.live.device) for of in dithers)
             for at, master in pieces(trained.live, cut_off, first, then):
                 yield trained, at, master
 
-    def _devices(self) -> set[torch.device]:
-        """Where bfloat16 weights are."""
-        return {t.live.device for t in self._trained if t.cut_off is not None}
+    def _dithers(self, step: int, *, of_moments: bool = False) -> dict[torch.device, Dither]:
+        """A step's, for every device with bfloat16 weights; those of moments have seeds of their own.
+
+        A CPU's generator takes the lower 32 bits of a seed.
+        """
+        devices = {t.live.device for t in self._trained if t.cut_off is not None}
+        if of_moments and self.settings.moments == "float32":
+            return {}
+        return {device: Dither(2 * step + of_moments, device) for device in devices}
 
     def close(self) -> None:
         """Lets the parameters go: another optimiser may take them over."""
@@ -252,7 +261,7 @@ class Optimiser:
             where: it was found, for errors.
 
         Raises:
-            WorkError: an earlier version has written it.
+            WorkError: an earlier version has written it, or one with other settings.
         """
         if "trained" not in state:
             raise WorkError(
@@ -262,6 +271,13 @@ class Optimiser:
             )
         for trained, saved in zip(self._trained, state["trained"], strict=True):
             for name, tensor in trained.kept().items():
+                if saved[name].dtype != tensor.dtype:
+                    raise WorkError(
+                        f"the checkpoint has {name} in {_short(saved[name])}, and this run in {_short(tensor)}",
+                        where=where,
+                        remedy=f"Set optimiser.moments={_short(saved[name])}, or remove this folder: the stage then "
+                        "begins anew.",
+                    )
                 tensor.copy_(saved[name])
         self._last_step = state["last_step"]
         self._round_as_after(None, self._last_step)
@@ -272,5 +288,5 @@ class Optimiser:
             pass
 
 
-def _dithers(seed: int, devices: Iterable[torch.device]) -> dict[torch.device, Dither]:
-    return {device: Dither(seed, device) for device in devices}
+def _short(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
