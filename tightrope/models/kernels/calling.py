@@ -1,0 +1,62 @@
+"""Calls of C functions on tensors, shared among threads."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from tightrope.models.kernels.build import built
+
+LEAST = 2**16  # numbers that are worth another thread
+SIZES = {int: ctypes.c_long, float: ctypes.c_float}
+
+
+def usable(*tensors: Tensor) -> bool:
+    """Whether tensors are bfloat16 on a CPU, and there is a library for them."""
+    return all(t.dtype == torch.bfloat16 and t.device.type == "cpu" for t in tensors) and built().library is not None
+
+
+def call(name: str, *arguments: Tensor | float) -> None:
+    """Calls a C function: tensors as their addresses, integers as long, floats as float. The GIL is free meanwhile."""
+    library = built().library
+    assert library is not None
+    library[name](*(_passed(argument) for argument in arguments))
+
+
+def _passed(argument: Tensor | float) -> object:
+    if isinstance(argument, Tensor):
+        return ctypes.c_void_p(argument.data_ptr())
+    return SIZES[type(argument)](argument)
+
+
+def share(rows: int, numbers: int, work: Callable[[slice], None]) -> int:
+    """Has rows worked on in as many slices as this thread has threads of torch; returns how many.
+
+    Args:
+        rows: in all.
+        numbers: of a row, about.
+        work: on a slice of the rows; it calls C.
+    """
+    count = max(1, min(torch.get_num_threads(), rows * numbers // LEAST, rows))
+    ends = [rows * i // count for i in range(count + 1)]
+    slices = [slice(start, end) for start, end in zip(ends, ends[1:], strict=False)]
+    if count == 1:
+        work(slices[0])
+    else:
+        list(_pool(count).map(work, slices))
+    return count
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="kernels")
+
+
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of the threads

@@ -1,0 +1,50 @@
+/* What all passes share: bfloat16 as the upper half of a float, and an exponential that loops can be vectorised around.
+ *
+ * No loop says how it is vectorised. It is plain C99 over rows; the compiler does it for the processor at hand, with the
+ * flags of build.py: sums may be taken in another order, infinities and NaN keep their meaning.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef uint16_t bf16;
+
+static inline float float_of(uint32_t bits) {
+  float x;
+  memcpy(&x, &bits, 4);
+  return x;
+}
+
+static inline uint32_t bits_of(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  return bits;
+}
+
+static inline float wide(bf16 x) { return float_of((uint32_t)x << 16); }
+
+/* Rounded to nearest, ties to even, as torch does. */
+static inline bf16 narrow(float x) {
+  uint32_t bits = bits_of(x);
+  uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  return x != x ? 0x7fc0 : rounded;
+}
+
+/* e^x to 2e-7 of itself; of what is below -87 e^-87, of what is above 88 e^88, of NaN NaN.
+ *
+ * The polynomial and the two parts of log 2 are those of Cephes' expf (Moshier 1989).
+ */
+static inline float exponential(float x) {
+  x = x > 88.0f ? 88.0f : x;
+  x = x < -87.0f ? -87.0f : x;
+  float n = rintf(x * 1.44269504f);
+  float f = x - n * 0.693359375f + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * f + 1.3981999507e-3f;
+  p = p * f + 8.3334519073e-3f;
+  p = p * f + 4.1665795894e-2f;
+  p = p * f + 1.6666665459e-1f;
+  p = p * f + 5.0000001201e-1f;
+  p = p * f * f + f + 1.0f;
+  return p * float_of((uint32_t)((int32_t)n + 127) << 23);
+}
