@@ -19,7 +19,7 @@ def by_name(found: dict[str, object]) -> dict[str, dict[str, str]]:
 
 def test_every_check_that_is_not_ok_says_what_to_do() -> None:
     found = doctor.examine()
-    assert set(by_name(found)) >= {"Python", "torch", "cores", "memory", "disk", "GPU", "bfloat16", "cache"}
+    assert set(by_name(found)) >= {"Python", "torch", "cores", "memory", "disk", "GPU", "bfloat16", "kernels", "cache"}
     for check in found["checks"]:
         assert check["status"] in ("ok", "warn", "missing")
         assert check["found"]
@@ -81,3 +81,15 @@ def test_bfloat16_follows_the_processor(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(doctor, "cpu_flags", lambda: None if flags is None else frozenset(flags))
     assert doctor.bfloat16().status == status
+
+
+@pytest.mark.parametrize(("library", "status"), [(object(), "ok"), (None, "warn")])
+def test_passes_that_are_not_built_are_a_limit(
+    library: object, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tightrope.models.kernels import build
+
+    monkeypatch.setattr(build, "built", lambda: build.Built(library, "no C compiler found"))  # type: ignore[arg-type]
+    check = doctor.kernels()
+    assert check.status == status and "no C compiler found" in check.found
+    assert ("cc" in check.remedy) is (library is None)

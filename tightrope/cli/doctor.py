@@ -1,6 +1,7 @@
 """What this machine can do, what is missing and how to get it.
 
-Looks and never changes anything, except for a file written to the cache folder and removed at once.
+Looks and never changes anything but the cache folder: a file written and removed at once, and the passes in C, which are
+built there as the first run would.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def examine() -> dict[str, Any]:
         disk,
         gpu,
         bfloat16,
+        kernels,
         cache,
         embedded_model,
         required_packages,
@@ -159,6 +161,18 @@ def bfloat16() -> Check:
         return Check("bfloat16", "ok", f"native on the CPU ({', '.join(present)})")
     remedy = "Keep dtype: float32, or auto; bfloat16 would be many times slower."
     return Check("bfloat16", "warn", "emulated on the CPU", remedy)
+
+
+def kernels() -> Check:
+    """Whether passes over bfloat16 on the CPU are those in C."""
+    if util.find_spec("torch") is None:
+        return Check("kernels", "warn", "unknown without torch", "Run `make setup`.")
+    from tightrope.models.kernels.build import built
+
+    if built().library is not None:
+        return Check("kernels", "ok", f"in C, {built().line}")
+    remedy = "Install a C compiler (cc): training in bfloat16 on the CPU is then about half as fast again."
+    return Check("kernels", "warn", f"torch only: {built().line}", remedy)
 
 
 def cache() -> Check:

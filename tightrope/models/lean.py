@@ -5,12 +5,13 @@ others: a norm's input in three forms and its output, and of a gated feed-forwar
 activation, the other half and their product. Everything element by element is cheap to do twice. Here a norm keeps its
 input, and a feed-forward part its two products; the rest is computed again when the backward pass asks for it, by
 `torch.utils.checkpoint`, which stops as soon as it has what was asked: no matrix product is repeated. The plain
-RMS norm's derivative is written out, for on a CPU autograd's takes several times as long.
+RMS norm's derivative is written out, for on a CPU autograd's takes several times as long. In bfloat16 on a CPU norms,
+gated parts with SiLU, and rotary positions are single passes (`kernels`), where there is a compiler.
 
 A norm's output is kept by whoever multiplies it with weights; those can keep how to make it (`remade`).
 
 A block is only touched if it computes what we think, which is tried out: its forward and ours must agree bit for bit
-on small, ordinary and large inputs.
+on small, ordinary and large inputs. Single passes agree up to the order in which a norm's squares are added.
 """
 
 from __future__ import annotations
@@ -23,17 +24,22 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from tightrope.models import remade
 from tightrope.models.gradients import embed
+from tightrope.models.kernels import layers as passes
+from tightrope.models.kernels.calling import usable
+from tightrope.models.rotation import rotate_in_one_pass
 
 PARTS = ("gate_proj", "up_proj", "down_proj", "act_fn")
 SIZES = (1e-3, 1.0, 1e3)  # of inputs tried: epsilons show in small ones, clamps in large ones
 
 
 def keep_less(model: nn.Module) -> None:
-    """Changes, for good, what the model's blocks keep for a backward pass; what they compute stays bit for bit."""
+    """Changes, for good, what the model's blocks keep for a backward pass, not what they compute."""
+    rotate_in_one_pass(model)
     for module in model.modules():
         if "forward" in vars(module):  # somebody's already, ours included
             continue
@@ -42,7 +48,7 @@ def keep_less(model: nn.Module) -> None:
             norm = functools.partial(_plain_norm, module) if plain else functools.partial(_again, module.forward)
             module.forward = functools.partial(remade.noted, norm)
         elif _agrees(_is_gated, module):
-            module.forward = functools.partial(_gated, module)
+            module.forward = functools.partial(_gated, module, _agrees(_has_silu, module))
         elif _is_plain_embedding(module):
             module.forward = functools.partial(embed, module)
             module.takes_turns = True  # type: ignore[assignment]
@@ -55,20 +61,41 @@ def _again(forward: Callable[..., Any], *inputs: Any) -> Any:
     return checkpoint(forward, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
-def _gated(module: Any, x: Tensor) -> Tensor:
+def _gated(module: Any, is_silu: bool, x: Tensor) -> Tensor:
     """`down(act(gate(x)) * up(x))`."""
 
     def product(gate: Tensor, up: Tensor) -> Tensor:
         out: Tensor = module.act_fn(gate) * up
         return out
 
-    gate, up = module.gate_proj(x), module.up_proj(x)
+    gate, up, down = module.gate_proj(x), module.up_proj(x), module.down_proj
     out: Tensor
-    if type(module.down_proj) is nn.Linear:
-        out = _again(lambda gate, up: module.down_proj(product(gate, up)), gate, up)
-    else:  # adapters would have the frozen product done again before they save their input
-        out = module.down_proj(_again(product, gate, up))
+    if type(down) is not nn.Linear:  # adapters would have the frozen product done again before they save their input
+        out = down(_again(product, gate, up))
+    elif is_silu and down.bias is None and usable(gate, up, down.weight):
+        out = _GatedDown.apply(gate.contiguous(), up.contiguous(), down.weight)
+    else:
+        out = _again(lambda gate, up: down(product(gate, up)), gate, up)
     return out
+
+
+class _GatedDown(torch.autograd.Function):
+    """`down(silu(gate) * up)`, whose product is made again by the pass that makes its derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up, weight)
+        return functional.linear(passes.gated(gate, up), weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        gate, up, weight = ctx.saved_tensors
+        of_gate, of_up, product = passes.gated_backward(gradient @ weight, gate, up)
+        of_weight = None
+        if ctx.needs_input_grad[2]:
+            of_weight = gradient.flatten(0, -2).t() @ product.flatten(0, -2)
+        return of_gate, of_up, of_weight
 
 
 def _plain_norm(module: Any, x: Tensor) -> Tensor:
@@ -80,23 +107,32 @@ def _plain_norm(module: Any, x: Tensor) -> Tensor:
 class _Norm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        wide = x.float()
-        scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + epsilon)
+        out, scale = passes.rms_norm(x, weight, epsilon) if usable(x, weight) else _normalised(x, weight, epsilon)
         ctx.save_for_backward(x, weight, scale)
-        return weight * (wide * scale).to(x.dtype)
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, scale = ctx.saved_tensors
+        of_weight: Tensor | None = None
+        if usable(x, weight):
+            of_x, of_weight = passes.rms_norm_backward(gradient, x, weight, scale)
+            return of_x, of_weight.to(weight.dtype), None
         normalised, d, wide = x.float() * scale, gradient.float(), weight.float()
         product = d * normalised
-        of_weight = None
         if ctx.needs_input_grad[1]:
             of_weight = product.flatten(0, -2).sum(0).to(weight.dtype)
         along = torch.mv(product.flatten(0, -2), wide).view_as(scale).div_(len(weight))
         d = (d * wide).addcmul_(normalised, along, value=-1).mul_(scale)
         return d.to(x.dtype), of_weight, None
+
+
+def _normalised(x: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """The normalised rows, and what they were multiplied with."""
+    wide = x.float()
+    scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + epsilon)
+    return weight * (wide * scale).to(x.dtype), scale
 
 
 def _epsilon(module: Any) -> float:
@@ -116,7 +152,7 @@ def _is_plain_norm(module: Any) -> bool:
     x = _tried(len(module.weight), module.weight)
     weight = torch.linspace(0.5, 1.5, len(module.weight)).to(module.weight)  # ones would hide where it is multiplied
     theirs = functional_call(module, {"weight": weight}, (x,))
-    return torch.equal(theirs, _Norm.apply(x, weight, _epsilon(module)))  # type: ignore[no-untyped-call]
+    return torch.equal(theirs, _normalised(x, weight, _epsilon(module))[0])
 
 
 def _is_plain_embedding(module: Any) -> bool:
@@ -127,7 +163,14 @@ def _is_gated(module: Any) -> bool:
     if not all(isinstance(getattr(module, name, None), nn.Module) for name in PARTS):
         return False
     x = _tried(module.gate_proj.in_features, module.gate_proj.weight)
-    return torch.equal(module(x), _gated(module, x))
+    gate, up = module.gate_proj(x), module.up_proj(x)
+    ours: Tensor = module.down_proj(module.act_fn(gate) * up)
+    return torch.equal(module(x), ours)
+
+
+def _has_silu(module: Any) -> bool:
+    x = torch.linspace(-9, 9, 100)
+    return torch.equal(module.act_fn(x), functional.silu(x))
 
 
 def _tried(width: int, weight: Tensor) -> Tensor:

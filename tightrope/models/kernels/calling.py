@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,6 @@ from torch import Tensor
 from tightrope.models.kernels.build import built
 
 LEAST = 2**16  # numbers that are worth another thread
-SIZES = {int: ctypes.c_long, float: ctypes.c_float}
 
 
 def usable(*tensors: Tensor) -> bool:
@@ -32,7 +32,7 @@ def call(name: str, *arguments: Tensor | float) -> None:
 def _passed(argument: Tensor | float) -> object:
     if isinstance(argument, Tensor):
         return ctypes.c_void_p(argument.data_ptr())
-    return SIZES[type(argument)](argument)
+    return ctypes.c_long(argument) if isinstance(argument, int) else ctypes.c_float(argument)
 
 
 def share(rows: int, numbers: int, work: Callable[[slice], None]) -> int:
@@ -45,7 +45,7 @@ def share(rows: int, numbers: int, work: Callable[[slice], None]) -> int:
     """
     count = max(1, min(torch.get_num_threads(), rows * numbers // LEAST, rows))
     ends = [rows * i // count for i in range(count + 1)]
-    slices = [slice(start, end) for start, end in zip(ends, ends[1:], strict=False)]
+    slices = [slice(*both) for both in itertools.pairwise(ends)]
     if count == 1:
         work(slices[0])
     else:

@@ -1,0 +1,228 @@
+"""Passes in C are built once or do without, and give what torch gives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers.models.cohere import modeling_cohere
+from transformers.models.llama import modeling_llama
+
+from tests.tiny import tiny_model
+from tightrope.models import lean, rotation
+from tightrope.models.kernels import build, calling, layers
+
+ORIGINAL_ROTATION = getattr(modeling_llama.apply_rotary_pos_emb, "args", (modeling_llama.apply_rotary_pos_emb,))[0]
+needs_library = pytest.mark.skipif(build.built().library is None, reason="no C compiler, or switched off")
+BORDERS = torch.tensor([0.0, -0.0, 1e-40, 0.3, -20.0, 100.0, -100.0, 1e30, -1e30])
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).bfloat16()
+
+
+@pytest.fixture
+def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """An empty cache folder, and a library that is not built yet."""
+    monkeypatch.setenv("TIGHTROPE_CACHE", str(tmp_path))
+    monkeypatch.setenv("TIGHTROPE_KERNELS", "on")
+    build.built.cache_clear()
+    yield monkeypatch
+    build.built.cache_clear()
+
+
+def a_compiler(folder: Path, script: str) -> str:
+    path = folder / "compiler"
+    path.write_text(f"#!{sys.executable}\nimport subprocess, sys\n{script}")
+    path.chmod(0o755)
+    return str(path)
+
+
+@needs_library
+def test_the_library_is_built_once_per_sources_and_compiler(builds: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    note = f"open({str(tmp_path / 'calls')!r}, 'a').write(' '.join(sys.argv) + '\\n')"
+    run = f"sys.exit(subprocess.run([{compiler!r}, *sys.argv[1:]]).returncode)"
+    builds.setenv("CC", a_compiler(tmp_path, f"{note}\n{run}"))
+    for _ in range(2):
+        assert build.built().library is not None
+        assert len(list(tmp_path.glob("kernels/*.so"))) == 1
+        assert [" -o " in line for line in (tmp_path / "calls").read_text().splitlines()].count(True) == 1
+        build.built.cache_clear()
+    builds.setattr(build, "FLAGS", (*build.FLAGS, "-DOTHER"))
+    assert build.built().library is not None and len(list(tmp_path.glob("kernels/*.so"))) == 2
+
+
+def test_without_a_compiler_torch_computes(builds: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    builds.setenv("PATH", "")
+    builds.delenv("CC", raising=False)
+    assert build.built() == build.Built(None, "no C compiler found")
+    assert not calling.usable(drawn(2))
+    assert not list(tmp_path.glob("kernels/*"))
+
+
+@pytest.mark.parametrize("script", ["sys.exit('no such flag')", "print('1.0')"], ids=["fails", "writes nothing"])
+def test_a_compiler_that_fails_is_named(script: str, builds: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    builds.setenv("CC", compiler := a_compiler(tmp_path, script))
+    found = build.built()
+    assert found.library is None and found.line.startswith(f"{compiler} failed: ") and len(found.line) > 30
+    assert not list(tmp_path.glob("kernels/*"))
+
+
+def test_the_cache_folder_may_be_read_only(builds: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    builds.setenv("TIGHTROPE_CACHE", str(tmp_path / "file"))
+    line = build.built().line
+    assert build.built().library is None and ("file" in line or line == "no C compiler found")
+
+
+def test_they_can_be_switched_off(builds: pytest.MonkeyPatch) -> None:
+    builds.setenv("TIGHTROPE_KERNELS", "off")
+    assert build.built() == build.Built(None, "switched off by TIGHTROPE_KERNELS")
+
+
+@needs_library
+def test_loading_the_library_leaves_denormals_alone() -> None:
+    """As libraries linked with -ffast-math would not, for the whole process."""
+    script = (
+        "import numpy as np\nfrom tightrope.models.kernels.build import built\nassert built().library\n"
+        "assert np.float32(1e-39) * np.float32(0.5) > 0"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, env=os.environ)
+
+
+def close(ours: Tensor, right: Tensor, bits: int = 8) -> bool:
+    """Whether bfloat16 numbers are the right ones, rounded once: half of a last bit off, and a little."""
+    return bool(((ours.double() - right).abs() <= right.abs() * 2.0**-bits * 1.01 + 1e-38).all())
+
+
+@needs_library
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (2, 33, 576), (400, 576)])
+def test_norms_are_torchs(shape: tuple[int, ...], threads: int) -> None:
+    x, weight, pulled = drawn(*shape) * 3, drawn(shape[-1], seed=1), drawn(*shape, seed=2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        out, scale = layers.rms_norm(x, weight, 1e-5)
+        of_x, of_weight = layers.rms_norm_backward(pulled, x, weight, scale)
+    finally:
+        torch.set_num_threads(before)
+    assert float((out != lean._normalised(x, weight, 1e-5)[0]).double().mean()) < 1e-3  # squares in another order
+    wide, of = (of.double().requires_grad_() for of in (x, weight))
+    exact = of * wide * (wide.square().mean(-1, keepdim=True) + 1e-5).rsqrt()
+    right = torch.autograd.grad(exact, (wide, of), pulled.double())
+    assert float((of_x.double() - right[0]).norm()) <= 2**-8 * float(right[0].norm()) + 1e-3
+    assert torch.allclose(of_weight.double(), right[1], rtol=1e-4, atol=1e-4 * float(right[1].abs().max()))
+
+
+@needs_library
+@pytest.mark.parametrize("count", [1, 31, 70_000])
+def test_gated_parts_are_torchs(count: int) -> None:
+    gate, up, pulled = drawn(count) * 4, drawn(count, seed=1), drawn(count, seed=2)
+    borders = BORDERS.bfloat16()[:count]
+    gate[: len(borders)] = borders
+    expected = functional.silu(gate) * up
+    ours = layers.gated(gate, up)
+    assert close(ours, expected.double(), bits=7) and float((ours != expected).double().mean()) < 1e-3
+    of_gate, of_up, again = layers.gated_backward(pulled, gate, up)
+    assert torch.equal(again, ours)
+    leaves = gate.double().requires_grad_(), up.double().requires_grad_()
+    right = torch.autograd.grad(functional.silu(leaves[0]) * leaves[1], leaves, pulled.double())
+    assert close(of_up, right[1])
+    slope = (pulled.double() * up.double()).abs()  # a derivative near 0 is a difference of two numbers
+    assert bool(((of_gate.double() - right[0]).abs() <= right[0].abs() * 2**-8 * 1.01 + slope * 1e-6 + 1e-38).all())
+
+
+@needs_library
+def test_nan_stays_nan() -> None:
+    gate, up = drawn(40), drawn(40, seed=1)
+    gate[3] = up[5] = torch.nan
+    assert layers.gated(gate, up).isnan().nonzero().flatten().tolist() == [3, 5]
+    assert layers.rms_norm(gate[None], up, 1e-5)[0].isnan().all()
+
+
+def rotations(heads: int, tokens: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    q, k = (drawn(1, tokens, of, width, seed=of).transpose(1, 2) for of in (heads, 1))
+    cos, sin = (drawn(1, tokens, width, seed=seed) for seed in (2, 3))
+    return q, k, cos, sin
+
+
+@needs_library
+@pytest.mark.parametrize(("heads", "tokens", "width"), [(1, 1, 2), (3, 17, 6), (9, 300, 64)])
+def test_rotations_are_transformers_bit_for_bit(heads: int, tokens: int, width: int) -> None:
+    q, k, cos, sin = rotations(heads, tokens, width)
+    found = []
+    for rotate in (ORIGINAL_ROTATION, lambda *given: rotation._rotated(ORIGINAL_ROTATION, *given)):
+        leaves = [x.clone().requires_grad_() for x in (q, k)]
+        out = rotate(*leaves, cos, sin)
+        found.append([*out, *torch.autograd.grad(out, leaves, [x.flip(2) for x in (q, k)])])
+    theirs, ours = found
+    assert all(map(torch.equal, ours, theirs))
+    assert "_Rotated" in type(out[0].grad_fn).__name__
+
+
+@needs_library
+def test_rotations_of_another_kind_or_layout_stay_theirs() -> None:
+    assert rotation._agrees(ORIGINAL_ROTATION)
+    assert not rotation._agrees(modeling_cohere.apply_rotary_pos_emb)  # neighbours instead of halves
+    q, k, cos, sin = rotations(2, 5, 8)
+
+    def ours(*given: Tensor) -> bool:
+        out = rotation._rotated(lambda q, k, *_: (q * 1, k * 1), *given)
+        return "_Rotated" in type(out[0].grad_fn).__name__
+
+    q.requires_grad_()
+    assert ours(q, k, cos, sin)
+    assert not ours(q.float(), k.float(), cos.float(), sin.float())
+    assert not ours(q.repeat(2, 1, 1, 1), k, cos, sin)  # rows of their own
+    assert not ours(torch.cat((q, q), -1), k, cos, sin)  # of a part of a head only
+    assert not ours(q, k, cos.repeat(2, 1, 1), sin)
+
+
+@needs_library
+def test_a_family_is_changed_once_and_only_where_it_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modeling_llama, rotation.NAME, ORIGINAL_ROTATION)
+    for _ in range(2):
+        rotation.rotate_in_one_pass(tiny_model("llama"))
+    changed = modeling_llama.apply_rotary_pos_emb
+    assert changed.func is rotation._rotated and changed.args == (ORIGINAL_ROTATION,)
+    other = types.SimpleNamespace(**{rotation.NAME: modeling_cohere.apply_rotary_pos_emb})
+    monkeypatch.setitem(sys.modules, modeling_llama.__name__, other)
+    rotation.rotate_in_one_pass(tiny_model("llama"))
+    assert getattr(other, rotation.NAME) is modeling_cohere.apply_rotary_pos_emb
+
+
+@needs_library
+@pytest.mark.parametrize("adapters", [False, True], ids=["", "adapters"])
+def test_a_model_learns_the_same_with_and_without_them(adapters: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    found = []
+    for without in (False, True):
+        torch.manual_seed(0)
+        model = tiny_model("llama").bfloat16()
+        lean.keep_less(model)
+        if adapters:
+            model = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+        if without:
+            for module in (lean, rotation):
+                monkeypatch.setattr(module, "usable", lambda *_: False)
+        hidden = model.get_decoder()(input_ids=torch.arange(3, 43)[None], use_cache=False).last_hidden_state
+        assert ("_Norm" in type(hidden.grad_fn).__name__) and float(hidden.detach().float().norm()) > 0
+        (hidden.float() * torch.linspace(-1, 1, hidden.numel()).view_as(hidden)).sum().backward()
+        found.append((hidden.detach(), {n: p.grad.float() for n, p in model.named_parameters() if p.grad is not None}))
+    (here, ours), (there, theirs) = found
+    assert float((here.float() - there.float()).norm()) <= 2**-9 * float(there.float().norm())
+    assert ours.keys() == theirs.keys() and len(ours) > 10
+    for name, gradient in theirs.items():
+        assert float((ours[name] - gradient).norm()) <= 2**-6 * float(gradient.norm()), name
