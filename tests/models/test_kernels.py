@@ -20,6 +20,7 @@ from transformers.models.llama import modeling_llama
 from tests.tiny import tiny_model
 from tightrope.models import lean, rotation
 from tightrope.models.kernels import build, calling, layers
+from tightrope.models.kernels.products import transposed
 
 ORIGINAL_ROTATION = getattr(modeling_llama.apply_rotary_pos_emb, "args", (modeling_llama.apply_rotary_pos_emb,))[0]
 needs_library = pytest.mark.skipif(build.built().library is None, reason="no C compiler, or switched off")
@@ -141,6 +142,14 @@ def test_gated_parts_are_torchs(count: int) -> None:
     assert close(of_up, right[1])
     slope = (pulled.double() * up.double()).abs()  # a derivative near 0 is a difference of two numbers
     assert bool(((of_gate.double() - right[0]).abs() <= right[0].abs() * 2**-8 * 1.01 + slope * 1e-6 + 1e-38).all())
+
+
+@needs_library
+@pytest.mark.parametrize("shape", [(0, 5), (1, 1), (16, 16), (15, 64), (80, 33), (150, 70)])
+def test_matrices_are_laid_on_their_side(shape: tuple[int, int]) -> None:
+    x = torch.arange(shape[0] * shape[1], dtype=torch.int16).view(torch.bfloat16).view(shape)
+    out = transposed(x)
+    assert out.is_contiguous() and torch.equal(out.view(torch.int16), x.view(torch.int16).t())
 
 
 @needs_library

@@ -1,7 +1,7 @@
 """What this machine can do, what is missing and how to get it.
 
-Looks and never changes anything but the cache folder: a file written and removed at once, and the passes in C, which are
-built there as the first run would.
+Looks and changes nothing but the cache folder: a file written and removed at once, and the passes in C, which are built
+there as the first run would.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from tightrope.models import remade
 from tightrope.models.gradients import embed
 from tightrope.models.kernels import layers as passes
 from tightrope.models.kernels.calling import usable
+from tightrope.models.kernels.products import transposed
 from tightrope.models.rotation import rotate_in_one_pass
 
 PARTS = ("gate_proj", "up_proj", "down_proj", "act_fn")
@@ -49,6 +50,8 @@ def keep_less(model: nn.Module) -> None:
             module.forward = functools.partial(remade.noted, norm)
         elif _agrees(_is_gated, module):
             module.forward = functools.partial(_gated, module, _agrees(_has_silu, module))
+        elif type(module) is nn.Linear and module.bias is None:
+            module.forward = functools.partial(_linear, module)
         elif _is_plain_embedding(module):
             module.forward = functools.partial(embed, module)
             module.takes_turns = True  # type: ignore[assignment]
@@ -92,10 +95,36 @@ class _GatedDown(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         gate, up, weight = ctx.saved_tensors
         of_gate, of_up, product = passes.gated_backward(gradient @ weight, gate, up)
-        of_weight = None
-        if ctx.needs_input_grad[2]:
-            of_weight = gradient.flatten(0, -2).t() @ product.flatten(0, -2)
-        return of_gate, of_up, of_weight
+        return of_gate, of_up, _of_weight(gradient, product) if ctx.needs_input_grad[2] else None
+
+
+def _linear(module: Any, x: Tensor) -> Tensor:
+    """`x W^T`."""
+    if not usable(x, module.weight):
+        return functional.linear(x, module.weight)
+    out: Tensor = _Linear.apply(x, module.weight)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Linear(torch.autograd.Function):
+    """A product whose weight's gradient is one of matrices that lie as oneDNN likes them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return functional.linear(x, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        wants_x, wants_weight = ctx.needs_input_grad
+        return gradient @ weight if wants_x else None, _of_weight(gradient, x) if wants_weight else None
+
+
+def _of_weight(gradient: Tensor, x: Tensor) -> Tensor:
+    """[out, in] of [.., out] and [.., in]."""
+    return transposed(gradient.flatten(0, -2)) @ x.flatten(0, -2)
 
 
 def _plain_norm(module: Any, x: Tensor) -> Tensor:
