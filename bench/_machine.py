@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tightrope.models.kernels.build import built
+
 
 def machine() -> dict[str, Any]:
     """Processor, memory, system and how busy it was; no names or paths."""
@@ -20,6 +22,7 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "load_average": round(os.getloadavg()[0], 2),
+        "kernels": "torch" if built().library is None else "C",
     }
 
 
