@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from tightrope.models.gradients import Turn
-from tightrope.models.logprobs import HeadGradients, OutputHead, RunningSoftmax, tiles
+from tightrope.models.logprobs import HeadGradients, OutputHead, tiles
 from tightrope.models.sizes import filling
 
 
@@ -42,6 +42,28 @@ def token_divergence(
         picked, head.weight, head.bias, theirs, head, reference_head, head.turn()
     )
     return out[:count] if more else out
+
+
+class RunningSoftmax:
+    """The log-normaliser of rows whose logits come tile by tile, and the mean of something under their softmax.
+
+    Attributes:
+        log_normaliser: [N] log sum_v exp z_v of what has been added.
+        mean: [N] sum_v p_v x_v of what has been added.
+    """
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self.log_normaliser = torch.full((rows,), -torch.inf, device=device)
+        self.mean = torch.zeros(rows, device=device)
+
+    def add(self, part: slice, logits: Tensor, of: Tensor | None = None) -> None:
+        """Adds a tile of logits [part, tile], and of what the mean is taken of."""
+        here = torch.logsumexp(logits, -1)
+        total = torch.logaddexp(self.log_normaliser[part], here)
+        if of is not None:
+            share = (logits - total[:, None]).exp_().mul_(of).sum(-1)
+            self.mean[part] = self.mean[part] * (self.log_normaliser[part] - total).exp() + share
+        self.log_normaliser[part] = total
 
 
 class _Divergence(torch.autograd.Function):

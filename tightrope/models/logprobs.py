@@ -5,6 +5,7 @@ each token tile by tile, and keeps no more logits than fit in a fixed room; back
 again and folds the softmax gradient into the hidden states and the head at once. A tile is small enough to stay in the
 processor's cache from the product that makes it to the one that uses it up, and the head's gradient is written once
 instead of once per chunk of tokens.
+In bfloat16 on a CPU what is done with a tile is a pass in C (`kernels`), unless logits are soft-capped.
 Softmax and its normaliser are float32 whatever the model computes in (bfloat16 log-softmax is off by 4.5e-2 nats on
 five tokens, methods.md 0.2).
 """
@@ -22,10 +23,14 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from tightrope.models.gradients import Turn, turn_of
+from tightrope.models.kernels import softmax
+from tightrope.models.kernels.calling import usable
+from tightrope.models.kernels.products import transposed
 from tightrope.models.sizes import filling
 
 TILE_ROWS = TILE_TOKENS = 2048  # float32 logits of a tile: 16 MiB
 KEPT_PRODUCTS_BYTES = 2**27  # products kept for the backward pass, which are computed once less then
+LOWEST = -1e30  # less than any logit; finite, so that differences are numbers
 
 
 @dataclass(frozen=True)
@@ -134,26 +139,42 @@ def tiles(rows: int, vocabulary: int) -> Iterator[tuple[slice, slice]]:
             yield slice(row, min(row + TILE_ROWS, rows)), slice(token, min(token + TILE_TOKENS, vocabulary))
 
 
-class RunningSoftmax:
-    """The log-normaliser of rows whose logits come tile by tile, and the mean of something under their softmax.
+class RowSums:
+    """What is known of rows whose products come tile by tile; sums are over the logits z_v that have come.
 
     Attributes:
-        log_normaliser: [N] log sum_v exp z_v of what has been added.
-        mean: [N] sum_v p_v x_v of what has been added.
+        picked: [N] the target's logit.
+        largest: [N] of the logits.
+        total: [N] sum_v e_v, where e_v = exp(z_v - largest).
+        shifted: [N] sum_v e_v (z_v - largest), for the entropy: logits far from 0 (GPT-2's are near -100) would cost
+            their mean the digits that it is made of.
+        squares: [N] sum_v e_v^2, for the collision.
     """
 
     def __init__(self, rows: int, device: torch.device) -> None:
-        self.log_normaliser = torch.full((rows,), -torch.inf, device=device)
-        self.mean = torch.zeros(rows, device=device)
+        self.picked, self.total, self.shifted, self.squares = torch.zeros(4, rows, device=device)
+        self.largest = torch.full((rows,), LOWEST, device=device)
 
-    def add(self, part: slice, logits: Tensor, of: Tensor | None = None) -> None:
-        """Adds a tile of logits [part, tile], and of what the mean is taken of."""
-        here = torch.logsumexp(logits, -1)
-        total = torch.logaddexp(self.log_normaliser[part], here)
-        if of is not None:
-            share = (logits - total[:, None]).exp_().mul_(of).sum(-1)
-            self.mean[part] = self.mean[part] * (self.log_normaliser[part] - total).exp() + share
-        self.log_normaliser[part] = total
+    def add(self, part: slice, logits: Tensor, column: Tensor, *, entropy: bool, collision: bool) -> None:
+        """Adds a tile of logits [part, tile], with their targets' columns, and what else was asked for."""
+        here, inside = _inside(column, logits)
+        self.picked[part] += torch.where(here, logits.gather(1, inside)[:, 0], 0.0)
+        largest = torch.maximum(self.largest[part], logits.amax(-1))
+        moved = self.largest[part] - largest
+        kept = moved.exp()
+        shifted = logits - largest[:, None]
+        e = shifted.exp() if entropy else shifted.exp_()
+        if entropy:
+            self.shifted[part] = (self.shifted[part] + moved * self.total[part]) * kept + shifted.mul_(e).sum(-1)
+        self.total[part] = self.total[part] * kept + e.sum(-1)
+        if collision:
+            self.squares[part] = self.squares[part] * kept**2 + e.square_().sum(-1)
+        self.largest[part] = largest
+
+    def add_products(self, part: slice, products: Tensor, column: Tensor, scale: float) -> None:
+        """Adds a tile of logits that are `scale` times bfloat16 products, in one pass; all sums are taken."""
+        sums = (self.picked, self.largest, self.total, self.shifted, self.squares)
+        softmax.add_tile(products, column, scale, tuple(of[part] for of in sums))
 
 
 class HeadGradients:
@@ -185,14 +206,19 @@ class HeadGradients:
     def add(self, part: slice, tokens: slice, d: Tensor) -> None:
         """Folds in the derivative [part, tokens] with respect to the head's output before scale and soft-cap."""
         if self._of_bias is not None:
-            self._of_bias[tokens] += d.sum(0)
+            self._of_bias[tokens] += d.sum(0, dtype=torch.float32)
         d = d.to(self._hidden.dtype)
         if self._of_hidden is not None:
             _put_product(self._of_hidden[part], d, self._weight[tokens].to(d.dtype), first=tokens.start == 0)
         of_weight = self._of_weight
-        if of_weight is not None:
+        if of_weight is None:
+            return
+        d = transposed(d) if usable(d) else d.t()
+        if self._turn and part == slice(0, len(self._hidden)):
+            self._turn.add(tokens, d @ self._hidden)  # there are no other rows to add up with
+        else:
             mine = slice(0, tokens.stop - tokens.start) if self._turn else tokens
-            _put_product(of_weight[mine], d.t(), self._hidden[part], first=part.start == 0)
+            _put_product(of_weight[mine], d, self._hidden[part], first=part.start == 0)
             if self._turn and part.stop == len(self._hidden):
                 self._turn.add(tokens, of_weight[mine])
 
@@ -233,34 +259,28 @@ class _TokenLogprobs(torch.autograd.Function):
         collision: bool,
         room: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        softmax, squares = (RunningSoftmax(len(target), hidden.device) for _ in range(2))
-        picked, origin = (torch.zeros(len(target), device=hidden.device) for _ in range(2))
+        rows = RowSums(len(target), hidden.device)
         kept: list[Tensor] = []
         for part, tokens in tiles(len(target), len(weight)):
             products = head.products(hidden[part], tokens)
-            logits = head.logits_of(products)
             room -= products.nbytes
             if room >= 0:
                 kept.append(products)
-            if temperature != 1.0:
-                keep = room >= 0 and logits is products
-                logits = logits / temperature if keep else logits.div_(temperature)
-            here, column = _column(target[part], tokens)
-            picked[part] += torch.where(here, logits.gather(1, column)[:, 0], 0.0)
-            if entropy and tokens.start == 0:
-                # Logits far from 0 (GPT-2's are near -100) would cost their mean the digits that entropy is made of.
-                origin[part] = logits.amax(-1)
-            softmax.add(part, logits, of=logits - origin[part, None] if entropy else None)
-            if collision:
-                squares.add(part, logits * 2)
-        log_normaliser = softmax.log_normaliser
-        entropies = log_normaliser - origin - softmax.mean if entropy else picked.new_zeros(0)
-        collisions = squares.log_normaliser - 2 * log_normaliser if collision else picked.new_zeros(0)
+            column = target[part] - tokens.start
+            if _has_pass(head, products):
+                rows.add_products(part, products, column, head.scale / temperature)
+            else:
+                logits = head.logits_of(products)
+                logits = logits if temperature == 1.0 else logits / temperature
+                rows.add(part, logits, column, entropy=entropy, collision=collision)
+        log_total = rows.total.log()
+        entropies = log_total - rows.shifted / rows.total if entropy else torch.zeros_like(log_total)
+        collisions = rows.squares.log() - 2 * log_total if collision else torch.zeros_like(log_total)
         ctx.mark_non_differentiable(collisions)
-        ctx.save_for_backward(hidden, weight, bias, target, log_normaliser, entropies)
+        ctx.save_for_backward(hidden, weight, bias, target, rows.largest + log_total, entropies)
         ctx.kept = kept  # not saved: what has been used up makes room for the head's gradient
         ctx.settings = (head, turn, temperature, entropy)
-        return picked - log_normaliser, entropies, collisions
+        return rows.picked - rows.largest - log_total, entropies, collisions
 
     @staticmethod
     @once_differentiable
@@ -271,25 +291,52 @@ class _TokenLogprobs(torch.autograd.Function):
         kept, ctx.kept = ctx.kept[::-1], []
         gradients = HeadGradients(hidden, head.weight, bias, ctx.needs_input_grad[:3], turn)
         for part, tokens in tiles(len(target), len(weight)):
-            logits = head.logits_of(kept.pop() if kept else head.products(hidden[part], tokens))
-            free = temperature == 1.0 and head.softcap is None  # nobody asks for the logits again
-            log_p = (logits if free else logits / temperature).sub_(log_normaliser[part, None])
-            g = grad_logprobs[part, None]
-            if entropy:
-                # dH/dz_v = -p_v (log p_v + H)
-                d = log_p.exp()
-                d *= -(g + grad_entropy[part, None] * (log_p + entropies[part, None]))
+            products = kept.pop() if kept else head.products(hidden[part], tokens)
+            column = target[part] - tokens.start
+            of_rows = [of[part] for of in (log_normaliser, entropies, grad_logprobs, grad_entropy)]
+            if _has_pass(head, products):
+                d = softmax.derivative_(products, column, head.scale / temperature, *of_rows)
             else:
-                d = log_p.exp_().mul_(-g)
-            here, column = _column(target[part], tokens)
-            d.scatter_add_(1, column, torch.where(here[:, None], g, 0.0))
-            d = d if temperature == 1.0 else d.div_(temperature)
-            gradients.add(part, tokens, head.slope_(d, logits))
+                d = _derivative(head, products, column, temperature, *of_rows, entropy=entropy)
+            gradients.add(part, tokens, d)
         return (*gradients.result(), None, None, None, None, None, None, None)
 
 
-def _column(target: Tensor, tokens: slice) -> tuple[Tensor, Tensor]:
-    """Which targets [N] lie in a slice of the vocabulary, and [N, 1] their column there (any, where they do not)."""
-    column = target - tokens.start
-    inside = (column >= 0) & (column < tokens.stop - tokens.start)
+def _has_pass(head: OutputHead, products: Tensor) -> bool:
+    """Whether a pass in C does what is done with these products."""
+    return head.softcap is None and head.scale > 0 and usable(products)
+
+
+def _derivative(
+    head: OutputHead,
+    products: Tensor,
+    column: Tensor,
+    temperature: float,
+    log_normaliser: Tensor,
+    entropies: Tensor,
+    of_logprob: Tensor,
+    of_entropy: Tensor,
+    *,
+    entropy: bool,
+) -> Tensor:
+    """What a loss on log-probabilities and entropies [rows] means for a tile of products, which it may use up."""
+    logits = head.logits_of(products)
+    free = temperature == 1.0 and head.softcap is None  # nobody asks for the logits again
+    log_p = (logits if free else logits / temperature).sub_(log_normaliser[:, None])
+    g = of_logprob[:, None]
+    if entropy:
+        # dH/dz_v = -p_v (log p_v + H)
+        d = log_p.exp()
+        d *= -(g + of_entropy[:, None] * (log_p + entropies[:, None]))
+    else:
+        d = log_p.exp_().mul_(-g)
+    here, inside = _inside(column, d)
+    d.scatter_add_(1, inside, torch.where(here[:, None], g, 0.0))
+    d = d if temperature == 1.0 else d.div_(temperature)
+    return head.slope_(d, logits)
+
+
+def _inside(column: Tensor, tile: Tensor) -> tuple[Tensor, Tensor]:
+    """Which columns [rows] lie in a tile, and [rows, 1] the columns (any, where they do not)."""
+    inside = (column >= 0) & (column < tile.shape[1])
     return inside, torch.where(inside, column, 0)[:, None]

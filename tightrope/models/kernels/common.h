@@ -30,13 +30,11 @@ static inline bf16 narrow(float x) {
   return x != x ? 0x7fc0 : rounded;
 }
 
-/* e^x to 2e-7 of itself; below -87 it is 0, above 88 infinity, of NaN NaN.
+/* e^x to 2e-7 of itself where -88 <= x <= 88, below -87.7 it is 0; of NaN NaN.
  *
  * The polynomial and the two parts of log 2 are those of Cephes' expf (Moshier 1989).
  */
-static inline float exponential(float at) {
-  float x = at > 88.0f ? 88.0f : at;
-  x = x < -87.0f ? -87.0f : x;
+static inline float exponential_within(float x) {
   float n = rintf(x * 1.44269504f);
   float f = x - n * 0.693359375f + n * 2.12194440e-4f;
   float p = 1.9875691500e-4f;
@@ -46,7 +44,13 @@ static inline float exponential(float at) {
   p = p * f + 1.6666665459e-1f;
   p = p * f + 5.0000001201e-1f;
   p = p * f * f + f + 1.0f;
-  p *= float_of((uint32_t)((int32_t)n + 127) << 23);
+  return p * float_of((uint32_t)((int32_t)n + 127) << 23);
+}
+
+/* e^x of any x: below -87 it is 0, above 88 infinity. */
+static inline float exponential(float at) {
+  float x = at > 88.0f ? 88.0f : at;
+  float p = exponential_within(x < -87.0f ? -87.0f : x);
   p = at > 88.0f ? INFINITY : p;
   return at < -87.0f ? 0.0f : p;
 }
