@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
+from tightrope.models.kernels.sums import add
+
 
 class Gathered:
     """The gradient of one weight.
@@ -49,7 +51,7 @@ class Gathered:
         if self.grad is None:
             self.grad = self._room().copy_(weight.grad)
         else:
-            self.grad += weight.grad
+            add(self.grad, weight.grad)
         weight.grad = None
 
     def _room(self) -> Tensor:

@@ -27,6 +27,7 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from tightrope.models.gathered import gradient_of
+from tightrope.models.kernels.sums import add
 
 T = TypeVar("T")
 
@@ -173,7 +174,7 @@ class Turn:
         turns._await(self.number, place)
         with turns._changed:
             gradient = gradient_of(self.weight)
-        gradient[tokens] += tile.to(gradient.dtype)
+        add(gradient[tokens], tile)
         if turns._adders[self._key] == 1:
             turns._mark(self.number, place)
         if tokens.stop >= len(self.weight):

@@ -6,20 +6,23 @@ import ctypes
 import functools
 import itertools
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from tightrope.models.kernels.build import built
 
+T = TypeVar("T")
 LEAST = 2**16  # numbers that are worth another thread
 
 
-def usable(*tensors: Tensor) -> bool:
-    """Whether tensors are bfloat16 on a CPU, and there is a library for them."""
-    return all(t.dtype == torch.bfloat16 and t.device.type == "cpu" for t in tensors) and built().library is not None
+def usable(*tensors: Tensor, dtype: torch.dtype = torch.bfloat16) -> bool:
+    """Whether tensors are of a type, bfloat16, on a CPU, and there is a library for them."""
+    return all(t.dtype == dtype and t.device.type == "cpu" for t in tensors) and built().library is not None
 
 
 def call(name: str, *arguments: Tensor | float) -> None:
@@ -51,6 +54,29 @@ def share(rows: int, numbers: int, work: Callable[[slice], None]) -> int:
     else:
         list(_pool(count).map(work, slices))
     return count
+
+
+def each(jobs: Iterator[T], work: Callable[[T], None]) -> None:
+    """Has every job worked on, by as many threads as this one has of torch: each takes the next when it is done.
+
+    Args:
+        jobs: are made in their order, one at a time, in any of the threads.
+        work: calls C; jobs do not depend on each other.
+    """
+    count, lock = torch.get_num_threads(), threading.Lock()
+
+    def take(_: int) -> None:
+        while True:
+            with lock:
+                job = next(jobs, None)
+            if job is None:
+                return
+            work(job)
+
+    if count == 1:
+        take(0)
+    else:
+        list(_pool(count).map(take, range(count)))
 
 
 @functools.cache
