@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tightrope.training import masters
-from tightrope.training.masters import Dither, pieces, round_stochastically, unrounded
+from tightrope.training.masters import Dither, Nearest, pieces, round_by, unrounded
 
 CPU = torch.device("cpu")
 
@@ -20,12 +20,13 @@ def any_floats(count: int) -> Tensor:
     return torch.cat([special, values[values.abs() < 3e38]])
 
 
-def moved(weight: Tensor, cut_off: Tensor, to: Tensor, before: Dither | None, after: Dither | None) -> Tensor:
+def moved(weight: Tensor, cut_off: Tensor, to: Tensor, before: Dither | Nearest, after: Dither | Nearest) -> Tensor:
     """Sets the masters, and returns what they were."""
     was = torch.empty(weight.numel())
-    for at, master in pieces(weight, cut_off, before, after):
-        was[at] = master
-        master.copy_(to.view(-1)[at])
+    for piece in pieces(weight, before, after):
+        with piece.master(weight, cut_off) as master:
+            was[piece.at] = master
+            master.copy_(to.view(-1)[piece.at])
     return was
 
 
@@ -36,9 +37,9 @@ def test_no_bit_of_a_master_is_lost(stochastic: bool, monkeypatch: pytest.Monkey
     weight = torch.randn(len(values)).bfloat16()
     cut_off, expected = unrounded(weight), weight.float()
     for step in range(3):
-        before = Dither(step - 1, CPU) if stochastic and step else None
+        before = Dither(step - 1, CPU) if stochastic and step else Nearest(CPU)
         to = values.roll(step)
-        was = moved(weight, cut_off, to, before, Dither(step, CPU) if stochastic else None)
+        was = moved(weight, cut_off, to, before, Dither(step, CPU) if stochastic else Nearest(CPU))
         assert torch.equal(was.view(torch.int32), expected.view(torch.int32))
         assert bool(((weight.float() - to).abs() <= to.abs() * 2**-7 + 1e-40).all()), "a neighbour of the master"
         expected = to
@@ -47,7 +48,7 @@ def test_no_bit_of_a_master_is_lost(stochastic: bool, monkeypatch: pytest.Monkey
 def test_rounding_to_nearest_is_torchs() -> None:
     values = any_floats(5500)
     weight = torch.zeros(len(values)).bfloat16()
-    moved(weight, unrounded(weight), values, None, None)
+    moved(weight, unrounded(weight), values, Nearest(CPU), Nearest(CPU))
     ties = values.view(torch.int32) & 0xFFFF == 0x8000  # which torch rounds to even
     assert torch.equal(weight[~ties], values.bfloat16()[~ties])
 
@@ -56,7 +57,7 @@ def test_stochastic_rounding_moves_weights_on_average_and_keeps_what_bfloat16_ca
     start = torch.linspace(-2, 2, 2**17).bfloat16()
     for target in (start.float(), start.float() - 1e-5):
         weight = start.clone()
-        moved(weight, unrounded(weight), target, None, Dither(7, CPU))
+        moved(weight, unrounded(weight), target, Nearest(CPU), Dither(7, CPU))
         away = (weight.double() - start.double())[start.abs() > 0.1].mean()  # there a bit is at least 4e-4
         assert float(away) == pytest.approx(float((target.double() - start.double()).mean()), rel=0.1)
 
@@ -65,7 +66,7 @@ def test_a_value_is_rounded_to_its_neighbours_and_right_on_average() -> None:
     values = torch.tensor([1.0 + 2**-9, -3.0 - 2**-10, 0.0, -0.0, 1e-40, torch.inf, 0.5])  # a bit is 2**-7, 2**-6, ..
     for value in values:
         to, count = torch.empty(50_000).bfloat16(), 50_000
-        round_stochastically(value.expand(count).clone(), to, Dither(1, CPU))
+        round_by(Dither(1, CPU).take(count), value.expand(count).clone(), to)
         if value.bfloat16() == value:
             assert bool((to == value).all()) and bool((to.signbit() == value.signbit()).all())
         else:

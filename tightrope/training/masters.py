@@ -16,12 +16,14 @@ Between two steps the two halves belong together: nobody else may write the weig
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 PIECE = 2**18  # weights on a CPU: a piece stays in the cache
-LARGE_PIECE = 2**23  # on a GPU: fewer calls, and 160 MiB for what is at work
+LARGE_PIECE = 2**22  # on a GPU: fewer calls, and 128 MiB for what is at work
 BIT = 2**16  # the last bit of a bfloat16 weight, in units of the cut-off part
 
 
@@ -35,25 +37,45 @@ class Dither:
         self._device = device
         self._generator = torch.Generator(device).manual_seed(step)
         if device.type == "cpu":
-            self._drawn = torch.randint(BIT, (2 * PIECE,), dtype=torch.int32, generator=self._generator)
+            drawn = torch.empty(-(-PIECE // 2), dtype=torch.int64).random_(-(2**63), None, generator=self._generator)
+            self._drawn = drawn.view(torch.uint16).int()  # four of each
+            self._starts: Iterator[int] = iter(())
 
     def take(self, count: int) -> Tensor:
         """The next int32 [count]; at most a piece."""
         if self._device.type == "cpu":
-            start = int(torch.randint(PIECE, (1,), generator=self._generator))
-            return self._drawn[start : start + count]
+            return self._drawn.narrow(0, self._start(), count)
         return torch.randint(BIT, (count,), dtype=torch.int32, device=self._device, generator=self._generator)
 
+    def _start(self) -> int:
+        """The next offset; some at a time are drawn, as one alone takes as long."""
+        if (start := next(self._starts, None)) is None:
+            self._starts = iter(torch.randint(PIECE, (256,), generator=self._generator).tolist())
+            start = next(self._starts)
+        return start
 
-def round_stochastically(values: Tensor, to: Tensor, dither: Dither) -> None:
+
+class Nearest:
+    """Half of a bit for every weight, in place of a dither: rounds to nearest, halves up."""
+
+    def __init__(self, device: torch.device) -> None:
+        size = PIECE if device.type == "cpu" else 1  # where it need not lie in memory for each of them
+        self._halves = torch.full((size,), BIT // 2, dtype=torch.int32, device=device)
+
+    def take(self, count: int) -> Tensor:
+        """Int32 [count], or [1] for all."""
+        return self._halves[:count]
+
+
+def round_by(dither: Tensor, values: Tensor, to: Tensor) -> None:
     """Writes float32 values [P] to a bfloat16 tensor, up or down so that they are right on average.
 
     Args:
-        values: at most a piece, no NaN; they are used up.
+        dither: int32 [P], numbers that nothing else at the same place was rounded by.
+        values: no NaN; they are used up.
         to: [P] bfloat16.
-        dither: of numbers that nothing else at the same place was rounded by.
     """
-    bits = values.view(torch.int32).add_(dither.take(len(values)))
+    bits = values.view(torch.int32).add_(dither)
     to.view(torch.int16).copy_(bits.bitwise_right_shift_(16))
 
 
@@ -62,30 +84,35 @@ def unrounded(weight: Tensor) -> Tensor:
     return torch.full_like(weight, -BIT // 2, dtype=torch.int16)
 
 
-def pieces(
-    weight: Tensor, cut_off: Tensor, before: Dither | None, after: Dither | None
-) -> Iterator[tuple[slice, Tensor]]:
-    """Yields the master of a weight piece by piece: where it is in the flat weight, and float32 [P] to change in place.
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a weight, and what its master is rounded by.
 
-    Args:
-        weight: bfloat16, contiguous; set to the rounded master.
-        cut_off: int16 of the same shape; set to the lower half of the master and its dither.
-        before: the dither that is in them.
-        after: the dither to round with; None, then and now, rounds to nearest, halves up.
+    Attributes:
+        at: its place in the flat weight [P].
+        before: the dither that is in it, int32 [P].
+        after: the dither to round with.
     """
-    high, low = weight.detach().view(torch.int16).view(-1), cut_off.view(-1)
-    size = min(PIECE if weight.device.type == "cpu" else LARGE_PIECE, len(high))
-    upper, lower = (torch.empty(size, dtype=torch.int32, device=weight.device) for _ in range(2))
-    for start in range(0, len(high), size):
-        at = slice(start, min(start + size, len(high)))
-        count = at.stop - at.start
-        bits = lower[:count].copy_(low[at].view(torch.uint16))
-        bits.add_(upper[:count].copy_(high[at]), alpha=BIT).sub_(_taken(before, count))
-        yield at, bits.view(torch.float32)
-        bits.add_(_taken(after, count))
-        low[at] = bits  # of which it takes the lower half
-        high[at] = bits.bitwise_right_shift_(16)
+
+    at: slice
+    before: Tensor
+    after: Tensor
+
+    @contextmanager
+    def master(self, weight: Tensor, cut_off: Tensor) -> Iterator[Tensor]:
+        """The master, float32 [P], to change in place; then weight and cut-off part are set to it, rounded."""
+        high, low = weight.detach().view(torch.int16).view(-1)[self.at], cut_off.view(-1)[self.at]
+        bits = low.view(torch.uint16).int()
+        bits.add_(high.int(), alpha=BIT).sub_(self.before)
+        yield bits.view(torch.float32)
+        bits.add_(self.after)
+        low.copy_(bits)  # of which it takes the lower half
+        high.copy_(bits.bitwise_right_shift_(16))
 
 
-def _taken(dither: Dither | None, count: int) -> Tensor | int:
-    return BIT // 2 if dither is None else dither.take(count)
+def pieces(weight: Tensor, before: Dither | Nearest, after: Dither | Nearest) -> Iterator[Piece]:
+    """A contiguous weight piece by piece, with the next of the dithers that are in it and of those to round with."""
+    size = PIECE if weight.device.type == "cpu" else LARGE_PIECE
+    for start in range(0, weight.numel(), size):
+        at = slice(start, min(start + size, weight.numel()))
+        yield Piece(at, before.take(at.stop - start), after.take(at.stop - start))

@@ -13,20 +13,22 @@ a bfloat16 number, and rounded to nearest would stand still. Of gradients that v
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.optim.adamw import adamw
 
 from tightrope.errors import WorkError
-from tightrope.models.gathered import Gathered, gather, ungather
-from tightrope.training.masters import Dither, pieces, round_stochastically, unrounded
+from tightrope.models.gathered import Gathered, ungather
+from tightrope.models.kernels.adamw import Step
+from tightrope.models.kernels.calling import each, usable
+from tightrope.models.kernels.sums import norm
+from tightrope.training.masters import Dither, Nearest, pieces
 from tightrope.training.processes import add_gradients
+from tightrope.training.trained import Rounding, Trained, move_whole
 
 
 class OptimiserSettings(BaseModel):
@@ -52,66 +54,6 @@ class OptimiserSettings(BaseModel):
     )
 
 
-@dataclass
-class _Trained:
-    """A weight, its gradient, and what AdamW keeps of it.
-
-    Attributes:
-        live: the weight the model computes with.
-        gradient: who holds its float32 gradient: the weight itself, or what gathers it.
-        cut_off: int16, what a bfloat16 weight cuts off of its master; None beside a float32 weight.
-        decay: weight decay.
-        exp_avg: average of gradients, float32 or, beside a bfloat16 weight, bfloat16.
-        exp_avg_sq: average of their squares, as `exp_avg`.
-        steps: AdamW's with this weight, a float32 scalar; one without a gradient is none.
-    """
-
-    live: nn.Parameter
-    gradient: nn.Parameter | Gathered
-    cut_off: Tensor | None
-    decay: float
-    exp_avg: Tensor
-    exp_avg_sq: Tensor
-    steps: Tensor
-
-    @classmethod
-    def begin(cls, live: nn.Parameter, decay: float, kept_in: torch.dtype) -> _Trained:
-        rounded = live.dtype == torch.bfloat16
-        if not rounded and live.dtype != torch.float32:
-            raise ValueError(f"weights are trained in float32 or bfloat16, not in {live.dtype}")
-        if rounded and not live.is_contiguous():
-            raise ValueError("a bfloat16 weight must be contiguous to be trained")
-        return cls(
-            live,
-            gather(live) if rounded else live,
-            unrounded(live) if rounded else None,
-            decay,
-            exp_avg=torch.zeros_like(live, dtype=kept_in if rounded else torch.float32),
-            exp_avg_sq=torch.zeros_like(live, dtype=kept_in if rounded else torch.float32),
-            steps=torch.zeros((), device=live.device),
-        )
-
-    def kept(self) -> dict[str, Tensor]:
-        """All that the next step depends on but the gradient."""
-        cut_off = {} if self.cut_off is None else {"cut_off": self.cut_off}
-        moments = {"exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq, "steps": self.steps}
-        return {"weight": self.live.detach(), **cut_off, **moments}
-
-    def adamw_arguments(self, at: slice | None = None) -> tuple[Tensor, ...]:
-        """What AdamW takes, of the whole or of a piece: weight, gradient, moments, steps."""
-        assert self.gradient.grad is not None
-        of: tuple[Tensor, ...] = (self.live, self.gradient.grad, self.exp_avg, self.exp_avg_sq)
-        if at is not None:
-            of = tuple(tensor.view(-1)[at] for tensor in of)
-        return *of, self.steps.clone()
-
-    def zero_grad(self) -> None:
-        if isinstance(self.gradient, Gathered):
-            self.gradient.zero_grad()
-        else:
-            self.gradient.grad = None
-
-
 class Optimiser:
     """AdamW over `parameters`; see the module's docstring.
 
@@ -127,8 +69,9 @@ class Optimiser:
         live = [p for p in parameters if p.requires_grad]
         if len({id(p) for p in live}) < len(live):
             raise ValueError("a parameter is given twice")
-        kept_in = torch.float32 if settings.moments == "float32" else torch.bfloat16
-        self._trained = [_Trained.begin(p, settings.weight_decay if p.ndim >= 2 else 0.0, kept_in) for p in live]
+        self._kept_in = torch.float32 if settings.moments == "float32" else torch.bfloat16
+        self._trained = [Trained.begin(p, settings.weight_decay if p.ndim >= 2 else 0.0, self._kept_in) for p in live]
+        self._rounded = [t for t in self._trained if t.cut_off is not None]
 
     def rate(self, step: int) -> float:
         """Learning rate of optimiser step `step` (0-based)."""
@@ -153,86 +96,57 @@ class Optimiser:
 
     def gradient_norm(self) -> float:
         """Global L2 norm of the gradients collected so far."""
-        norms = [gradient.norm() for gradient in self.gradients()]
-        return float(torch.stack(norms).norm()) if norms else 0.0
+        return norm(self.gradients())
 
     @torch.no_grad()
     def step(self, step: int, gradient_norm: float) -> float:
         """Clips, moves the weights, forgets the gradients; returns the learning rate used."""
-        rate, scale = self.rate(step), max(1.0, gradient_norm / self.settings.max_grad_norm)
+        s, rate = self.settings, self.rate(step)
+        by = Step(rate, max(1.0, gradient_norm / s.max_grad_norm), s.beta1, s.beta2, s.epsilon)
         learning = [t for t in self._trained if t.gradient.grad is not None]
-        for decay in {t.decay for t in learning}:
-            whole = [t for t in learning if t.cut_off is None and t.decay == decay]
-            self._adamw([t.adamw_arguments() for t in whole], decay, rate, scale)
-        dithers = self._dithers(step, of_moments=True)
-        for trained, at, master in self._masters(self._last_step, step):
-            if trained.gradient.grad is not None:  # those without are dithered anew as well
-                self._move_piece(trained, at, master, rate, scale, dithers.get(master.device))
+        move_whole([t for t in learning if t.cut_off is None], by)
+        self._round(self._last_step, step, by)
         for trained in learning:
             trained.steps += 1
             trained.zero_grad()
         self._last_step = step
         return rate
 
-    def _move_piece(
-        self, trained: _Trained, at: slice, master: Tensor, rate: float, scale: float, dither: Dither | None
-    ) -> None:
-        """Moves a piece of a master; the dither is for moments in bfloat16."""
-        _, gradient, *held, steps = trained.adamw_arguments(at)
-        wide = [moment.float() for moment in held]  # of float32 moments they themselves
-        self._adamw([(master, gradient, *wide, steps)], trained.decay, rate, scale)
-        for moment, to in zip(wide, held, strict=True):
-            if to.dtype == torch.bfloat16:
-                assert dither is not None
-                round_stochastically(moment, to, dither)
+    @torch.no_grad()
+    def _round(self, before: int | None, after: int | None, by: Step | None = None) -> None:
+        """Rounds the masters of all bfloat16 weights anew, and moves those with a gradient `by` a step before that.
 
-    def _adamw(self, given: Sequence[tuple[Tensor, ...]], decay: float, rate: float, scale: float) -> None:
-        """Moves weights, or pieces of masters, of the same decay by their gradients / scale; see `adamw_arguments`."""
-        if given:
-            masters, gradients, averages, squares, steps = map(list, zip(*given, strict=True))
-            for gradient in gradients if scale > 1.0 else ():
-                gradient.div_(scale)
-            s = self.settings
-            adamw(
-                masters,
-                gradients,
-                averages,
-                squares,
-                [],
-                steps,
-                fused=True,
-                lr=rate,
-                beta1=s.beta1,
-                beta2=s.beta2,
-                eps=s.epsilon,
-                weight_decay=decay,
-                amsgrad=False,
-                maximize=False,
-            )
-
-    def _masters(self, before: int | None, after: int | None) -> Iterator[tuple[_Trained, slice, Tensor]]:
-        """All masters of bfloat16 weights, piece by piece: rounded after one step, and to be rounded as after another.
-
-        None stands for rounding to nearest: before the first step, and on disk.
+        Args:
+            before: the step they are rounded as after; None: to nearest, as before the first step and on disk.
+            after: the step to round them as after, as `before`.
+            by: None: they stay.
         """
-        rounded = [(t, t.cut_off) for t in self._trained if t.cut_off is not None]
-        if self.settings.rounding == "nearest":
-            before = after = None
-        dithers = [self._dithers(step) if step is not None else {} for step in (before, after)]
-        for trained, cut_off in rounded:
-            first, then = (of.get(trained.live.device) for of in dithers)
-            for at, master in pieces(trained.live, cut_off, first, then):
-                yield trained, at, master
+        work = self._roundings(before, after, by)
+        if usable(*(t.live for t in self._rounded)):
+            each(work, Rounding.in_one_pass)
+        else:
+            for rounding in work:
+                rounding.with_torch()
 
-    def _dithers(self, step: int, *, of_moments: bool = False) -> dict[torch.device, Dither]:
-        """A step's, for every device with bfloat16 weights; those of moments have seeds of their own.
+    def _roundings(self, before: int | None, after: int | None, by: Step | None) -> Iterator[Rounding]:
+        """What `_round` has to do, piece by piece."""
+        nearest = self.settings.rounding == "nearest"
+        first, then = (self._dithers(None if nearest else step) for step in (before, after))
+        of_moments = {} if by is None or self._kept_in == torch.float32 else self._dithers(after, of_moments=True)
+        for trained in self._rounded:
+            device, moves = trained.live.device, by is not None and trained.gradient.grad is not None
+            draws = 2 if moves and of_moments else 0
+            for piece in pieces(trained.live, first[device], then[device]):
+                dithers = tuple(of_moments[device].take(piece.at.stop - piece.at.start) for _ in range(draws))
+                yield Rounding(trained, piece, by if moves else None, dithers)
+
+    def _dithers(self, step: int | None, *, of_moments: bool = False) -> dict[torch.device, Dither | Nearest]:
+        """What is rounded by after a step, for every device with bfloat16 weights; moments have seeds of their own.
 
         A CPU's generator takes the lower 32 bits of a seed.
         """
-        devices = {t.live.device for t in self._trained if t.cut_off is not None}
-        if of_moments and self.settings.moments == "float32":
-            return {}
-        return {device: Dither(2 * step + of_moments, device) for device in devices}
+        devices = {t.live.device for t in self._rounded}
+        return {d: Nearest(d) if step is None else Dither(2 * step + of_moments, d) for d in devices}
 
     def close(self) -> None:
         """Lets the parameters go: another optimiser may take them over."""
@@ -246,11 +160,11 @@ class Optimiser:
 
         As long as the context lasts bfloat16 weights are rounded to nearest: so can any other device go on.
         """
-        self._round_as_after(self._last_step, None)
+        self._round(self._last_step, None)
         try:
             yield {"last_step": self._last_step, "trained": [t.kept() for t in self._trained]}
         finally:
-            self._round_as_after(None, self._last_step)
+            self._round(None, self._last_step)
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Any], where: str) -> None:
@@ -280,12 +194,7 @@ class Optimiser:
                     )
                 tensor.copy_(saved[name])
         self._last_step = state["last_step"]
-        self._round_as_after(None, self._last_step)
-
-    @torch.no_grad()
-    def _round_as_after(self, before: int | None, after: int | None) -> None:
-        for _ in self._masters(before, after):
-            pass
+        self._round(None, self._last_step)
 
 
 def _short(tensor: Tensor) -> str:
