@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,13 +29,16 @@ def call(name: str, *arguments: Tensor | float) -> None:
     """Calls a C function: tensors as their addresses, integers as long, floats as float. The GIL is free meanwhile."""
     library = built().library
     assert library is not None
-    library[name](*(_passed(argument) for argument in arguments))
+    function = getattr(library, name)  # found once
+    if function.argtypes is None:  # with them numbers need no objects of their own
+        function.argtypes = [_taken(argument) for argument in arguments]
+    function(*[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments])
 
 
-def _passed(argument: Tensor | float) -> object:
+def _taken(argument: Tensor | float) -> Any:
     if isinstance(argument, Tensor):
-        return ctypes.c_void_p(argument.data_ptr())
-    return ctypes.c_long(argument) if isinstance(argument, int) else ctypes.c_float(argument)
+        return ctypes.c_void_p
+    return ctypes.c_long if isinstance(argument, int) else ctypes.c_float
 
 
 def share(rows: int, numbers: int, work: Callable[[slice], None]) -> int:
