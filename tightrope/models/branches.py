@@ -5,9 +5,10 @@ from the first branch; a later branch that is shorter than the prompt asks its o
 
 The backward pass is written out: autograd would keep keys and values once per branch and query head, and would cut
 gradients apart again by filling zeros. Here a layer keeps the packed queries, keys, values and results, and every row's
-gradient is written or added where it belongs. The kernel is the one that `scaled_dot_product_attention` takes on a
-CPU; its name is private to torch, and this is the only place that says it. In bfloat16 the gradient of a row that is
-not very long is a few matrix products instead (`causal_gradient`).
+gradient is written or added where it belongs; those of keys in float32, for a prompt's get one from every branch. The
+kernel is the one that `scaled_dot_product_attention` takes on a CPU; its name is private to torch, and this is the only
+place that says it. In bfloat16 the gradient of a row that is not very long is a few matrix products instead
+(`causal_gradient`), where there is a C compiler.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from torch.autograd.function import once_differentiable
 
 from tightrope.data.batch import TreeLayout
 from tightrope.models.causal import Scoring, causal_attention, seen_by_last
-from tightrope.models.causal_gradient import causal_gradient
+from tightrope.models.causal_gradient import add_causal_gradient
+from tightrope.models.kernels.calling import usable
 
 LONGEST = 1024  # keys of a row in bfloat16 whose gradient is faster in products than in the kernel (measured with AMX)
 
@@ -113,39 +115,50 @@ class _Branches(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, *normalisers = ctx.saved_tensors
-        gradient = gradient.transpose(1, 2)
-        collected = [torch.empty_like(x) for x in (query, key, value)]
+        pulled = gradient.transpose(1, 2)
+        of_query = torch.empty_like(query)
+        wide = torch.promote_types(query.dtype, torch.float32)
+        of_key, of_value = (torch.zeros_like(x, dtype=wide) for x in (key, value))
+        packed = (query, key, value, out, pulled)
+        in_products = usable(*packed) and all(x.stride(3) == 1 for x in packed)
         for row, normaliser in zip(ctx.rows, normalisers, strict=True):
-            in_products = query.dtype == torch.bfloat16 and row.keys <= LONGEST
-            asked = (row.told,) if in_products else row.asked  # nobody else is pulled
-            pulled, queries, results = (_picked(x, asked) for x in (gradient, query, out))
-            keys, values = (_picked(x, row.seen) for x in (key, value))
-            if in_products:
-                told = normaliser[:, :, -queries.shape[2] :]
-                found = causal_gradient(pulled, queries, keys, values, results, told, ctx.scaling)
-            else:
-                untold = pulled.shape[2] - (row.told.stop - row.told.start)
-                if untold:  # the prompt's queries of a later branch
-                    pulled[:, :, :untold] = 0
-                found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-                    pulled,
-                    queries,
-                    keys,
-                    values,
-                    results,
-                    normaliser,
-                    0.0,
-                    row.hidden is None,
-                    attn_mask=_like(query, row.hidden),
-                    scale=ctx.scaling,
+            count = row.told.stop - row.told.start
+            if in_products and row.keys <= LONGEST:  # nobody else is pulled
+                add_causal_gradient(
+                    pulled[:, :, row.told],
+                    query[:, :, row.told],
+                    key,
+                    value,
+                    out[:, :, row.told],
+                    normaliser[:, :, -count:],
+                    row.seen,
+                    ctx.scaling,
+                    of_query[:, :, row.told],
+                    of_key,
+                    of_value,
                 )
-            for whole, places, part in zip(collected, (asked, row.seen, row.seen), found, strict=True):
-                for place, piece in zip(places, part.split([p.stop - p.start for p in places], 2), strict=True):
-                    if place is row.told:  # nobody has been here before
-                        whole[:, :, place] = piece
-                    else:
-                        whole[:, :, place] += piece
-        return *collected, None, None
+                continue
+            asked = _picked(pulled, row.asked)
+            untold = asked.shape[2] - count
+            if untold:  # the prompt's queries of a later branch
+                asked[:, :, :untold] = 0
+            found, *of_seen = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                asked,
+                _picked(query, row.asked),
+                _picked(key, row.seen),
+                _picked(value, row.seen),
+                _picked(out, row.asked),
+                normaliser,
+                0.0,
+                row.hidden is None,
+                attn_mask=_like(query, row.hidden),
+                scale=ctx.scaling,
+            )
+            of_query[:, :, row.told] = found[:, :, untold:]
+            for whole, part in zip((of_key, of_value), of_seen, strict=True):
+                for place, piece in zip(row.seen, part.split([p.stop - p.start for p in row.seen], 2), strict=True):
+                    whole[:, :, place] += piece
+        return of_query, of_key.to(key.dtype), of_value.to(value.dtype), None, None
 
 
 def _picked(x: Tensor, places: Sequence[slice]) -> Tensor:
