@@ -12,6 +12,7 @@ from torch.nn import functional
 from tightrope.models import causal_gradient as module
 from tightrope.models.causal import seen_by_last
 from tightrope.models.causal_gradient import add_causal_gradient
+from tightrope.models.kernels import calling
 from tightrope.models.kernels.build import built
 
 SCALING = 0.2
@@ -151,3 +152,14 @@ def test_torchs_kernel_is_not_much_closer(alike: float, monkeypatch: pytest.Monk
     ours = gradient(pulled, query, key, value, out.detach(), normaliser)
     for mine, theirs, right in zip(ours, kernel, expected, strict=True):
         assert (mine.bfloat16().double() - right).norm() <= 1.1 * (theirs.double() - right).norm()
+
+
+def test_threads_that_share_a_row_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, key, value, pulled = drawn(75, 80, 6, 2)
+    out, normaliser, expected = exact(query, key, value, pulled)
+    alone = gradient(pulled, query, key, value, out, normaliser)
+    monkeypatch.setattr(calling, "LEAST", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)  # in the C passes alone
+    together = gradient(pulled, query, key, value, out, normaliser)
+    assert all(torch.equal(*both) for both in zip(alone, together, strict=True))
+    assert_close(together, expected, pulled)

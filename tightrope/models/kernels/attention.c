@@ -24,6 +24,11 @@ static inline float power_of_two(float x) {
   return p * float_of((uint32_t)((int32_t)n + 127) << 23);
 }
 
+/* Rounded to nearest, ties away from zero: ties are rare here, and it takes two instructions instead of seven. What is
+ * not a number stays so unless its low bits are all ones, which no processor makes.
+ */
+static inline bf16 nearest(float x) { return (bits_of(x) + 0x8000) >> 16; }
+
 /* d numbers: without a call for the widths that heads mostly have. */
 static inline void copy(bf16 *restrict to, const bf16 *restrict from, long d) {
   if (d == 64)
@@ -41,9 +46,9 @@ static inline void copy(bf16 *restrict to, const bf16 *restrict from, long d) {
  */
 void attention_queries(const bf16 *restrict query, long query_token, long query_head, const bf16 *restrict pulled,
                        long pulled_token, long pulled_head, const bf16 *restrict out, long out_token, long out_head,
-                       const float *restrict normaliser, long normaliser_token, long normaliser_head, bf16 *restrict rows,
-                       float *restrict taken, long first, long last, long told, long queries, long each, long groups,
-                       long per_group, long d) {
+                       const float *restrict normaliser, long normaliser_token, long normaliser_head,
+                       bf16 *restrict rows, float *restrict taken, long first, long last, long told, long queries,
+                       long each, long groups, long per_group, long d) {
   long heads = groups * per_group;
   for (long i = first; i < last; i++) {
     long start = i / each * each, size = queries - start < each ? queries - start : each;
@@ -85,8 +90,8 @@ void attention_keys(const bf16 *restrict key, long key_token, long key_head, con
 /* scaling * P * (dP - delta) and P = exp(scaling * S - normaliser), in place of the products S and dP.
  *
  * products [2, all, keys], and rest what rounding took from them. Row r of `rows` in a group sees
- * before + r / per_group + 1 keys: of the others there are zeros. Rows first to last of all. Deltas are `deltas` numbers
- * behind the normalisers.
+ * before + r / per_group + 1 keys: of the others there are zeros. Rows first to last of all. Deltas are `deltas`
+ * numbers behind the normalisers.
  */
 void attention_scores(bf16 *restrict products, const bf16 *restrict rest, const float *restrict taken, long deltas,
                       long first, long last, long all, long rows, long keys, long before, long per_group,
@@ -102,8 +107,8 @@ void attention_scores(bf16 *restrict products, const bf16 *restrict rest, const 
     whole = whole < keys ? whole : keys;
     for (long j = 0; j < whole; j++) {
       float p = power_of_two((wide(score[j]) + wide(low_score[j])) * (scaling * log2e) - normaliser);
-      score[j] = narrow(p * (wide(pull[j]) + wide(low_pull[j]) - delta) * scaling);
-      pull[j] = narrow(p);
+      score[j] = nearest(p * (wide(pull[j]) + wide(low_pull[j]) - delta) * scaling);
+      pull[j] = nearest(p);
     }
     memset(score + seen, 0, (keys - seen) * sizeof(bf16));
     memset(pull + seen, 0, (keys - seen) * sizeof(bf16));
@@ -120,7 +125,7 @@ void attention_of_queries(const bf16 *restrict of_rows, bf16 *restrict of_query,
              of_rows + ((g * size + i) * per_group + h) * d, d);
 }
 
-/* What a block pulls keys and values by, [2, groups, keys, d]: `count` from key `at` on are added from token `from` on. */
+/* Gradients of keys and values [2, groups, keys, d]: `count` from key `at` on are added from token `from` on. */
 void attention_of_keys(const bf16 *restrict of_columns, float *restrict of_key, long key_token, long key_head,
                        float *restrict of_value, long value_token, long value_head, long from, long at, long count,
                        long keys, long groups, long d) {
