@@ -213,25 +213,30 @@ def test_a_family_is_changed_once_and_only_where_it_agrees(monkeypatch: pytest.M
 
 @needs_library
 @pytest.mark.parametrize("adapters", [False, True], ids=["", "adapters"])
-def test_a_model_learns_the_same_with_and_without_them(adapters: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_learns_as_exactly_with_them_as_without(adapters: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     from peft import LoraConfig, get_peft_model
 
-    found = []
-    for without in (False, True):
+    def gradients(dtype: torch.dtype) -> tuple[Tensor, dict[str, Tensor]]:
         torch.manual_seed(0)
-        model = tiny_model("llama").bfloat16()
+        model = tiny_model("llama").bfloat16().to(dtype)
         lean.keep_less(model)
         if adapters:
             model = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
-        if without:
-            for module in (lean, rotation):
-                monkeypatch.setattr(module, "usable", lambda *_: False)
+            for parameter in model.parameters():
+                parameter.data = parameter.data.bfloat16().to(dtype)
         hidden = model.get_decoder()(input_ids=torch.arange(3, 43)[None], use_cache=False).last_hidden_state
-        assert ("_Norm" in type(hidden.grad_fn).__name__) and float(hidden.detach().float().norm()) > 0
         (hidden.float() * torch.linspace(-1, 1, hidden.numel()).view_as(hidden)).sum().backward()
-        found.append((hidden.detach(), {n: p.grad.float() for n, p in model.named_parameters() if p.grad is not None}))
-    (here, ours), (there, theirs) = found
-    assert float((here.float() - there.float()).norm()) <= 2**-9 * float(there.float().norm())
-    assert ours.keys() == theirs.keys() and len(ours) > 10
-    for name, gradient in theirs.items():
-        assert float((ours[name] - gradient).norm()) <= 2**-6 * float(gradient.norm()), name
+        return hidden.detach().double(), {n: p.grad.double() for n, p in model.named_parameters() if p.grad is not None}
+
+    exact, right = gradients(torch.float32)
+    with_them, ours = gradients(torch.bfloat16)
+    for module in (lean, rotation):
+        monkeypatch.setattr(module, "usable", lambda *_: False)
+    without, theirs = gradients(torch.bfloat16)
+    assert float((with_them - exact).norm()) <= 1.1 * float((without - exact).norm())
+    assert ours.keys() == theirs.keys() == right.keys() and len(ours) > 10
+    for name, gradient in right.items():
+        off, theirs_off = (float((of[name] - gradient).norm()) for of in (ours, theirs))
+        assert off <= 1.5 * theirs_off + 1e-3 * float(gradient.norm()), name
+    together = [sum(float((of[n] - right[n]).norm()) ** 2 for n in right) ** 0.5 for of in (ours, theirs)]
+    assert together[0] <= 1.15 * together[1]  # of twelve models between 0.94 and 1.11, 1.01 on average

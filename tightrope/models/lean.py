@@ -5,8 +5,10 @@ others: a norm's input in three forms and its output, and of a gated feed-forwar
 activation, the other half and their product. Everything element by element is cheap to do twice. Here a norm keeps its
 input, and a feed-forward part its two products; the rest is computed again when the backward pass asks for it, by
 `torch.utils.checkpoint`, which stops as soon as it has what was asked: no matrix product is repeated. The plain
-RMS norm's derivative is written out, for on a CPU autograd's takes several times as long. In bfloat16 on a CPU norms,
-gated parts with SiLU, and rotary positions are single passes (`kernels`), where there is a compiler.
+RMS norm's derivative is written out, for on a CPU autograd's takes several times as long.
+
+In bfloat16 on a CPU with a compiler norms, gated parts with SiLU and rotary positions are single passes (`kernels`).
+There products are cheap as well, and a feed-forward part keeps its input only.
 
 A norm's output is kept by whoever multiplies it with weights; those can keep how to make it (`remade`).
 
@@ -66,6 +68,11 @@ def _again(forward: Callable[..., Any], *inputs: Any) -> Any:
 
 def _gated(module: Any, is_silu: bool, x: Tensor) -> Tensor:
     """`down(act(gate(x)) * up(x))`."""
+    parts = [getattr(module, name) for name in PARTS[:3]]
+    weights = [part.weight for part in parts if type(part) is nn.Linear and part.bias is None]
+    if is_silu and len(weights) == len(parts) and usable(x, *weights):
+        fed: Tensor = _FeedForward.apply(x, *weights)  # type: ignore[no-untyped-call]
+        return fed
 
     def product(gate: Tensor, up: Tensor) -> Tensor:
         out: Tensor = module.act_fn(gate) * up
@@ -73,29 +80,54 @@ def _gated(module: Any, is_silu: bool, x: Tensor) -> Tensor:
 
     gate, up, down = module.gate_proj(x), module.up_proj(x), module.down_proj
     out: Tensor
-    if type(down) is not nn.Linear:  # adapters would have the frozen product done again before they save their input
-        out = down(_again(product, gate, up))
-    elif is_silu and down.bias is None and usable(gate, up, down.weight):
-        out = _GatedDown.apply(gate.contiguous(), up.contiguous(), down.weight)
-    else:
+    if is_silu and usable(gate, up):
+        out = down(_Product.apply(gate.contiguous(), up.contiguous()))  # type: ignore[no-untyped-call]
+    elif type(down) is nn.Linear:
         out = _again(lambda gate, up: down(product(gate, up)), gate, up)
+    else:  # adapters would have the frozen product done again before they save their input
+        out = down(_again(product, gate, up))
     return out
 
 
-class _GatedDown(torch.autograd.Function):
-    """`down(silu(gate) * up)`, whose product is made again by the pass that makes its derivative."""
+class _Product(torch.autograd.Function):
+    """`silu(gate) * up`."""
 
     @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(gate, up, weight)
-        return functional.linear(passes.gated(gate, up), weight)
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        return passes.gated(gate, up)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        of_gate, of_up, _ = passes.gated_backward(gradient, *ctx.saved_tensors)
+        return of_gate, of_up
+
+
+class _FeedForward(torch.autograd.Function):
+    """`down(silu(gate(x)) * up(x))`, which keeps its input only.
+
+    Its two halves are more than half of what a layer would keep. To multiply them again takes some 4 % of a step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
+        ctx.save_for_backward(x, gate, up, down)
+        return functional.linear(passes.gated(functional.linear(x, gate), functional.linear(x, up)), down)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        gate, up, weight = ctx.saved_tensors
-        of_gate, of_up, product = passes.gated_backward(gradient @ weight, gate, up)
-        return of_gate, of_up, _of_weight(gradient, product) if ctx.needs_input_grad[2] else None
+        x, gate, up, down = ctx.saved_tensors
+        wants_x, wants_gate, wants_up, wants_down = ctx.needs_input_grad
+        halves = functional.linear(x, gate), functional.linear(x, up)
+        of_gate, of_up, product = passes.gated_backward(gradient @ down, *halves)
+        return (
+            (of_gate @ gate).add_(of_up @ up) if wants_x else None,
+            _of_weight(of_gate, x) if wants_gate else None,
+            _of_weight(of_up, x) if wants_up else None,
+            _of_weight(gradient, product) if wants_down else None,
+        )
 
 
 def _linear(module: Any, x: Tensor) -> Tensor:

@@ -47,9 +47,9 @@ def gated(gate: Tensor, up: Tensor) -> Tensor:
 
 
 def gated_backward(pulled: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the derivatives of gate and up, and `silu(gate) * up` again; contiguous tensors of one shape."""
+    """Returns what pulls gate and up, contiguous tensors of one shape, and `silu(gate) * up` again."""
     of_gate, of_up, out = (torch.empty_like(gate) for _ in range(3))
-    tensors = [of.view(-1) for of in (pulled, gate, up, of_gate, of_up, out)]
+    tensors = [of.view(-1) for of in (pulled.contiguous(), gate, up, of_gate, of_up, out)]
     share(
         gate.numel(),
         1,
