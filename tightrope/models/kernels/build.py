@@ -13,6 +13,7 @@ import hashlib
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -37,6 +38,7 @@ FLAGS = (
     "-fno-trapping-math",
     "-fno-math-errno",
 )
+TYPES = {"*": ctypes.c_void_p, "long": ctypes.c_long, "float": ctypes.c_float}
 SECONDS = 120  # that a compiler may take; two are usual
 log = logging.getLogger(__name__)
 
@@ -63,8 +65,9 @@ def built() -> Built:
     if compiler is None:
         return Built(None, "no C compiler found")
     try:
-        path = _library(compiler)
-        return Built(ctypes.CDLL(str(path)), f"built with {compiler}")
+        library = ctypes.CDLL(str(_library(compiler)))
+        _declare(library)
+        return Built(library, f"built with {compiler}")
     except (OSError, WorkError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)
         line = f"{compiler} failed: {said.strip().splitlines()[0] if said.strip() else type(error).__name__}"
@@ -76,7 +79,7 @@ def _library(compiler: str) -> Path:
     """The library's file, made if it is not there."""
     flags = (*FLAGS, "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native")
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=SECONDS, check=True)
-    sources = sorted(HERE.glob("*.[ch]"))
+    sources = _sources()
     of = [version.stdout, platform.machine(), *flags, *sorted(cpu_flags() or ()), *(s.read_text() for s in sources)]
     name = hashlib.sha256("\0".join(of).encode()).hexdigest()[:16]
     path = cache_folder() / "kernels" / f"{name}.so"
@@ -88,3 +91,15 @@ def _library(compiler: str) -> Path:
             subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
             write_bytes(path, made.read_bytes())
     return path
+
+
+def _sources() -> list[Path]:
+    return sorted(HERE.glob("*.[ch]"))
+
+
+def _declare(library: ctypes.CDLL) -> None:
+    """Tells what each function takes, as its definition has it: pointers, long or float."""
+    for source in _sources():
+        for name, taken in re.findall(r"^void (\w+)\(([^)]*)\)", source.read_text(), re.MULTILINE):
+            kinds = ["*" if "*" in one else one.split()[0] for one in taken.split(",")]
+            getattr(library, name).argtypes = [TYPES[kind] for kind in kinds]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -26,19 +25,10 @@ def usable(*tensors: Tensor, dtype: torch.dtype = torch.bfloat16) -> bool:
 
 
 def call(name: str, *arguments: Tensor | float) -> None:
-    """Calls a C function: tensors as their addresses, integers as long, floats as float. The GIL is free meanwhile."""
+    """Calls a C function: of tensors it takes the addresses. The GIL is free meanwhile."""
     library = built().library
     assert library is not None
-    function = getattr(library, name)  # found once
-    if function.argtypes is None:  # with them numbers need no objects of their own
-        function.argtypes = [_taken(argument) for argument in arguments]
-    function(*[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments])
-
-
-def _taken(argument: Tensor | float) -> Any:
-    if isinstance(argument, Tensor):
-        return ctypes.c_void_p
-    return ctypes.c_long if isinstance(argument, int) else ctypes.c_float
+    getattr(library, name)(*[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments])
 
 
 def share(rows: int, numbers: int, work: Callable[[slice], None]) -> int:
