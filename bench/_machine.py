@@ -22,7 +22,7 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "load_average": round(os.getloadavg()[0], 2),
-        "kernels": "torch" if built().library is None else "C",
+        "kernels": "C" if built().functions else "torch",
     }
 
 

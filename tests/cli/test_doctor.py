@@ -83,13 +83,13 @@ def test_bfloat16_follows_the_processor(
     assert doctor.bfloat16().status == status
 
 
-@pytest.mark.parametrize(("library", "status"), [(object(), "ok"), (None, "warn")])
+@pytest.mark.parametrize(("functions", "status"), [({"add": None}, "ok"), ({}, "warn")])
 def test_passes_that_are_not_built_are_a_limit(
-    library: object, status: str, monkeypatch: pytest.MonkeyPatch
+    functions: dict[str, object], status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tightrope.models.kernels import build
 
-    monkeypatch.setattr(build, "built", lambda: build.Built(library, "no C compiler found"))  # type: ignore[arg-type]
+    monkeypatch.setattr(build, "built", lambda: build.Built("no C compiler found", functions))  # type: ignore[arg-type]
     check = doctor.kernels()
     assert check.status == status and "no C compiler found" in check.found
-    assert ("cc" in check.remedy) is (library is None)
+    assert ("gcc" in check.remedy) is (not functions)

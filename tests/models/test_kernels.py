@@ -22,8 +22,11 @@ from tightrope.models import lean, rotation
 from tightrope.models.kernels import build, calling, layers
 from tightrope.models.kernels.products import transposed
 
-ORIGINAL_ROTATION = getattr(modeling_llama.apply_rotary_pos_emb, "args", (modeling_llama.apply_rotary_pos_emb,))[0]
-needs_library = pytest.mark.skipif(build.built().library is None, reason="no C compiler, or switched off")
+if hasattr(modeling_llama.apply_rotary_pos_emb, "in_one_pass"):  # another test's model has been here
+    ORIGINAL_ROTATION = modeling_llama.apply_rotary_pos_emb.__wrapped__
+else:
+    ORIGINAL_ROTATION = modeling_llama.apply_rotary_pos_emb
+needs_library = pytest.mark.skipif(not build.built().functions, reason="no C compiler, or switched off")
 BORDERS = torch.tensor([0.0, -0.0, 1e-40, 0.3, -20.0, 100.0, -100.0, 1e30, -1e30])
 
 
@@ -36,9 +39,9 @@ def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.M
     """An empty cache folder, and a library that is not built yet."""
     monkeypatch.setenv("TIGHTROPE_CACHE", str(tmp_path))
     monkeypatch.setenv("TIGHTROPE_KERNELS", "on")
-    build.built.cache_clear()
+    build._built.cache_clear()
     yield monkeypatch
-    build.built.cache_clear()
+    build._built.cache_clear()
 
 
 def a_compiler(folder: Path, script: str) -> str:
@@ -55,18 +58,18 @@ def test_the_library_is_built_once_per_sources_and_compiler(builds: pytest.Monke
     run = f"sys.exit(subprocess.run([{compiler!r}, *sys.argv[1:]]).returncode)"
     builds.setenv("CC", a_compiler(tmp_path, f"{note}\n{run}"))
     for _ in range(2):
-        assert build.built().library is not None
+        assert build.built().functions
         assert len(list(tmp_path.glob("kernels/*.so"))) == 1
         assert [" -o " in line for line in (tmp_path / "calls").read_text().splitlines()].count(True) == 1
-        build.built.cache_clear()
+        build._built.cache_clear()
     builds.setattr(build, "FLAGS", (*build.FLAGS, "-DOTHER"))
-    assert build.built().library is not None and len(list(tmp_path.glob("kernels/*.so"))) == 2
+    assert build.built().functions and len(list(tmp_path.glob("kernels/*.so"))) == 2
 
 
 def test_without_a_compiler_torch_computes(builds: pytest.MonkeyPatch, tmp_path: Path) -> None:
     builds.setenv("PATH", "")
     builds.delenv("CC", raising=False)
-    assert build.built() == build.Built(None, "no C compiler found")
+    assert build.built() == build.Built("no C compiler found")
     assert not calling.usable(drawn(2))
     assert not list(tmp_path.glob("kernels/*"))
 
@@ -75,27 +78,94 @@ def test_without_a_compiler_torch_computes(builds: pytest.MonkeyPatch, tmp_path:
 def test_a_compiler_that_fails_is_named(script: str, builds: pytest.MonkeyPatch, tmp_path: Path) -> None:
     builds.setenv("CC", compiler := a_compiler(tmp_path, script))
     found = build.built()
-    assert found.library is None and found.line.startswith(f"{compiler} failed: ") and len(found.line) > 30
+    assert not found.functions and found.line.startswith(f"{compiler} failed: ") and len(found.line) > 30
     assert not list(tmp_path.glob("kernels/*"))
 
 
-def test_the_cache_folder_may_be_read_only(builds: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_cc_names_is_taken_or_named(builds: pytest.MonkeyPatch) -> None:
+    for asked, expected in (("/not/there -m64", "/not/there -m64 failed: "), ("gcc '", "CC=gcc ': No closing")):
+        builds.setenv("CC", asked)
+        assert not build.built().functions and build.built().line.startswith(expected)
+        build._built.cache_clear()
+    if compiler := shutil.which("cc"):
+        builds.setenv("CC", f"{compiler} -DWITH_ARGUMENTS")
+        assert build.built().functions and build.built().line == f"built with {compiler} -DWITH_ARGUMENTS"
+
+
+def another_process(cache: Path) -> subprocess.Popen[str]:
+    """Builds, or loads what is there: a process keeps what it has loaded, whatever becomes of the file."""
+    script = "from tightrope.models.kernels.build import built\nassert built().functions, built().line"
+    environment = {**os.environ, "TIGHTROPE_CACHE": str(cache)}
+    return subprocess.Popen([sys.executable, "-c", script], env=environment, text=True)
+
+
+@needs_library
+def test_what_is_damaged_or_may_be_of_others_is_not_loaded(tmp_path: Path) -> None:
+    assert another_process(tmp_path).wait() == 0
+    (library,) = tmp_path.glob("kernels/*.so")
+    assert library.parent.stat().st_mode & 0o077 == 0 and library.stat().st_mode & 0o077 == 0
+    whole, other = library.read_bytes(), b"somebody else's"
+    for path, mode, after in ((library, 0o700, whole), (library, 0o722, whole), (library.parent, 0o777, other)):
+        library.write_bytes(other)
+        path.chmod(mode)
+        assert another_process(tmp_path).wait() == 0
+        assert (library.read_bytes() == other) is (after == other), "built anew, or left alone"
+
+
+@needs_library
+@pytest.mark.parametrize("where", ["file", ""], ids=["a file instead", "no home"])
+def test_without_a_cache_folder_it_is_built_for_the_process(
+    where: str, builds: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
-    builds.setenv("TIGHTROPE_CACHE", str(tmp_path / "file"))
-    line = build.built().line
-    assert build.built().library is None and ("file" in line or line == "no C compiler found")
+
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    builds.setattr(build, "cache_folder", (lambda: tmp_path / where) if where else nowhere)
+    assert build.built().functions
+    out = torch.empty(3).bfloat16()
+    calling.call("gated", torch.zeros(3).bfloat16(), torch.ones(3).bfloat16(), out, 3)
+    assert not out.any()
+
+
+@needs_library
+def test_processes_that_build_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    begun = [another_process(tmp_path) for _ in range(2)]
+    assert [one.wait() for one in begun] == [0, 0]
+    assert len(list(tmp_path.glob("kernels/*"))) == 1
+
+
+@needs_library
+def test_compilers_have_nothing_to_warn_of(tmp_path: Path) -> None:
+    sources = [str(source) for source in build._sources() if source.suffix == ".c"]
+    for compiler in filter(shutil.which, build.COMPILERS):
+        command = [compiler, *build.FLAGS, "-Wall", "-Wextra", "-o", str(tmp_path / "out.so"), *sources, "-lm"]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == ""
+
+
+@needs_library
+def test_numbers_are_what_c_reads_whatever_python_calls_them() -> None:
+    x, weight = drawn(3, 8), drawn(8, seed=1)
+    assert torch.equal(layers.rms_norm(x, weight, 1)[1], layers.rms_norm(x, weight, 1.0)[1])
+
+
+@needs_library
+def test_tensors_of_another_type_than_c_reads_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"gated takes torch.bfloat16, not torch.float32"):
+        calling.call("gated", torch.ones(3), torch.ones(3).bfloat16(), torch.ones(3).bfloat16(), 3)
 
 
 def test_they_can_be_switched_off(builds: pytest.MonkeyPatch) -> None:
     builds.setenv("TIGHTROPE_KERNELS", "off")
-    assert build.built() == build.Built(None, "switched off by TIGHTROPE_KERNELS")
+    assert build.built() == build.Built("switched off by TIGHTROPE_KERNELS")
 
 
 @needs_library
 def test_loading_the_library_leaves_denormals_alone() -> None:
     """As libraries linked with -ffast-math would not, for the whole process."""
     script = (
-        "import numpy as np\nfrom tightrope.models.kernels.build import built\nassert built().library\n"
+        "import numpy as np\nfrom tightrope.models.kernels.build import built\nassert built().functions\n"
         "assert np.float32(1e-39) * np.float32(0.5) > 0"
     )
     subprocess.run([sys.executable, "-c", script], check=True, env=os.environ)
@@ -171,7 +241,7 @@ def rotations(heads: int, tokens: int, width: int) -> tuple[Tensor, Tensor, Tens
 def test_rotations_are_transformers_bit_for_bit(heads: int, tokens: int, width: int) -> None:
     q, k, cos, sin = rotations(heads, tokens, width)
     found = []
-    for rotate in (ORIGINAL_ROTATION, lambda *given: rotation._rotated(ORIGINAL_ROTATION, *given)):
+    for rotate in (ORIGINAL_ROTATION, rotation.ours_or(ORIGINAL_ROTATION)):
         leaves = [x.clone().requires_grad_() for x in (q, k)]
         out = rotate(*leaves, cos, sin)
         found.append([*out, *torch.autograd.grad(out, leaves, [x.flip(2) for x in (q, k)])])
@@ -187,7 +257,7 @@ def test_rotations_of_another_kind_or_layout_stay_theirs() -> None:
     q, k, cos, sin = rotations(2, 5, 8)
 
     def ours(*given: Tensor) -> bool:
-        out = rotation._rotated(lambda q, k, *_: (q * 1, k * 1), *given)
+        out = rotation.ours_or(lambda q, k, *_: (q * 1, k * 1))(*given)
         return "_Rotated" in type(out[0].grad_fn).__name__
 
     q.requires_grad_()
@@ -199,12 +269,21 @@ def test_rotations_of_another_kind_or_layout_stay_theirs() -> None:
 
 
 @needs_library
+def test_all_calls_of_a_rotation_are_answered() -> None:
+    q, k, cos, sin = rotations(2, 5, 8)
+    ours, expected = rotation.ours_or(ORIGINAL_ROTATION), ORIGINAL_ROTATION(q, k, cos, sin)
+    for found in (ours(q, k, cos, sin), ours(q=q, k=k, cos=cos, sin=sin), ours(q, k, cos, sin, unsqueeze_dim=1)):
+        assert all(map(torch.equal, found, expected))
+    assert ours.__name__ == rotation.NAME
+
+
+@needs_library
 def test_a_family_is_changed_once_and_only_where_it_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modeling_llama, rotation.NAME, ORIGINAL_ROTATION)
     for _ in range(2):
         rotation.rotate_in_one_pass(tiny_model("llama"))
     changed = modeling_llama.apply_rotary_pos_emb
-    assert changed.func is rotation._rotated and changed.args == (ORIGINAL_ROTATION,)
+    assert changed is not ORIGINAL_ROTATION and changed.__wrapped__ is ORIGINAL_ROTATION
     other = types.SimpleNamespace(**{rotation.NAME: modeling_cohere.apply_rotary_pos_emb})
     monkeypatch.setitem(sys.modules, modeling_llama.__name__, other)
     rotation.rotate_in_one_pass(tiny_model("llama"))

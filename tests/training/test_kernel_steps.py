@@ -16,7 +16,7 @@ from tightrope.models.kernels.build import built
 from tightrope.training import masters, optim
 from tightrope.training.optim import Optimiser, OptimiserSettings
 
-pytestmark = pytest.mark.skipif(built().library is None, reason="no C compiler, or switched off")
+pytestmark = pytest.mark.skipif(not built().functions, reason="no C compiler, or switched off")
 STEPS = 5
 Kept = list[dict[str, Tensor]]
 
@@ -106,7 +106,7 @@ def test_steps_do_not_depend_on_the_number_of_threads(
     moments: str, with_threads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(masters, "PIECE", 100)  # many pieces, to go by turns
-    monkeypatch.setattr(sums, "PIECE", 100)
+    monkeypatch.setattr(optim, "NORMED", 100)
     settings = OptimiserSettings(learning_rate=1e-3, max_grad_norm=0.01, moments=moments)  # type: ignore[arg-type]
     found = []
     for threads in (1, 2, 3):
@@ -138,18 +138,12 @@ def test_every_job_is_worked_on_once(with_threads: Callable[[int], None]) -> Non
 def test_norms_are_exact_where_torch_loses_digits() -> None:
     values = torch.rand(5_000_001, generator=torch.Generator().manual_seed(0))
     exact = float(values.double().norm())
-    assert sums.norm([values]) == pytest.approx(exact, rel=1e-7)
-    assert sums.norm([values[:1000], values[1000:]]) == pytest.approx(exact, rel=1e-7)
-    assert sums.norm([]) == sums.norm([torch.empty(0)]) == 0.0
-    assert sums.norm([torch.tensor(3.0), torch.tensor([[4.0]])]) == 5.0
-    assert math.isnan(sums.norm([torch.tensor([1.0, math.nan])])) and math.isinf(sums.norm([torch.tensor([-math.inf])]))
-
-
-def test_norms_without_c_are_those_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    some = [torch.randn(1_000_001, generator=torch.Generator().manual_seed(0)), torch.ones(7, 3)]
-    with_c = sums.norm(some)
-    monkeypatch.setattr(sums, "usable", lambda *_, **__: False)
-    assert sums.norm(some) == pytest.approx(with_c, rel=1e-5) and sums.norm([]) == 0.0
+    for parts in ([values], [values[:1000], values[1000:]]):
+        assert optim.norm(parts) == pytest.approx(exact, rel=1e-5)
+    assert optim.norm([]) == optim.norm([torch.empty(0)]) == 0.0
+    assert optim.norm([torch.tensor(3.0), torch.tensor([[4.0]])]) == 5.0
+    for wrong in (math.nan, -math.inf):
+        assert not math.isfinite(optim.norm([torch.ones(3), torch.tensor([1.0, wrong])]))
 
 
 @pytest.mark.parametrize("in_c", [False, True])

@@ -83,7 +83,8 @@ def _gated(module: Any, is_silu: bool, x: Tensor) -> Tensor:
     if is_silu and usable(gate, up):
         out = down(_Product.apply(gate.contiguous(), up.contiguous()))  # type: ignore[no-untyped-call]
     elif type(down) is nn.Linear:
-        out = _again(lambda gate, up: down(product(gate, up)), gate, up)
+        # not by a Function of ours, which keeps its inputs only when it has run: it would be run again
+        out = _again(lambda gate, up: functional.linear(product(gate, up), down.weight, down.bias), gate, up)
     else:  # adapters would have the frozen product done again before they save their input
         out = down(_again(product, gate, up))
     return out
@@ -132,7 +133,7 @@ class _FeedForward(torch.autograd.Function):
 
 def _linear(module: Any, x: Tensor) -> Tensor:
     """`x W^T`."""
-    if not usable(x, module.weight):
+    if not module.weight.requires_grad or not usable(x, module.weight):
         return functional.linear(x, module.weight)
     out: Tensor = _Linear.apply(x, module.weight)  # type: ignore[no-untyped-call]
     return out
@@ -178,8 +179,8 @@ class _Norm(torch.autograd.Function):
         x, weight, scale = ctx.saved_tensors
         of_weight: Tensor | None = None
         if usable(x, weight):
-            of_x, of_weight = passes.rms_norm_backward(gradient, x, weight, scale)
-            return of_x, of_weight.to(weight.dtype), None
+            of_x, sums = passes.rms_norm_backward(gradient, x, weight, scale)
+            return of_x, sums.to(weight.dtype) if ctx.needs_input_grad[1] else None, None
         normalised, d, wide = x.float() * scale, gradient.float(), weight.float()
         product = d * normalised
         if ctx.needs_input_grad[1]:

@@ -26,10 +26,12 @@ from tightrope.models.gradients import Turn, turn_of
 from tightrope.models.kernels import softmax
 from tightrope.models.kernels.calling import usable
 from tightrope.models.kernels.products import transposed
+from tightrope.models.kernels.sums import add
 from tightrope.models.sizes import filling
 
 TILE_ROWS = TILE_TOKENS = 2048  # float32 logits of a tile: 16 MiB
 KEPT_PRODUCTS_BYTES = 2**27  # products kept for the backward pass, which are computed once less then
+LEAST_SHIFTED = -80.0  # that a logit counts as, less the largest: of -inf e * z would be no number
 LOWEST = -1e30  # less than any logit; finite, so that differences are numbers
 
 
@@ -119,7 +121,7 @@ def token_logprobs(
         entropy: also return the entropy of each predicting distribution (differentiable).
         collision: also return log sum_v p_v^2 of each predicting distribution (not differentiable).
     """
-    count = len(source)
+    count, target = len(source), target.long()
     if more := filling(count, hidden.device, hidden.dtype):
         source, target = (functional.pad(x, (0, more)) for x in (source, target))
     picked = hidden.index_select(0, source)
@@ -162,7 +164,7 @@ class RowSums:
         largest = torch.maximum(self.largest[part], logits.amax(-1))
         moved = self.largest[part] - largest
         kept = moved.exp()
-        shifted = logits - largest[:, None]
+        shifted = (logits - largest[:, None]).clamp_(min=LEAST_SHIFTED)
         e = shifted.exp() if entropy else shifted.exp_()
         if entropy:
             self.shifted[part] = (self.shifted[part] + moved * self.total[part]) * kept + shifted.mul_(e).sum(-1)
@@ -239,7 +241,7 @@ def _put_product(to: Tensor, a: Tensor, b: Tensor, *, first: bool) -> None:
     elif first:
         to.copy_(a @ b)
     else:
-        to += a @ b
+        add(to, a @ b)
 
 
 class _TokenLogprobs(torch.autograd.Function):

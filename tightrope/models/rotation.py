@@ -28,16 +28,28 @@ def rotate_in_one_pass(model: nn.Module) -> None:
     """Replaces, for good, the function by which the model's classes rotate, if ours agrees with it."""
     for name in sorted({type(module).__module__ for module in model.modules()}):
         theirs = getattr(sys.modules.get(name), NAME, None)
-        if theirs is not None and not isinstance(theirs, functools.partial) and _agrees(theirs):
-            setattr(sys.modules[name], NAME, functools.partial(_rotated, theirs))
+        if theirs is not None and not hasattr(theirs, "in_one_pass") and _agrees(theirs):
+            setattr(sys.modules[name], NAME, ours_or(theirs))
 
 
-def _rotated(theirs: Rotation, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *rest: Any, **more: Any) -> Any:
+def ours_or(theirs: Rotation) -> Rotation:
+    """Rotates in one pass where it can, else as it was."""
+
+    @functools.wraps(theirs)
+    def rotated(*given: Any, **named: Any) -> tuple[Tensor, Tensor]:
+        if not named and len(given) == 4 and _is_ours(*given):
+            q, k, *angles = given
+            return _Rotated.apply(q, *angles), _Rotated.apply(k, *angles)  # type: ignore[no-untyped-call]
+        return theirs(*given, **named)
+
+    rotated.in_one_pass = True  # type: ignore[attr-defined]
+    return rotated
+
+
+def _is_ours(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> bool:
     """Queries [1, heads, T, d] and keys [1, kv heads, T, d] at positions whose cosines and sines are [1, T, d]."""
-    taken = not rest and not more and usable(q, k, cos, sin) and all(map(_is_plain, (q, k)))
-    if taken and cos.is_contiguous() and sin.is_contiguous() and _fits(q, k, cos) and _fits(q, k, sin):
-        return tuple(_Rotated.apply(x, cos, sin) for x in (q, k))  # type: ignore[no-untyped-call]
-    return theirs(q, k, cos, sin, *rest, **more)
+    fit = usable(q, k, cos, sin) and _is_plain(q) and _is_plain(k) and cos.is_contiguous() and sin.is_contiguous()
+    return fit and _fits(q, k, cos) and _fits(q, k, sin)
 
 
 def _is_plain(x: Tensor) -> bool:
@@ -70,7 +82,7 @@ def _agrees(theirs: Rotation) -> bool:
     q, k, of_q, of_k = (torch.randn(1, heads, 5, 8, generator=generator).bfloat16() for heads in (3, 1, 3, 1))
     cos, sin = (torch.rand(1, 5, 8, generator=generator).bfloat16() for _ in range(2))
     found = []
-    for rotation in (theirs, functools.partial(_rotated, theirs)):
+    for rotation in (theirs, ours_or(theirs)):
         leaves = q.clone().requires_grad_(), k.clone().requires_grad_()
         try:
             with torch.enable_grad():

@@ -26,6 +26,7 @@ import yaml
 from tightrope import __version__
 from tightrope.errors import InputError, WorkError
 from tightrope.files import write_json, write_text
+from tightrope.models.kernels.build import built
 from tightrope.records import content_hash
 
 ASIDE = ".replaced-"
@@ -160,12 +161,17 @@ def _changes(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k)) or ["unreadable stage.yaml"]
 
 
-def arithmetic(device: str) -> dict[str, str]:
+def arithmetic(device: str, dtype: str) -> dict[str, str]:
     """What decides the last bit of a model's numbers, and with it which token is drawn: device and libraries.
 
     Part of what a measurement is known by; a trained model is known by its files.
     """
-    return {"device": device, **_versions("torch", "transformers", "tokenizers", "numpy")}
+    in_c = device == "cpu" and dtype == "bfloat16" and bool(built().functions)
+    return {
+        "device": device,
+        **_versions("torch", "transformers", "tokenizers", "numpy"),
+        **({"kernels": "C"} if in_c else {}),
+    }
 
 
 def machine() -> dict[str, str]:

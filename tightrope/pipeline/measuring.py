@@ -58,7 +58,7 @@ def answer(
     policy.name = name
     fingerprint = model_fingerprint(spec)
     key = content_hash(
-        fingerprint, run.dtype, arithmetic(run.device), repr(params), seed, [to_json(p) for p in prompts]
+        fingerprint, run.dtype, arithmetic(run.device, run.dtype), repr(params), seed, [to_json(p) for p in prompts]
     )
     file, partial = cache / f"answers-{key}.jsonl", cache / f"partial-{key}"
     if file.is_file():
@@ -150,7 +150,7 @@ def measure_models(
     asked_for = content_hash(
         __version__,
         run.dtype,
-        arithmetic(run.device),
+        arithmetic(run.device, run.dtype),
         named,
         [to_json(p) for p in prompts],
         settings,

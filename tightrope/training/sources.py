@@ -22,6 +22,7 @@ from tightrope.data.example import Example
 from tightrope.data.lazy import LazyExamples
 from tightrope.errors import InputError, WorkError
 from tightrope.files import sweep, writing
+from tightrope.models.kernels.calling import usable
 from tightrope.models.policy import Policy
 from tightrope.records import content_hash
 
@@ -114,7 +115,7 @@ def policy_fingerprint(policy: Policy) -> str:
     """Hash of whatever decides a policy's log-probs: two policies that agree here compute the same.
 
     Weights and their types, the config (rotary base, soft caps, windows, norms: numbers that are no weights), the kind
-    of device and attention, and whether prompts are shared.
+    of device and attention, whether prompts are shared, and whether passes are those in C.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(policy.model.state_dict().items()):
@@ -122,7 +123,8 @@ def policy_fingerprint(policy: Policy) -> str:
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     config = {name: str(value) for name, value in policy.config.to_dict().items() if name not in _NAMES}
     attention = getattr(policy.config, "_attn_implementation", None)
-    return content_hash(digest.hexdigest(), config, policy.device.type, attention, policy.shares_prompts)
+    in_c = ["C"] if any(map(usable, policy.model.parameters())) else []
+    return content_hash(digest.hexdigest(), config, policy.device.type, attention, policy.shares_prompts, *in_c)
 
 
 class WithColumn(LazyExamples):

@@ -3,7 +3,7 @@
 A small model's step is half products, half passes over what lies between them: torch reads and writes a norm's rows
 seven times, attention's scores six, a weight's master, moments and gradient a dozen. Each of these is one loop here.
 A compiler that is on the machine builds them at first use (`build.py`); without one everything is computed with torch,
-to the same rounding and slower. Products stay torch's.
+slower, and rounded in other places. Products stay torch's.
 
 Each `*.c` has a module of its name that calls it, on tensors it can take; whoever calls that asks `usable` first.
 """

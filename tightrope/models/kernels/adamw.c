@@ -6,16 +6,6 @@
 #endif
 #include "common.h"
 
-/* x * y + z, rounded once where the processor can. */
-static inline float fused(float x, float y, float z) {
-#ifdef FP_FAST_FMAF
-  return fmaf(x, y, z);
-#else
-  float product = x * y;
-  return product + z;
-#endif
-}
-
 /* What the weights of a step have in common. */
 typedef struct {
   float scale;       /* that gradients are divided by */

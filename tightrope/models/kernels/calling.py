@@ -7,7 +7,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import torch
@@ -16,65 +16,83 @@ from torch import Tensor
 from tightrope.models.kernels.build import built
 
 T = TypeVar("T")
-LEAST = 2**16  # numbers that are worth another thread
+WORTH_A_THREAD = 2**16  # numbers
 
 
-def usable(*tensors: Tensor, dtype: torch.dtype = torch.bfloat16) -> bool:
-    """Whether tensors are of a type, bfloat16, on a CPU, and there is a library for them."""
-    return all(t.dtype == dtype and t.device.type == "cpu" for t in tensors) and built().library is not None
+def usable(*tensors: Tensor) -> bool:
+    """Whether tensors are bfloat16 on a CPU, and there is a library for them."""
+    fit = all(t.dtype == torch.bfloat16 and t.device.type == "cpu" for t in tensors)
+    return fit and bool(tensors) and bool(built().functions)
 
 
 def call(name: str, *arguments: Tensor | float) -> None:
-    """Calls a C function: of tensors it takes the addresses. The GIL is free meanwhile."""
-    library = built().library
-    assert library is not None
-    getattr(library, name)(*[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments])
+    """Calls a C function: of tensors it takes the addresses. The GIL is free meanwhile.
+
+    Raises:
+        TypeError: a tensor is not of the type that C reads.
+    """
+    function, passed = built().functions[name], list[float]()
+    for argument, dtype in zip(arguments, function.types, strict=True):
+        if isinstance(argument, Tensor):
+            if argument.dtype != dtype:
+                raise TypeError(f"{name} takes {dtype}, not {argument.dtype}")
+            passed.append(argument.data_ptr())
+        else:
+            passed.append(argument)
+    function.run(*passed)
 
 
-def share(rows: int, numbers: int, work: Callable[[slice], None]) -> int:
-    """Has rows worked on in as many slices as this thread has threads of torch; returns how many.
+def share(rows: int, numbers: int, work: Callable[[slice], None]) -> None:
+    """Has rows worked on in as many slices as this thread has threads of torch; it does the first itself.
 
     Args:
         rows: in all.
         numbers: of a row, about.
         work: on a slice of the rows; it calls C.
     """
-    count = max(1, min(torch.get_num_threads(), rows * numbers // LEAST, rows))
+    count = max(1, min(torch.get_num_threads(), rows * numbers // WORTH_A_THREAD, rows))
     ends = [rows * i // count for i in range(count + 1)]
-    slices = [slice(*both) for both in itertools.pairwise(ends)]
-    if count == 1:
-        work(slices[0])
-    else:
-        list(_pool(count).map(work, slices))
-    return count
+    each((slice(*both) for both in itertools.pairwise(ends)), work, at_once=count)
 
 
-def each(jobs: Iterator[T], work: Callable[[T], None]) -> None:
-    """Has every job worked on, by as many threads as this one has of torch: each takes the next when it is done.
+def each(jobs: Iterator[T], work: Callable[[T], None], *, at_once: int | None = None) -> None:
+    """Has every job worked on, by this thread and others: each takes the next when it is done.
+
+    An error, or Ctrl-C, waits for the jobs that are at work; no other is begun.
 
     Args:
         jobs: are made in their order, one at a time, in any of the threads.
         work: calls C; jobs do not depend on each other.
+        at_once: threads; default: as many as this one has of torch.
     """
-    count, lock = torch.get_num_threads(), threading.Lock()
+    lock, stopped = threading.Lock(), threading.Event()
 
-    def take(_: int) -> None:
-        while True:
-            with lock:
-                job = next(jobs, None)
-            if job is None:
-                return
-            work(job)
+    def take() -> None:
+        try:
+            while not stopped.is_set():
+                with lock:
+                    job = next(jobs, None)
+                if job is None:
+                    return
+                work(job)
+        except BaseException:
+            stopped.set()
+            raise
 
-    if count == 1:
-        take(0)
-    else:
-        list(_pool(count).map(take, range(count)))
+    helpers = (at_once or torch.get_num_threads()) - 1
+    others = [_pool().submit(take) for _ in range(helpers)] if helpers else []
+    try:
+        take()
+    finally:
+        wait(others)
+    for other in others:
+        other.result()
 
 
 @functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="kernels")
+def _pool() -> ThreadPoolExecutor:
+    """For all who share: as many threads as have ever been asked for at once, at most one for every core."""
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="kernels")
 
 
 if hasattr(os, "register_at_fork"):  # Windows does not fork

@@ -30,13 +30,23 @@ static inline bf16 narrow(float x) {
   return x != x ? 0x7fc0 : rounded;
 }
 
+/* x * y + z, rounded once where the processor can. */
+static inline float fused(float x, float y, float z) {
+#if defined(FP_FAST_FMAF) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) /* clang has no FP_FAST_FMAF */
+  return fmaf(x, y, z);
+#else
+  float product = x * y;
+  return product + z;
+#endif
+}
+
 /* e^x to 2e-7 of itself where -88 <= x <= 88, below -87.7 it is 0; of NaN NaN.
  *
  * The polynomial and the two parts of log 2 are those of Cephes' expf (Moshier 1989).
  */
 static inline float exponential_within(float x) {
   float n = rintf(x * 1.44269504f);
-  float f = x - n * 0.693359375f + n * 2.12194440e-4f;
+  float f = fused(n, 2.12194440e-4f, fused(n, -0.693359375f, x)); /* which no flag may put together */
   float p = 1.9875691500e-4f;
   p = p * f + 1.3981999507e-3f;
   p = p * f + 8.3334519073e-3f;

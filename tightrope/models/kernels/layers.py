@@ -10,7 +10,7 @@ from tightrope.models.kernels.calling import call, share
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """Returns `weight * x / rms(x)` of [.., D], and float32 1 / rms(x) of each row."""
-    width = len(weight)
+    width, weight = len(weight), weight.contiguous()
     rows = x.reshape(-1, width).contiguous()
     out, scale = torch.empty_like(rows), torch.empty(len(rows))
 
@@ -24,7 +24,7 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]
 
 def rms_norm_backward(pulled: Tensor, x: Tensor, weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the derivatives of x [.., D], in bfloat16, and of the weight [D], in float32."""
-    width = len(weight)
+    width, weight = len(weight), weight.contiguous()
     rows, pulled = (of.reshape(-1, width).contiguous() for of in (x, pulled))
     of_x, sums = torch.empty_like(rows), []
 
