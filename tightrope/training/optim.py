@@ -29,7 +29,7 @@ from tightrope.training.masters import Dither, Nearest, pieces
 from tightrope.training.processes import add_gradients
 from tightrope.training.trained import Rounding, Trained, move_whole
 
-NORMED = 2**15  # numbers whose norm is taken at once: as many as torch gives to one thread, or bits would depend on them
+NORMED = 2**15  # numbers whose norm is taken at once: more would be several threads', and bits depend on how many
 
 
 class OptimiserSettings(BaseModel):

@@ -1,7 +1,7 @@
 """A weight in training, and AdamW's step of it: in one pass in C where a CPU can, with torch elsewhere.
 
-Both give the same up to the last bit, and the same for any number of threads: dithers are drawn weight by weight, piece by piece, before
-pieces are shared out among threads.
+Both give the same up to the last bit, and the same for any number of threads: dithers are drawn weight by weight, piece
+by piece, before pieces are shared out among threads.
 """
 
 from __future__ import annotations

@@ -103,6 +103,7 @@ def _built() -> Built:
     except ValueError as error:
         return Built(f"CC={asked}: {error}")
     if not compiler:
+        log.warning("no C compiler found: passes are computed with torch, which takes longer")
         return Built("no C compiler found")
     try:
         return Built(f"built with {shlex.join(compiler)}", _functions(_library(compiler)))
