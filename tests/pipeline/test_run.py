@@ -286,7 +286,7 @@ def test_what_another_version_of_torch_would_say_is_measured_anew(
     monkeypatch.setattr(folders.metadata, "version", lambda name: "0" if name == "torch" else version(name))
     files, fingerprint = measured()
     assert (first[0], files) == (1, 2) and fingerprint != first[1]
-    assert folders.arithmetic("cpu") != folders.arithmetic("cuda")
+    assert folders.arithmetic("cpu", "float32") != folders.arithmetic("cuda", "float32")
 
 
 def test_thumbs_with_matched_prompts_train(start: Path, tmp_path: Path) -> None:
