@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.tiny import tiny_model, tiny_tokenizer
 from tightrope.data.batch import TokenBatch
 from tightrope.data.example import EncodedResponse, Example
-from tightrope.models import causal_gradient, divergence, logprobs, trunk
+from tightrope.models import divergence, logprobs, trunk
 from tightrope.models.divergence import token_divergence
 from tightrope.models.policy import Policy
 from tightrope.models.sizes import LEAST, filling
@@ -87,7 +87,7 @@ class Products(TorchDispatchMode):
 
 @pytest.mark.parametrize("filled", [True, False])
 def test_products_of_ever_new_batches_have_sizes_that_come_again(filled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (trunk, logprobs, causal_gradient) if not filled else ():
+    for module in (trunk, logprobs) if not filled else ():
         monkeypatch.setattr(module, "filling", lambda *_: 0)
     policy = Policy(tiny_model().bfloat16(), tiny_tokenizer(), "tiny")
     known: set[tuple[int, ...]] = set()

@@ -7,8 +7,8 @@ The backward pass is written out: autograd would keep keys and values once per b
 gradients apart again by filling zeros. Here a layer keeps the packed queries, keys, values and results, and every row's
 gradient is written or added where it belongs; those of keys in float32, for a prompt's get one from every branch. The
 kernel is the one that `scaled_dot_product_attention` takes on a CPU; its name is private to torch, and this is the only
-place that says it. In bfloat16 the gradient of a row that is not very long is a few matrix products instead
-(`causal_gradient`), where there is a C compiler.
+place that says it. It makes many small products, which cost more to prepare than to compute where a processor has
+registers for matrices: there rows in bfloat16 go to C (`kernels/attention.c`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,8 @@ from torch.autograd.function import once_differentiable
 
 from tightrope.data.batch import TreeLayout
 from tightrope.models.causal import Scoring, causal_attention, seen_by_last
-from tightrope.models.causal_gradient import add_causal_gradient
+from tightrope.models.kernels.attention import add_gradient, attend, in_registers
 from tightrope.models.kernels.calling import usable
-
-LONGEST = 1024  # keys of a row in bfloat16 whose gradient is faster in products than in the kernel (measured with AMX)
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,9 @@ def attend_branches(query: Tensor, key: Tensor, value: Tensor, rows: Sequence[Br
     """Returns [1, T, heads, d] for queries [1, heads, T, d] and keys and values [1, kv heads, T, d]."""
     written_out = query.device.type == "cpu" and query.shape[-1] == value.shape[-1]
     if written_out and all(scoring.is_plain(row.keys) and row.told.start < row.told.stop for row in rows):
-        out: Tensor = _Branches.apply(query, key, value, rows, scoring.scaling)  # type: ignore[no-untyped-call]
+        query, key, value = map(_along_d, (query, key, value))
+        way = _BranchesInRegisters if usable(query, key, value) and in_registers() else _Branches
+        out: Tensor = way.apply(query, key, value, rows, scoring.scaling)  # type: ignore[no-untyped-call]
         return out
     told = []
     for row in rows:
@@ -88,7 +88,7 @@ def attend_branches(query: Tensor, key: Tensor, value: Tensor, rows: Sequence[Br
 
 
 class _Branches(torch.autograd.Function):
-    """Plain causal rows."""
+    """Plain causal rows, in torch's kernel."""
 
     @staticmethod
     def forward(
@@ -115,29 +115,12 @@ class _Branches(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, *normalisers = ctx.saved_tensors
-        pulled = gradient.transpose(1, 2)
+        pulled = _along_d(gradient.transpose(1, 2))
         of_query = torch.empty_like(query)
         wide = torch.promote_types(query.dtype, torch.float32)
         of_key, of_value = (torch.zeros_like(x, dtype=wide) for x in (key, value))
-        packed = (query, key, value, out, pulled)
-        in_products = usable(*packed) and all(x.stride(3) == 1 for x in packed)
         for row, normaliser in zip(ctx.rows, normalisers, strict=True):
             count = row.told.stop - row.told.start
-            if in_products and row.keys <= LONGEST:  # nobody else is pulled
-                add_causal_gradient(
-                    pulled[:, :, row.told],
-                    query[:, :, row.told],
-                    key,
-                    value,
-                    out[:, :, row.told],
-                    normaliser[:, :, -count:],
-                    row.seen,
-                    ctx.scaling,
-                    of_query[:, :, row.told],
-                    of_key,
-                    of_value,
-                )
-                continue
             asked = _picked(pulled, row.asked)
             untold = asked.shape[2] - count
             if untold:  # the prompt's queries of a later branch
@@ -161,9 +144,47 @@ class _Branches(torch.autograd.Function):
         return of_query, of_key.to(key.dtype), of_value.to(value.dtype), None, None
 
 
+class _BranchesInRegisters(torch.autograd.Function):
+    """Plain causal rows in bfloat16; of each only those queries are asked whose results are told."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, rows: Sequence[BranchRow], scaling: float
+    ) -> Tensor:
+        out = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3]).transpose(1, 2)
+        normaliser = torch.empty(query.shape[:3], dtype=torch.float32)
+        for row in rows:
+            asked, *told = (x[:, :, row.told] for x in (query, out, normaliser))
+            attend(asked, key, value, row.seen, scaling, *told)
+        ctx.rows, ctx.scaling = rows, scaling
+        ctx.save_for_backward(query, key, value, out, normaliser)
+        return out.transpose(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, out, normaliser = ctx.saved_tensors
+        pulled = _along_d(gradient.transpose(1, 2))
+        of_query = torch.empty_like(query)
+        of_key, of_value = (torch.zeros_like(x, dtype=torch.float32) for x in (key, value))
+        for row in ctx.rows:
+            asked, result, part, pull, of_asked = (
+                x[:, :, row.told] for x in (query, out, normaliser, pulled, of_query)
+            )
+            add_gradient(
+                asked, key, value, row.seen, ctx.scaling, result, part, pull, of_asked, of_key, of_value
+            )
+        return of_query, of_key.to(key.dtype), of_value.to(value.dtype), None, None
+
+
 def _picked(x: Tensor, places: Sequence[slice]) -> Tensor:
     """Pieces of the packed axis, one behind the other; a copy if there are several."""
     return x[:, :, places[0]] if len(places) == 1 else torch.cat([x[:, :, place] for place in places], 2)
+
+
+def _along_d(x: Tensor) -> Tensor:
+    """The same numbers, those of a head side by side, which kernels rely on."""
+    return x if x.stride(3) == 1 else x.contiguous()
 
 
 def _like(query: Tensor, hidden: Tensor | None) -> Tensor | None:

@@ -2,8 +2,8 @@
 
 oneDNN, which multiplies bfloat16 matrices on a CPU, makes code for every size that it meets: some 3 ms and half a MiB
 each, of which it keeps a thousand, between everything else on the heap. Micro-batches hardly ever have the same number
-of tokens, so runs grew step by step (docs/performance.md). There a micro-batch, the states that an output head reads
-and rows in attention's gradient are filled up to one of a few sizes. Padded rows and attention with soft-caps are not.
+of tokens, so runs grew step by step (docs/performance.md). There a micro-batch and the states that an output head reads
+are filled up to one of a few sizes. Padded rows and attention with soft-caps are not.
 """
 
 from __future__ import annotations

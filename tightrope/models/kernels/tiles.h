@@ -1,0 +1,159 @@
+/* Products of 32 x 32 numbers over tiles of bfloat16, in a processor's matrix registers (AMX) where it has some.
+ *
+ * A tile is 16 x 32 numbers of a left factor [rows, k], row by row; or 32 x 16 of a right factor [k, columns], where two
+ * numbers that follow each other along k lie side by side. A factor is tiles, those along k one behind the other.
+ */
+#include "common.h"
+
+#if defined(__AMX_BF16__) && defined(__linux__)
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#define MATRIX_REGISTERS 1
+#endif
+
+#define BLOCK 32 /* rows and columns of a product, and numbers along k of a tile */
+#define TILE 512 /* numbers */
+
+/* How many numbers there are with those that fill the last block. */
+static inline long blocked(long size) { return (size + BLOCK - 1) / BLOCK * BLOCK; }
+
+static int in_registers; /* whether products are */
+
+/* Whether there are such registers and Linux, which a process has to ask, grants their use. */
+static inline int ask_for_registers(void) {
+#ifdef MATRIX_REGISTERS
+  const long request = 0x1023, tile_data = 18; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
+  return syscall(SYS_arch_prctl, request, tile_data) == 0;
+#else
+  return 0;
+#endif
+}
+
+/* Before the first product of a function. */
+static inline void begin_products(void) {
+#ifdef MATRIX_REGISTERS
+  struct {
+    uint8_t palette, start, nothing[14];
+    uint16_t bytes[16];
+    uint8_t rows[16];
+  } shapes = {.palette = 1};
+  for (int i = 0; i < 8; i++) shapes.bytes[i] = 64, shapes.rows[i] = 16;
+  if (in_registers) _tile_loadconfig(&shapes);
+#endif
+}
+
+/* Behind the last. */
+static inline void end_products(void) {
+#ifdef MATRIX_REGISTERS
+  if (in_registers) _tile_release();
+#endif
+}
+
+/* c [16, 16] += a tile of the left times one of the right factor, for `steps` of them. Slow, and for tests only: without
+ * these registers torch's kernel computes attention.
+ */
+static void multiply_plain(float *restrict c, long row, const bf16 *restrict a, const bf16 *restrict b, long steps) {
+  for (long i = 0; i < 16; i += 4) {
+    float sums[4][16];
+    for (int r = 0; r < 4; r++)
+      for (int n = 0; n < 16; n++) sums[r][n] = c[(i + r) * row + n];
+    for (long s = 0; s < steps; s++)
+      for (int p = 0; p < 16; p++)
+        for (int r = 0; r < 4; r++) {
+          const bf16 *left = a + s * TILE + (i + r) * 32 + 2 * p, *right = b + s * TILE + p * 32;
+          float even = wide(left[0]), odd = wide(left[1]);
+          for (int n = 0; n < 16; n++) {
+            uint32_t both;
+            memcpy(&both, right + 2 * n, 4);
+            sums[r][n] += even * float_of(both << 16) + odd * float_of(both & 0xffff0000u);
+          }
+        }
+    for (int r = 0; r < 4; r++)
+      for (int n = 0; n < 16; n++) c[(i + r) * row + n] = sums[r][n];
+  }
+}
+
+/* c [32, 32], of rows of `row` numbers, is or (add) gets more by left times right over `steps` tiles along k. The second
+ * 16 rows of the left factor are `left_next` numbers behind the first, as the second 16 columns of the right one.
+ */
+static void multiply(float *c, long row, const bf16 *left, long left_next, const bf16 *right, long right_next,
+                            long steps, int add) {
+#ifdef MATRIX_REGISTERS
+  if (in_registers) {
+    long bytes = row * sizeof(float);
+    float *lower = c + 16 * row;
+    if (add) {
+      _tile_loadd(0, c, bytes);
+      _tile_loadd(1, c + 16, bytes);
+      _tile_loadd(2, lower, bytes);
+      _tile_loadd(3, lower + 16, bytes);
+    } else {
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_zero(2);
+      _tile_zero(3);
+    }
+    for (long s = 0; s < steps; s++, left += TILE, right += TILE) {
+      _tile_loadd(4, left, 64);
+      _tile_loadd(6, right, 64);
+      _tile_loadd(7, right + right_next, 64);
+      _tile_loadd(5, left + left_next, 64);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, c, bytes);
+    _tile_stored(1, c + 16, bytes);
+    _tile_stored(2, lower, bytes);
+    _tile_stored(3, lower + 16, bytes);
+    return;
+  }
+#endif
+  for (long i = 0; i < 2; i++)
+    for (long j = 0; j < 2; j++) {
+      float *part = c + 16 * i * row + 16 * j;
+      if (!add)
+        for (long r = 0; r < 16; r++) memset(part + r * row, 0, 16 * sizeof(float));
+      multiply_plain(part, row, left + i * left_next, right + j * right_next, steps);
+    }
+}
+
+/* Tiles of a matrix x [rows, width], both in whole blocks. */
+
+/* As a left factor: k along its width. */
+static void tile_left(bf16 *restrict to, const bf16 *restrict x, long rows, long width) {
+  for (long r = 0; r < rows; r++)
+    for (long s = 0; s < width / 32; s++)
+      memcpy(to + (r / 16 * (width / 32) + s) * TILE + r % 16 * 32, x + r * width + s * 32, 32 * sizeof(bf16));
+}
+
+/* Its transpose as a left factor: k along its rows. */
+static void tile_left_turned(bf16 *restrict to, const bf16 *restrict x, long rows, long width) {
+  for (long c = 0; c < width; c++)
+    for (long r = 0; r < rows; r++) to[(c / 16 * (rows / 32) + r / 32) * TILE + c % 16 * 32 + r % 32] = x[r * width + c];
+}
+
+/* As a right factor: k along its rows. */
+static void tile_right(bf16 *restrict to, const bf16 *restrict x, long rows, long width) {
+  for (long r = 0; r < rows; r += 2)
+    for (long c = 0; c < width; c += 16) {
+      bf16 *restrict pairs = to + (c / 16 * (rows / 32) + r / 32) * TILE + r % 32 / 2 * 32;
+      const bf16 *restrict even = x + r * width + c, *restrict odd = even + width;
+      for (int n = 0; n < 16; n++) {
+        uint32_t both = (uint32_t)odd[n] << 16 | even[n];
+        memcpy(pairs + 2 * n, &both, 4);
+      }
+    }
+}
+
+/* Its transpose as a right factor: k along its width. */
+static void tile_right_turned(bf16 *restrict to, const bf16 *restrict x, long rows, long width) {
+  for (long r = 0; r < rows; r += 16)
+    for (long s = 0; s < width / 32; s++) {
+      bf16 *restrict tile = to + (r / 16 * (width / 32) + s) * TILE;
+      for (int n = 0; n < 16; n++)
+        for (int p = 0; p < 16; p++) memcpy(tile + p * 32 + 2 * n, x + (r + n) * width + s * 32 + 2 * p, 4);
+    }
+}
