@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import transformers
 from _shapes import random_model
+from torch import nn
 
 from tightrope import __version__
 from tightrope.data.encode import encode
@@ -121,6 +122,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     return {
         "seconds_per_step": [row["seconds"] for row in rows],
         "tokens_per_step": [counted(batch) for batch in batches],
+        **({} if job.get("lora") else {"gflop_per_step": [round(needed(model, b) / 1e9, 1) for b in batches]}),
         "losses": [round(row["loss"], 6) for row in rows],
         "reference_seconds": round(reference_seconds, 2),
         "total_seconds": round(time.perf_counter() - started, 2),
@@ -143,6 +145,17 @@ def counted(batch: Sequence[Example]) -> int:
     """Tokens as a trainer without shared prompts sees them; a mismatched response is nobody's token."""
     learnt = [e.learnt() for e in batch]
     return sum(len(e.responses) * len(e.prompt_ids) + sum(len(r.ids) for r in e.responses) for e in learnt)
+
+
+def needed(model: Policy | RewardModel, batch: Sequence[Example]) -> float:
+    """FLOPs of the matrix products of a step, forward and backward: each weight twice forward, four times backward."""
+    weights = sum(m.weight.numel() for n, m in model.model.named_modules() if type(m) is nn.Linear and "head" not in n)
+    learnt = [e.learnt() for e in batch]
+    flops = 6.0 * weights * sum(e.tokens for e in learnt)
+    if isinstance(model, Policy):
+        head = model.model.get_output_embeddings().weight.numel()
+        flops += 6.0 * head * sum(r.learned for e in learnt for r in e.responses)
+    return flops
 
 
 if __name__ == "__main__":

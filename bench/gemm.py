@@ -6,12 +6,25 @@ OMP_NUM_THREADS=1 .venv/bin/python bench/gemm.py
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
 # Rows, inputs, outputs: the body, the whole head for some tokens, and a tile of it for all of them.
 SHAPES = ((64, 576, 1536), (512, 576, 1536), (2048, 576, 1536), (330, 576, 49152), (1280, 576, 2048))
+BODY = (896, 576, 1536)  # two pairs of the training bench, in each lane
 SECONDS = 1.0
+
+
+def limit(dtype: torch.dtype, threads: int) -> float:
+    """GFLOP/s of all threads together, each at a product of its own, of the body's shape."""
+
+    def work(_: int) -> float:
+        torch.set_num_threads(1)
+        return reached(*BODY, dtype)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(work, range(threads)))
 
 
 def reached(rows: int, inputs: int, outputs: int, dtype: torch.dtype) -> float:

@@ -7,7 +7,11 @@ Both sides compute in bfloat16 where the processor multiplies it fast, else in f
 
 Each side runs in a process and an environment of its own, in turns, the order rotating from round to round,
 because a shared machine drifts. Tokens are counted as prompt twice + both responses for everybody, the
-first step of a run is warm-up, and the ratios are formed within a round. Result: bench/results/METHOD.json.
+first step of a run is warm-up, and the ratios are formed within a round. What the cores reach in matrix products is
+measured right before and after each run: our own share of it counts the products that a step cannot do without, which
+are 6 FLOPs per weight of the body and token, and 6 per weight of the head and learnt token.
+
+Result: bench/results/METHOD.json.
 """
 
 from __future__ import annotations
@@ -24,8 +28,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from _machine import machine
 from _pairs import make_pairs
+from gemm import limit
 
 from tightrope.errors import InputError, TightropeError, WorkError
 from tightrope.files import write_json
@@ -104,9 +110,16 @@ def run(side: str, job: dict[str, Any], options: argparse.Namespace) -> dict[str
         "token_budget": TOKEN_BUDGETS.get(side, options.token_budget),
         "gradient_checkpointing": side == "tightrope_checkpointing",
     }
+    dtype = getattr(torch, options.dtype)
+    before = limit(dtype, options.threads)
     found = run_side(side, python, script, job, timeout=options.timeout, environment=environment)
+    reached = (before + limit(dtype, options.threads)) / 2
     tokens, seconds = sum(found["tokens_per_step"][1:]), sum(found["seconds_per_step"][1:])
-    return {"side": side, "tokens_per_second": round(tokens / seconds, 1), "environment": allocator, **found}
+    measured = {"side": side, "tokens_per_second": round(tokens / seconds, 1), "matrix_limit_gflops": round(reached)}
+    if "gflop_per_step" in found:
+        share = sum(found["gflop_per_step"][1:]) / seconds / reached
+        measured["share_of_matrix_limit"] = round(share, 3)
+    return {**measured, "environment": allocator, **found}
 
 
 def run_side(
@@ -160,6 +173,12 @@ def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         side: {
             "tokens_per_second": spread([r["tokens_per_second"] for r in found], 1),
             "peak_memory_gib": spread([r["peak_memory_bytes"] / 2**30 for r in found]),
+            "matrix_limit_gflops": spread([r["matrix_limit_gflops"] for r in found], 0),
+            **(
+                {"share_of_matrix_limit": spread([r["share_of_matrix_limit"] for r in found])}
+                if "share_of_matrix_limit" in found[0]
+                else {}
+            ),
             "first_loss": found[0]["losses"][0],
             "final_loss": spread([r["losses"][-1] for r in found], 4),
         }
@@ -195,7 +214,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             runs.append(found)
             print(
                 f"round {turn}  {side:24} {found['tokens_per_second']:7.1f} tokens/s  "
-                f"{found['peak_memory_bytes'] / 2**30:5.1f} GiB  loss {found['losses'][-1]:.4f}",
+                f"{found['peak_memory_bytes'] / 2**30:5.1f} GiB  loss {found['losses'][-1]:.4f}  "
+                f"limit {found['matrix_limit_gflops']} GFLOP/s, share {found.get('share_of_matrix_limit', '-')}",
                 flush=True,
             )
             if found["tokens_per_step"] != runs[0]["tokens_per_step"]:
