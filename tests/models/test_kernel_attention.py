@@ -66,10 +66,13 @@ def in_c(
 
 
 def assert_close(found: Sequence[Tensor], expected: Sequence[Tensor], pulled: Tensor) -> None:
+    """Token by token of every head: probabilities, slopes and results are rounded to eight bits."""
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.shape == theirs.shape
-        # Probabilities, slopes and results are rounded to eight bits; of one key dQ and dK are 0.
-        assert (ours.double() - theirs).norm() <= 2**-8 * theirs.norm() + 2**-9 * pulled.norm()
+        typical = theirs.norm() / theirs[..., :1].numel() ** 0.5
+        pull = pulled.double().norm() / pulled[..., :1].numel() ** 0.5  # of one key dQ and dK are 0
+        off = (ours.double() - theirs).view(*theirs.shape[:3], -1).norm(dim=3)
+        assert (off <= 2**-5 * theirs.view(*theirs.shape[:3], -1).norm(dim=3) + 2**-7 * (typical + pull)).all()
     torch.testing.assert_close(found[1].double(), expected[1], rtol=1e-5, atol=1e-5)
 
 
@@ -112,15 +115,17 @@ def test_rows_lie_anywhere_in_what_is_packed(queries: int) -> None:
     assert all((x[:, :, beside] == 1).all() for x in (of_key, of_value))
 
 
-def test_a_query_hears_of_no_key_behind_it_nor_a_key_of_a_query_before_it() -> None:
-    query, key, value, pulled = drawn(20, 20, 4, 2)
-    pulled[:, :, 12:] = 0
-    query[:, :, :12] *= 40  # exponentials of unseen scores would be infinite
-    found = in_c(query, key, value, pulled)
+@pytest.mark.parametrize(("tokens", "last"), [(20, 12), (200, 32), (200, 150)])
+def test_a_query_hears_of_no_key_behind_it_nor_a_key_of_a_query_before_it(tokens: int, last: int) -> None:
+    query, key, value, pulled = drawn(tokens, tokens, 4, 2)
+    pulled[:, :, last:] = 0
+    query[:, :, :last] *= 40  # exponentials of unseen scores would be infinite
+    out, _, _, of_key, of_value = found = in_c(query, key, value, pulled)
     assert all(torch.isfinite(x).all() for x in found)
-    assert not found[3][:, :, 12:].any() and not found[4][:, :, 12:].any() and found[4][:, :, :12].any()
-    key[:, :, 12:], value[:, :, 12:] = 7, 9
-    assert torch.equal(in_c(query, key, value, pulled)[0][:, :, :12], found[0][:, :, :12])
+    assert not of_key[:, :, last:].any() and not of_value[:, :, last:].any()
+    assert of_value[:, :, :last].any(3).all()
+    key[:, :, last:], value[:, :, last:] = 7, 9
+    assert torch.equal(in_c(query, key, value, pulled)[0][:, :, :last], out[:, :, :last])
 
 
 def test_scores_far_from_zero() -> None:
@@ -168,9 +173,11 @@ def test_threads_that_share_a_row_give_the_same(monkeypatch: pytest.MonkeyPatch)
 
 def test_registers_give_what_loops_give(products: str) -> None:
     """Both sum in float32, in another order."""
+    if products == "plain":
+        pytest.skip("the other case compares them")
     given = drawn(100, 140, 6, 2, 64)
     found = in_c(*given)
-    switched(products != "registers")
+    assert not switched(False)
     for one, other in zip(found, in_c(*given), strict=True):
         assert (one.double() - other.double()).norm() <= 2**-10 * one.double().norm()
 
@@ -179,26 +186,21 @@ def test_registers_give_what_loops_give(products: str) -> None:
 def test_rows_of_a_tree_are_those_of_torchs_kernel(along: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a prompt of 40 tokens with branches of 30 and 50, in one layer; `along`: heads are contiguous."""
     whole, shorter = slice(0, 70), slice(70, 120)
-    rows = [
-        BranchRow((whole,), (whole,), whole, None),
-        BranchRow((slice(0, 40), shorter), (slice(0, 40), shorter), shorter, None),
-    ]
+    seen = (slice(0, 40), shorter)
+    rows = [BranchRow((whole,), (whole,), whole), BranchRow(seen, seen, shorter)]
     query, key, value, pulled = drawn(120, 120, 6, 2, 32)
     found = []
     for registers in (True, False):
-        monkeypatch.setattr("tightrope.models.branches.in_registers", lambda so=registers: so)
+        monkeypatch.setattr(attention, "switched", lambda wanted, so=registers: so)
+        attention.in_registers.cache_clear()
         leaves = [x.clone() if along else x.mT.contiguous().mT for x in (query, key, value)]
         leaves = [x.requires_grad_() for x in leaves]
-        out = attend_branches(*leaves, rows, Scoring(SCALING))
-        assert ("Registers" in type(out.grad_fn).__name__) == registers
+        try:
+            out = attend_branches(*leaves, rows, Scoring(SCALING))
+        finally:
+            attention.in_registers.cache_clear()
+        assert ("Registers" in type(out.grad_fn).__name__) == registers  # without them torch computes
         turned = pulled.transpose(1, 2)
         found.append([out.detach(), *torch.autograd.grad(out, leaves, turned if along else turned.mT.contiguous().mT)])
     for ours, theirs in zip(*found, strict=True):
         assert ours.dtype == theirs.dtype and (ours - theirs).norm() <= 2**-6 * theirs.norm()
-
-
-def test_where_there_are_no_registers_torch_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "switched", lambda wanted: False)
-    attention.in_registers.cache_clear()
-    assert not attention.in_registers()
-    attention.in_registers.cache_clear()

@@ -11,6 +11,7 @@ from tightrope.data.example import EncodedResponse, Example
 from tightrope.models import branches
 from tightrope.models.attention import TreeAttention
 from tightrope.models.causal import Scoring
+from tightrope.models.kernels.attention import switched
 from tightrope.models.kernels.build import built
 from tightrope.models.policy import Policy
 
@@ -52,6 +53,8 @@ def test_rows_have_the_gradient_of_plain_attention_under_the_trees_mask(
 ) -> None:
     if in_registers and not built().functions:
         pytest.skip("no C compiler, or switched off")
+    if in_registers:
+        switched(True)  # where there are none, slowly
     monkeypatch.setattr(branches, "in_registers", lambda: in_registers)
     longer = Example("longer", (7,) * 4, tuple(EncodedResponse((8,) * n) for n in (2, 9, 3)))
     batch = TokenBatch.from_examples([*bundles(), longer, Example("bare", (3, 4, 5), ())])
@@ -62,6 +65,8 @@ def test_rows_have_the_gradient_of_plain_attention_under_the_trees_mask(
     weights = torch.randn(1, tokens, 4, 16, dtype=torch.float64)
 
     out = TreeAttention(batch).attend(torch.nn.Identity(), *given, scoring)
+    plain = scoring.softcap is None and scoring.sliding_window is None
+    assert ("Registers" in type(out.grad_fn).__name__) == (in_registers and plain)
     found = torch.autograd.grad((out * weights).sum(), given)
 
     at, of = batch.positions[:, None] - batch.positions, batch.bundle[:, None] == batch.bundle
@@ -72,9 +77,9 @@ def test_rows_have_the_gradient_of_plain_attention_under_the_trees_mask(
     scores = query @ key.transpose(2, 3) * scoring.scaling
     if scoring.softcap is not None:
         scores = scoring.softcap * torch.tanh(scores / scoring.softcap)
-    plain = (scores.masked_fill(~visible, -torch.inf).softmax(-1) @ value).transpose(1, 2)
-    expected = torch.autograd.grad((plain * weights).sum(), inputs)
-    for ours, theirs in zip((out, *found), (plain, *expected), strict=True):
+    right = (scores.masked_fill(~visible, -torch.inf).softmax(-1) @ value).transpose(1, 2)
+    expected = torch.autograd.grad((right * weights).sum(), inputs)
+    for ours, theirs in zip((out, *found), (right, *expected), strict=True):
         assert (ours - theirs).detach().norm() / theirs.detach().norm() < (1e-6 if dtype == torch.float64 else 1e-2)
 
 

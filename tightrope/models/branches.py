@@ -13,6 +13,7 @@ registers for matrices: there rows in bfloat16 go to C (`kernels/attention.c`).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,18 +37,24 @@ class BranchRow:
         asked: what its queries are: all of that or, of a short later branch, the branch alone.
         told: whose results are taken from this row; the very slice stands in `seen` and `asked`, too, where it is one
             of their pieces, and nobody else's row has it.
-        hidden: float32 [queries, keys], -inf where a query does not look; None: the row is causal as it stands.
     """
 
     seen: tuple[slice, ...]
     asked: tuple[slice, ...]
     told: slice
-    hidden: Tensor | None
 
     @property
     def keys(self) -> int:
         """Tokens of the row."""
         return sum(part.stop - part.start for part in self.seen)
+
+    @functools.cached_property
+    def hidden(self) -> Tensor | None:
+        """Float32 [queries, keys], -inf where a query does not look; None: the row is causal as it stands."""
+        queries = sum(part.stop - part.start for part in self.asked)
+        if queries == self.keys:
+            return None
+        return torch.zeros(queries, self.keys).masked_fill_(~seen_by_last(queries, self.keys), -torch.inf)
 
 
 def branch_rows(tree: TreeLayout) -> tuple[BranchRow, ...]:
@@ -57,16 +64,11 @@ def branch_rows(tree: TreeLayout) -> tuple[BranchRow, ...]:
         first, *later = branches or (0,)
         end = start + prompt + first
         everything = slice(start, end)
-        rows.append(BranchRow((everything,), (everything,), everything, None))
+        rows.append(BranchRow((everything,), (everything,), everything))
         for length in later:
             own = slice(end, end + length)
             seen = (slice(start, start + prompt), own)
-            alone = length < prompt
-            hidden = None
-            if alone:
-                hidden = torch.zeros(length, prompt + length)
-                hidden.masked_fill_(~seen_by_last(length, prompt + length), -torch.inf)
-            rows.append(BranchRow(seen, (own,) if alone else seen, own, hidden))
+            rows.append(BranchRow(seen, (own,) if length < prompt else seen, own))
             end = own.stop
     return tuple(rows)
 
@@ -152,7 +154,7 @@ class _BranchesInRegisters(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, rows: Sequence[BranchRow], scaling: float
     ) -> Tensor:
         out = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3]).transpose(1, 2)
-        normaliser = torch.empty(query.shape[:3], dtype=torch.float32)
+        normaliser = query.new_empty(query.shape[:3], dtype=torch.float32)
         for row in rows:
             asked, *told = (x[:, :, row.told] for x in (query, out, normaliser))
             attend(asked, key, value, row.seen, scaling, *told)

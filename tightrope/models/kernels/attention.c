@@ -7,8 +7,8 @@
  *
  *     dV = P^T dO,   dS = P * (dO V^T - delta),   delta = rowsum(dO * O),   dQ = dS K,   dK = dS^T Q
  *
- * Products are sums in float32 of factors in bfloat16. A row of scores is kept as a whole, so L and P are exact ones and
- * not put together from parts.
+ * Products are sums in float32 of factors in bfloat16. Forward, all scores of a query are kept until their maximum is
+ * known, so L and P are exact ones and not put together from parts; backward, they are made again block by block.
  */
 #include "tiles.h"
 
@@ -16,7 +16,7 @@
 #define LOG2E 1.44269504f
 
 /* 2^x to 3e-6 of itself, which is less than bfloat16 rounds by a thousand times; of what is below -87 2^-87, of what is
- * above 126 2^126, of NaN NaN. Nothing that it is multiplied with becomes too small to be normal, which would be slow.
+ * above 126 2^126, of NaN NaN. It is never too small to be a normal number, which would be slow.
  *
  * The polynomial is the one of least squares of the relative error over [-1/2, 1/2].
  */
@@ -33,8 +33,8 @@ static inline float power_of_two(float x) {
   return p * float_of((uint32_t)((int32_t)n + 127) << 23);
 }
 
-/* Rounded to nearest, ties away from zero: ties are rare here, and it takes two instructions instead of seven. What is
- * not a number stays so unless its low bits are all ones, which no processor makes.
+/* Rounded to nearest, ties away from zero: ties are rare here, and it takes two instructions instead of seven. NaN as
+ * processors make it, quiet and without a payload, stays NaN.
  */
 static inline bf16 nearest(float x) { return (bits_of(x) + 0x8000) >> 16; }
 
@@ -71,7 +71,8 @@ struct backward {
   bf16 *asked, *pulls;                                           /* of a chunk of queries, as matrices */
   bf16 *asked_turned, *pulls_turned, *asked_right, *pulls_right; /* and as tiles */
   bf16 *chances, *slopes, *slopes_right;                         /* of keys and a chunk; the last one of a block */
-  float *normalisers, *deltas, *scores, *slants, *of_queries, *result, *of_keys, *of_values;
+  float *normalisers, *deltas, *scores, *slants, *of_keys, *of_values;
+  float *of_queries, *result; /* of a block, [width, queries], and of one query */
 };
 
 static float *lay_out_backward(struct backward *at, float *room, long keys, long width) {
@@ -136,7 +137,7 @@ static void narrowed(bf16 *restrict to, const float *restrict from, float factor
 }
 
 /* P of one query in tiles, not divided by its sum, which is returned; it sees the first `seen` of `keys` scores. */
-static float chances(bf16 *restrict to, const float *restrict scores, long seen, long keys, float scaling,
+static float chances_of(bf16 *restrict to, const float *restrict scores, long seen, long keys, float scaling,
                      float *restrict largest) {
   float lanes[BLOCK], most = scores[0] * scaling, sum = 0; /* compilers split sums by themselves, no maxima */
   for (int n = 0; n < BLOCK; n++) lanes[n] = most;
@@ -159,60 +160,63 @@ static float chances(bf16 *restrict to, const float *restrict scores, long seen,
   return sum;
 }
 
-/* Results of `told` queries, and their log-normalisers, of groups first_group to last_group of `per_group` heads. */
+/* Results of `told` queries, and their log-normalisers, of heads first_head to last_head. */
 void attention_forward(const bf16 *query, long query_token, long query_head, const bf16 *key, long key_token,
                        long key_head, const bf16 *value, long value_token, long value_head, bf16 *out, long out_token,
                        long out_head, float *normaliser, long normaliser_token, long normaliser_head, float *room,
-                       long first, long count, long second, long more, long told, long first_group, long last_group,
+                       long first, long count, long second, long more, long told, long first_head, long last_head,
                        long per_group, long d, float scaling) {
   long held = count + more, keys = blocked(held), width = blocked(d), steps = width / BLOCK;
   struct forward at;
   lay_out_forward(&at, aligned(room), keys, width);
   begin_products();
-  for (long g = first_group; g < last_group; g++) {
-    gather_row(at.matrix, key + g * key_head, key_token, first, count, second, more, keys, width, d);
-    tile_right_turned(at.keys, at.matrix, keys, width);
-    gather_row(at.matrix, value + g * value_head, value_token, first, count, second, more, keys, width, d);
-    tile_right(at.values, at.matrix, keys, width);
-    for (long head = g * per_group; head < (g + 1) * per_group; head++)
-      for (long start = 0; start < told; start += BLOCK) {
-        long here = told - start < BLOCK ? told - start : BLOCK, before = held - told + start;
-        long seen = blocked(before + here);
-        gather(at.matrix, query + start * query_token + head * query_head, query_token, here, width, d);
-        fill(at.matrix, here, BLOCK, width);
-        tile_left(at.queries, at.matrix, BLOCK, width);
-        for (long j = 0; j < seen; j += BLOCK)
-          multiply(at.scores + j, keys, at.queries, steps * TILE, at.keys + j / 16 * steps * TILE, steps * TILE, steps,
-                   0);
-        float sums[BLOCK], largest[BLOCK];
-        for (long i = 0; i < BLOCK; i++) {
-          long sees = before + i + 1 < held ? before + i + 1 : held; /* those that fill up see all */
-          bf16 *to = at.chances + i / 16 * (keys / 32) * TILE + i % 16 * 32;
-          sums[i] = chances(to, at.scores + i * keys, sees < seen ? sees : seen, seen, scaling * LOG2E, largest + i);
-        }
-        for (long c = 0; c < width; c += BLOCK)
-          multiply(at.results + c, width, at.chances, keys / 32 * TILE, at.values + c / 16 * (keys / 32) * TILE,
-                   keys / 32 * TILE, seen / 32, 0);
-        for (long i = 0; i < here; i++) {
-          narrowed(out + (start + i) * out_token + head * out_head, at.results + i * width, 1 / sums[i], d);
-          normaliser[(start + i) * normaliser_token + head * normaliser_head] = largest[i] / LOG2E + logf(sums[i]);
-        }
+  for (long head = first_head; head < last_head; head++) {
+    if (head == first_head || head % per_group == 0) {
+      long g = head / per_group;
+      gather_row(at.matrix, key + g * key_head, key_token, first, count, second, more, keys, width, d);
+      tile_right_turned(at.keys, at.matrix, keys, width);
+      gather_row(at.matrix, value + g * value_head, value_token, first, count, second, more, keys, width, d);
+      tile_right(at.values, at.matrix, keys, width);
+    }
+    for (long start = 0; start < told; start += BLOCK) {
+      long here = told - start < BLOCK ? told - start : BLOCK, before = held - told + start;
+      long seen = blocked(before + here);
+      gather(at.matrix, query + start * query_token + head * query_head, query_token, here, width, d);
+      fill(at.matrix, here, BLOCK, width);
+      tile_left(at.queries, at.matrix, BLOCK, width);
+      for (long j = 0; j < seen; j += BLOCK)
+        multiply(at.scores + j, keys, at.queries, steps * TILE, at.keys + j / 16 * steps * TILE, steps * TILE, steps,
+                 0);
+      float sums[BLOCK], largest[BLOCK];
+      for (long i = 0; i < BLOCK; i++) {
+        long sees = before + i + 1 < held ? before + i + 1 : held; /* those that fill up see all */
+        bf16 *to = at.chances + i / 16 * (keys / 32) * TILE + i % 16 * 32;
+        sums[i] = chances_of(to, at.scores + i * keys, sees < seen ? sees : seen, seen, scaling * LOG2E, largest + i);
       }
+      for (long c = 0; c < width; c += BLOCK)
+        multiply(at.results + c, width, at.chances, keys / 32 * TILE, at.values + c / 16 * (keys / 32) * TILE,
+                 keys / 32 * TILE, seen / 32, 0);
+      for (long i = 0; i < here; i++) {
+        narrowed(out + (start + i) * out_token + head * out_head, at.results + i * width, 1 / sums[i], d);
+        normaliser[(start + i) * normaliser_token + head * normaliser_head] = largest[i] / LOG2E + logf(sums[i]);
+      }
+    }
   }
   end_products();
 }
 
-/* P and dS of 32 keys (rows) and 32 queries, of products with keys and values; key j is seen by queries from j on less
- * what stands `before` them.
+/* P and dS of 32 keys (rows) and 32 queries, of products with keys and values: both as left factors, dS as a right one
+ * (along keys), too. The first key is that of query `ahead`, which may be negative: earlier ones do not see it.
  */
-static void slopes(const float *restrict scores, const float *restrict slants, const float *restrict normalisers,
-                   const float *restrict deltas, long ahead, float scaling, bf16 *restrict chances,
-                   bf16 *restrict slopes, bf16 *restrict slopes_right, long next, long next_right) {
+static void slopes_of(const float *restrict scores, const float *restrict slants, const float *restrict normalisers,
+                   const float *restrict deltas, long ahead, float scaling, bf16 *restrict p_left,
+                   bf16 *restrict s_left, bf16 *restrict s_right, long next, long next_right) {
   for (int j = 0; j < BLOCK; j += 2) {
     uint32_t woven[BLOCK];
     for (int odd = 0; odd < 2; odd++) {
       int k = j + odd;
-      bf16 *restrict p_to = chances + k / 16 * next + k % 16 * 32, *restrict s_to = slopes + k / 16 * next + k % 16 * 32;
+      bf16 *restrict p_to = p_left + k / 16 * next + k % 16 * 32;
+      bf16 *restrict s_to = s_left + k / 16 * next + k % 16 * 32;
       int from = ahead + k; /* the first query that sees it */
       for (int q = 0; q < BLOCK; q++) {
         float p = power_of_two(scores[k * BLOCK + q] * (scaling * LOG2E) - normalisers[q]);
@@ -225,8 +229,8 @@ static void slopes(const float *restrict scores, const float *restrict slants, c
         woven[q] = odd ? woven[q] | (uint32_t)rounded << 16 : rounded;
       }
     }
-    memcpy(slopes_right + j / 2 * 32, woven, 64);
-    memcpy(slopes_right + next_right + j / 2 * 32, woven + 16, 64);
+    memcpy(s_right + j / 2 * 32, woven, 64);
+    memcpy(s_right + next_right + j / 2 * 32, woven + 16, 64);
   }
 }
 
@@ -281,7 +285,7 @@ void attention_backward(const bf16 *query, long query_token, long query_head, co
             long tile = j / 16 * along_chunk + start / 32 * TILE;
             multiply(at.scores, BLOCK, at.keys + rows, along_width, at.asked_turned + columns, along_width, steps, 0);
             multiply(at.slants, BLOCK, at.values + rows, along_width, at.pulls_turned + columns, along_width, steps, 0);
-            slopes(at.scores, at.slants, at.normalisers + start, at.deltas + start, j - before - start, scaling,
+            slopes_of(at.scores, at.slants, at.normalisers + start, at.deltas + start, j - before - start, scaling,
                    at.chances + tile, at.slopes + tile, at.slopes_right + j / 32 * TILE, along_chunk, along_keys);
           }
           for (long c = 0; c < width; c += BLOCK)

@@ -23,7 +23,7 @@ def in_registers() -> bool:
 
 def switched(wanted: bool) -> bool:
     """Has products made in registers or, for tests, slowly without them; returns whether they are."""
-    so = torch.zeros(1, dtype=torch.int64)
+    so = torch.zeros(1, dtype=torch.int64, device="cpu")
     call("attention_registers", so, int(wanted))
     return bool(so)
 
@@ -43,7 +43,7 @@ def attend(
         normaliser: [1, heads, queries] float32, written.
     """
     given = [x for tensor in (query, key, value, out, normaliser) for x in _strided(tensor)]
-    _by_group("attention_forward", given, query, key, seen, scaling)
+    _spread("attention_forward", query.shape[1], given, query, key, seen, scaling)
 
 
 def add_gradient(
@@ -59,7 +59,7 @@ def add_gradient(
     of_key: Tensor,
     of_value: Tensor,
 ) -> None:
-    """Writes the gradient of a row's queries, and adds those of its keys and values.
+    """Writes the gradient of a row's queries, and adds those of its keys and values: at most a thread per key head.
 
     Args:
         query: as `attend` takes it, like all up to `normaliser`.
@@ -76,30 +76,36 @@ def add_gradient(
     """
     tensors = (query, key, value, out, normaliser, pulled, of_query, of_key, of_value)
     given = [x for tensor in tensors for x in _strided(tensor)]
-    _by_group("attention_backward", given, query, key, seen, scaling)
+    _spread("attention_backward", key.shape[1], given, query, key, seen, scaling)
 
 
-def _by_group(
-    name: str, given: Sequence[Tensor | int], query: Tensor, key: Tensor, seen: Sequence[slice], scaling: float
+def _spread(
+    name: str,
+    count: int,
+    given: Sequence[Tensor | int],
+    query: Tensor,
+    key: Tensor,
+    seen: Sequence[slice],
+    scaling: float,
 ) -> None:
-    """Calls a function for all heads, those that share keys in one thread."""
+    """Calls a function for all of `count` heads, or groups of heads that share keys: each is one thread's."""
     _, heads, told, width = query.shape
-    groups = key.shape[1]
+    per_group = heads // key.shape[1]
     first, second = (*seen, slice(0, 0))[:2]
     pieces = (first.start, first.stop - first.start, second.start, second.stop - second.start)
     held = pieces[1] + pieces[3]
     room = _room(held, width)[name == "attention_backward"]
 
     def work(part: slice) -> None:
-        own = torch.empty(room, dtype=torch.float32)
-        call(name, *given, own, *pieces, told, part.start, part.stop, heads // groups, width, scaling)
+        own = query.new_empty(room, dtype=torch.float32)
+        call(name, *given, own, *pieces, told, part.start, part.stop, per_group, width, scaling)
 
-    share(groups, told * held * heads // groups, work)
+    share(count, told * held * heads // count, work)
 
 
 @functools.lru_cache(4096)
 def _room(held: int, width: int) -> tuple[int, int]:
-    floats = torch.zeros(2, dtype=torch.int64)
+    floats = torch.zeros(2, dtype=torch.int64, device="cpu")
     call("attention_room", floats, held, width)
     forward, backward = floats.tolist()
     return forward, backward

@@ -18,7 +18,7 @@
 /* How many numbers there are with those that fill the last block. */
 static inline long blocked(long size) { return (size + BLOCK - 1) / BLOCK * BLOCK; }
 
-static int in_registers; /* whether products are */
+static int in_registers; /* whether products are: one unit includes this file, and sets it */
 
 /* Whether there are such registers and Linux, which a process has to ask, grants their use. */
 static inline int ask_for_registers(void) {
@@ -30,15 +30,16 @@ static inline int ask_for_registers(void) {
 #endif
 }
 
-/* Before the first product of a function. */
+/* Before the first product of a function. The shapes are a constant: gcc 12 thinks that 8 bytes of them are read, and
+ * leaves out what is written to the rest of a variable.
+ */
 static inline void begin_products(void) {
 #ifdef MATRIX_REGISTERS
-  struct {
+  static const struct {
     uint8_t palette, start, nothing[14];
     uint16_t bytes[16];
     uint8_t rows[16];
-  } shapes = {.palette = 1};
-  for (int i = 0; i < 8; i++) shapes.bytes[i] = 64, shapes.rows[i] = 16;
+  } shapes = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
   if (in_registers) _tile_loadconfig(&shapes);
 #endif
 }
@@ -83,6 +84,7 @@ static void multiply(float *c, long row, const bf16 *left, long left_next, const
   if (in_registers) {
     long bytes = row * sizeof(float);
     float *lower = c + 16 * row;
+    __asm__ volatile("" ::: "memory"); /* gcc 12 does not know that loads of tiles read memory */
     if (add) {
       _tile_loadd(0, c, bytes);
       _tile_loadd(1, c + 16, bytes);
