@@ -159,8 +159,9 @@ def _assert_known_answer(learner: Learner, loss: float, metrics: dict[str, float
         if name not in figures:
             continue  # a first step of one class knows nothing of the other
         found = figures[name]
-        # bfloat16 log-probs depend on the micro-batch's shape: 0.3 nats on a sum of 900 (measured).
-        if abs(found - expected) > (1e-3 if exact else 0.05) * max(1.0, abs(expected)):
+        # bfloat16 log-probs depend on the micro-batch's shape: up to 1.7 nats on sums of 600 to 1,300, 0.9 on the mean
+        # of four, which beta makes 0.09 (measured). Another model, template or temperature is off by tens of nats.
+        if abs(found - expected) > (1e-3 if exact else 0.25) * max(1.0, abs(expected)):
             raise WorkError(
                 f"{name} is {found:.6f} before the first update where {expected:.6f} is certain",
                 where="step 0",
