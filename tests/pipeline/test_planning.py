@@ -17,11 +17,11 @@ from tightrope.data.encode import RECORDS, encode
 from tightrope.data.readers import read
 from tightrope.errors import InputError
 from tightrope.files import write_jsonl
-from tightrope.pipeline import planning, survey
+from tightrope.pipeline import planning, survey, workload
 from tightrope.pipeline.context import Run
 from tightrope.pipeline.fitting import Reader
 from tightrope.pipeline.run import plan
-from tightrope.pipeline.workload import Start, prompt_tokens
+from tightrope.pipeline.workload import Start, kept_bytes, prompt_tokens
 from tightrope.recipes.loading import parse_recipe
 from tightrope.recipes.presets import resolve
 from tightrope.records import (
@@ -69,7 +69,8 @@ def test_the_tokens_of_a_plan_are_those_that_are_trained(method: str, kind: str,
     assert row["seconds"] > 0 and row["peak_memory_bytes"] > 0
 
 
-def test_a_plan_counts_what_the_optimiser_keeps_of_a_weight(tmp_path: Path) -> None:
+def test_a_plan_counts_what_the_optimiser_keeps_of_a_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "kept_bytes", lambda *_: 0)  # which differ
     file = tmp_path / "rows.jsonl"
     write_jsonl(file, (to_json(made("comparisons", i)) for i in range(4)))
 
@@ -82,6 +83,22 @@ def test_a_plan_counts_what_the_optimiser_keeps_of_a_weight(tmp_path: Path) -> N
     assert peak(optimiser={"moments": "float32"}) - peak() == 4 * weights
     assert peak(dtype="float32") - peak() == (12 + 4 - 10 - 2) * weights
     assert peak() - peak(lora={"rank": 4}) == 10 * weights - 12 * (weights // 30), "adapters are float32"
+
+
+def test_a_plan_counts_what_a_token_keeps_where_it_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "rows.jsonl"
+    write_jsonl(file, (to_json(made("comparisons", i)) for i in range(4)))
+
+    def peak() -> int:
+        stage = {"name": "s", "method": "dpo", "data": [{"path": str(file)}]}
+        found: int = planned(tmp_path, stage, dtype="bfloat16")["stages"][0]["peak_memory_bytes"]
+        return found
+
+    monkeypatch.setattr(workload, "usable", lambda x: True)
+    in_c = peak()
+    monkeypatch.setattr(workload, "usable", lambda x: False)
+    assert peak() > in_c
+    assert kept_bytes("float32", "cpu") > kept_bytes("bfloat16", "cpu")
 
 
 def test_stages_that_learn_from_feedback_and_the_evaluation_are_estimated(tmp_path: Path) -> None:

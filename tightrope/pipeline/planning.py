@@ -28,7 +28,7 @@ from tightrope.pipeline.fitting import Reader, fitting, judges, scorers
 from tightrope.pipeline.speed import LEARNING, READING, SAMPLING, Speed
 from tightrope.pipeline.stage_records import stage_records, without
 from tightrope.pipeline.survey import ALL, Survey, counted
-from tightrope.pipeline.workload import Made, Rows, Start, prompt_tokens
+from tightrope.pipeline.workload import Made, Rows, Start, kept_bytes, prompt_tokens
 from tightrope.recipes.lineage import base_of, claimed_of, models_needed, sources_of, stage_named, start_of
 from tightrope.recipes.presets import resolve
 from tightrope.recipes.schema import DataSpec, EvaluationSpec, FeedbackStage, TrainStage
@@ -182,7 +182,8 @@ def _training(run: Run, stage: TrainStage, start: Start, speed: Speed, made: dic
     rounded = run.dtype == "bfloat16" and not stage.lora  # adapters are float32
     moments = 4 if rounded and stage.optimiser.moments != "float32" else 8
     gradients_and_adam = (4 + moments + 2 * rounded) * trained  # with what weights cut off of their masters
-    activations = min(stage.loop.token_budget, batch_tokens) * start.kept_bytes
+    at_once = min(stage.loop.token_budget, batch_tokens)
+    activations = at_once * start.units * kept_bytes(run.dtype, run.device)
     return {
         "examples": examples,
         "tokens": tokens,

@@ -6,15 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
+
 from tightrope.data.chat import ChatFormat
 from tightrope.errors import InputError
 from tightrope.models import loading
+from tightrope.models.kernels.calling import usable
 from tightrope.recipes.schema import DataSpec
 from tightrope.records import Prompt
 
-# Bytes per layer and hidden unit that a token keeps for the backward pass: 44 by count, 72 by the process's peak, which
-# holds what the allocator does not give back (float32, embedded model, 459 and 869 tokens at once, 2026-11-26).
-KEPT_BYTES = 72
+# Bytes per layer and hidden unit that a token keeps for the backward pass, by the process's peak, which holds what the
+# allocator does not give back (embedded model, one lane; 459 and 869 tokens at once in float32, 2026-11-26, else 1,667
+# and 2,987, 2026-11-27). By count they are 44 in float32, and 9 in bfloat16 where passes are C.
+KEPT_BYTES = {"float32": 72, "bfloat16": 42}
+KEPT_BY_PASSES = 24
 COUNTED_ROWS = 200
 
 
@@ -27,7 +32,6 @@ class Start:
     body: int  # of them, those that every token meets
     head: int  # the output head, which only learnt tokens meet
     units: int  # layers times hidden size
-    kept_bytes: int  # that a token keeps for the backward pass
     cached: int  # numbers a token leaves in the sampler's cache
 
     @cached_property
@@ -45,7 +49,7 @@ class Start:
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         wide = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         cached = 2 * config.num_hidden_layers * heads * wide
-        return cls(spec, parameters, max(0, parameters - tables), head, units, KEPT_BYTES * units, cached)
+        return cls(spec, parameters, max(0, parameters - tables), head, units, cached)
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,12 @@ class Made:
     def _records(self, kind: str) -> int:
         """Records of a kind that a prompt gives."""
         return {"sample": self.samples, "comparison": self.pairs, "rating": 2 * self.pairs}.get(kind, 1)
+
+
+def kept_bytes(dtype: str, device: str) -> int:
+    """Of a token for its backward pass, per layer and hidden unit."""
+    by_passes = dtype == "bfloat16" and usable(torch.empty(0, dtype=torch.bfloat16, device=device))
+    return KEPT_BY_PASSES if by_passes else KEPT_BYTES[dtype]
 
 
 def prompt_tokens(chat: ChatFormat, prompts: Sequence[Prompt]) -> float:
