@@ -56,7 +56,7 @@ def test_the_library_is_built_once_per_sources_and_compiler(builds: pytest.Monke
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     note = f"open({str(tmp_path / 'calls')!r}, 'a').write(' '.join(sys.argv) + '\\n')"
     run = f"sys.exit(subprocess.run([{compiler!r}, *sys.argv[1:]]).returncode)"
-    builds.setenv("CC", a_compiler(tmp_path, f"{note}\n{run}"))
+    builds.setenv("CC", mine := a_compiler(tmp_path, f"{note}\n{run}"))
     for _ in range(2):
         assert build.built().functions
         assert len(list(tmp_path.glob("kernels/*.so"))) == 1
@@ -64,6 +64,9 @@ def test_the_library_is_built_once_per_sources_and_compiler(builds: pytest.Monke
         build._built.cache_clear()
     builds.setattr(build, "FLAGS", (*build.FLAGS, "-DOTHER"))
     assert build.built().functions and len(list(tmp_path.glob("kernels/*.so"))) == 2
+    build._built.cache_clear()
+    builds.setenv("CC", f"{mine} -DASKED")
+    assert build.built().functions and len(list(tmp_path.glob("kernels/*.so"))) == 3
 
 
 def test_without_a_compiler_torch_computes(builds: pytest.MonkeyPatch, tmp_path: Path) -> None:
