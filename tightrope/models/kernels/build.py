@@ -121,7 +121,8 @@ def _library(compiler: list[str]) -> ctypes.CDLL:
     if sys.platform == "darwin":  # tells little of its processor: a home on several machines has a file for each
         processor.append(platform.node())
     sources = [source.read_text(encoding="utf-8") for source in _sources()]
-    of = [*compiler, _run([*compiler, "--version"]), platform.machine(), *platform.libc_ver(), *flags, *processor, *sources]
+    machine = [platform.machine(), *platform.libc_ver(), *processor]
+    of = [*compiler, _run([*compiler, "--version"]), *machine, *flags, *sources]
     name = f"{hashlib.sha256(chr(0).join(of).encode()).hexdigest()[:16]}.so"
     try:
         folder = cache_folder() / "kernels"
