@@ -18,12 +18,12 @@ import torch
 import transformers
 from _shapes import random_model
 from torch import nn
+from transformers import AutoTokenizer
 
 from tightrope import __version__
 from tightrope.data.encode import encode
 from tightrope.data.example import Example
 from tightrope.data.mismatch import with_mismatched
-from tightrope.models.loading import load_tokenizer
 from tightrope.models.policy import LoraSettings, Policy
 from tightrope.models.reading import Reading
 from tightrope.models.reward import RewardModel
@@ -67,7 +67,7 @@ def load(job: dict[str, Any]) -> Policy | RewardModel:
         again = job.get("gradient_checkpointing", False)
         return Policy.load(job["model"], dtype=job["setting"], lora=lora, gradient_checkpointing=again)
     model = random_model(job["shape"], job["device"], bits=job.get("bits"))
-    return Policy.of(model, load_tokenizer(job["model"]), job["shape"], lora=lora)
+    return Policy.of(model, AutoTokenizer.from_pretrained(job["model"]), job["shape"], lora=lora)
 
 
 def records(method: str, pairs: Sequence[dict[str, str]]) -> list[Comparison] | list[Rating] | list[Demonstration]:

@@ -30,6 +30,7 @@ from tightrope.files import write_json
 from tightrope.models.embedded import embedded_model_folder
 
 WARM_UP = 2
+TOKEN_BUDGET = 16384
 DENSE_BFLOAT16 = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # FLOP/s as the maker states them
 
 
@@ -47,11 +48,11 @@ class Case:
 
 
 CASES = (
-    Case("1.7b, all weights, short prompts", "1.7b", False, PROMPT_WORDS, 32, 8),
-    Case("1.7b, all weights, long prompts", "1.7b", False, LONG_PROMPT_WORDS, 8, 6),
-    Case("8b, adapters, short prompts", "8b", True, PROMPT_WORDS, 16, 6),
-    Case("8b, adapters, long prompts", "8b", True, LONG_PROMPT_WORDS, 4, 6),
-    Case("8b, adapters on four bits, short prompts", "8b", True, PROMPT_WORDS, 16, 4, bits=4),
+    Case("1.7b, all weights, short prompts", "1.7b", False, PROMPT_WORDS, 24, 8),
+    Case("1.7b, all weights, long prompts", "1.7b", False, LONG_PROMPT_WORDS, 4, 8),
+    Case("8b, adapters, short prompts", "8b", True, PROMPT_WORDS, 8, 8),
+    Case("8b, adapters, long prompts", "8b", True, LONG_PROMPT_WORDS, 2, 8),
+    Case("8b, adapters on four bits, short prompts", "8b", True, PROMPT_WORDS, 8, 6, bits=4),
 )
 REHEARSAL = (
     Case("rehearsal, all weights", "rehearsal", False, PROMPT_WORDS, 2, 3),
@@ -87,6 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rehearse", action="store_true", help="a tiny model on the CPU")
     parser.add_argument("--minutes", type=float, default=9.0, help="time the whole script may take")
     parser.add_argument("--trl-python", type=Path, default=HERE.parent / ".venv-trl/bin/python")
+    parser.add_argument("--tokenizer", type=Path, help="a folder; default: the embedded model's")
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--sides", nargs="+", choices=("tightrope", "trl"), default=["tightrope", "trl"])
     parser.add_argument("--out", type=Path, help="default: bench/results/gpu.json, nothing for a rehearsal")
     options = parser.parse_args(arguments)
     if not options.rehearse and not torch.cuda.is_available():
@@ -96,14 +100,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     peak = next((value for key, value in DENSE_BFLOAT16.items() if key in name), None)
     out = options.out or (None if options.rehearse else HERE / "results/gpu.json")
     deadline = time.monotonic() + 60 * options.minutes
-    sides = {"tightrope": Path(sys.executable)}
-    if options.trl_python.exists():
-        sides["trl"] = options.trl_python
+    sides = {"tightrope": Path(sys.executable), "trl": options.trl_python}
+    sides = {side: python for side, python in sides.items() if side in options.sides and python.exists()}
     result: dict[str, Any] = {"benchmark": "DPO on one GPU", "device": name, "machine": machine(), "cases": []}
-    for case in REHEARSAL if options.rehearse else CASES:
+    for case in (c for c in (REHEARSAL if options.rehearse else CASES) if options.only in c.name):
         job = {
             "method": "dpo",
-            "model": str(embedded_model_folder()),  # its tokenizer
+            "model": str(options.tokenizer or embedded_model_folder()),  # its tokenizer
             "shape": case.shape,
             "device": device,
             "lora": case.lora,
@@ -112,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "batch": case.batch,
             "beta": 0.1,
             "learning_rate": 1e-6,
-            "token_budget": 32768,
+            "token_budget": TOKEN_BUDGET,
         }
         row: dict[str, Any] = {**asdict(case)}
         for side, python in sides.items():

@@ -27,7 +27,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_library(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    monkeypatch.setattr(logprobs, "usable", lambda *_: False)
+    monkeypatch.setattr(logprobs, "in_one_pass", lambda *_: False)
     return monkeypatch
 
 
@@ -123,7 +123,7 @@ def test_passes_give_what_torch_gives(monkeypatch: pytest.MonkeyPatch) -> None:
 
     passes = of()
     assert len(calls) == 3 * 3  # tiles
-    monkeypatch.setattr(logprobs, "usable", lambda *_: False)
+    monkeypatch.setattr(logprobs, "in_one_pass", lambda *_: False)
     plain = of()
     assert len(calls) == 3 * 3
     close = {"rtol": 1e-5, "atol": 1e-5}

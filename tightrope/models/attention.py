@@ -24,6 +24,8 @@ from transformers.masking_utils import sdpa_mask
 from tightrope.data.batch import TokenBatch, TreeLayout
 from tightrope.models.branches import BranchRow, attend_branches, branch_rows
 from tightrope.models.causal import Scoring, for_every_query_head, seen_by_last, softcapped
+from tightrope.models.kernels.fused import compiles
+from tightrope.models.tree_blocks import tree_mask
 
 NAME = "tightrope"
 
@@ -130,7 +132,7 @@ class TreeAttention:
 
     def __init__(self, batch: TokenBatch, kernel: Literal["rows", "flex"] | None = None) -> None:
         self._batch = batch
-        self._kernel = kernel or ("rows" if batch.input_ids.device.type == "cpu" else "flex")
+        self._kernel = kernel or ("flex" if batch.input_ids.is_cuda and compiles() else "rows")
         self._block_mask: dict[int | None, Any] = {}
 
     def attend(self, module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
@@ -159,23 +161,8 @@ class TreeAttention:
         return cast(Tensor, out).transpose(1, 2)
 
     def _mask(self, sliding_window: int | None) -> Any:
-        """Block mask of the tree: own bundle, the prompt or the own branch, not later."""
-        from torch.nn.attention.flex_attention import create_block_mask
-
         if sliding_window not in self._block_mask:
-            bundle, branch, positions = self._batch.bundle, self._batch.branch, self._batch.positions
-
-            def visible(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-                own = (bundle[q] == bundle[k]) & ((branch[k] == 0) | (branch[q] == branch[k]))
-                allowed = own & (positions[q] >= positions[k]) & (q >= k)
-                if sliding_window is not None:
-                    allowed = allowed & (positions[q] - positions[k] < sliding_window)
-                return allowed
-
-            tokens = len(self._batch.input_ids)
-            self._block_mask[sliding_window] = create_block_mask(
-                visible, None, None, tokens, tokens, device=str(self._batch.input_ids.device)
-            )
+            self._block_mask[sliding_window] = tree_mask(self._batch, sliding_window)
         return self._block_mask[sliding_window]
 
 

@@ -19,6 +19,7 @@ on small, ordinary and large inputs. Single passes agree up to the order in whic
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,7 @@ from tightrope.models import remade
 from tightrope.models.gradients import embed
 from tightrope.models.kernels import layers as passes
 from tightrope.models.kernels.calling import usable
+from tightrope.models.kernels.fused import fused, in_one_pass
 from tightrope.models.kernels.products import transposed
 from tightrope.models.rotation import rotate_in_one_pass
 
@@ -70,7 +72,7 @@ def _gated(module: Any, is_silu: bool, x: Tensor) -> Tensor:
     """`down(act(gate(x)) * up(x))`."""
     parts = [getattr(module, name) for name in PARTS[:3]]
     weights = [part.weight for part in parts if type(part) is nn.Linear and part.bias is None]
-    if is_silu and len(weights) == len(parts) and usable(x, *weights):
+    if is_silu and len(weights) == len(parts) and in_one_pass(x, *weights):
         fed: Tensor = _FeedForward.apply(x, *weights)  # type: ignore[no-untyped-call]
         return fed
 
@@ -80,7 +82,7 @@ def _gated(module: Any, is_silu: bool, x: Tensor) -> Tensor:
 
     gate, up, down = module.gate_proj(x), module.up_proj(x), module.down_proj
     out: Tensor
-    if is_silu and usable(gate, up):
+    if is_silu and in_one_pass(gate, up):
         out = down(_Product.apply(gate.contiguous(), up.contiguous()))  # type: ignore[no-untyped-call]
     elif type(down) is nn.Linear:
         # not by a Function of ours, which keeps its inputs only when it has run: it would be run again
@@ -106,22 +108,24 @@ class _Product(torch.autograd.Function):
 
 
 class _FeedForward(torch.autograd.Function):
-    """`down(silu(gate(x)) * up(x))`, which keeps its input only.
+    """`down(silu(gate(x)) * up(x))`, which keeps its input only, and on a GPU its two halves.
 
-    Its two halves are more than half of what a layer would keep. To multiply them again takes some 4 % of a step.
+    They are more than half of what a layer would keep. To multiply them again takes some 4 % of a CPU's step; a GPU's
+    memory is larger beside what a step computes.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
-        ctx.save_for_backward(x, gate, up, down)
-        return functional.linear(passes.gated(functional.linear(x, gate), functional.linear(x, up)), down)
+        halves = functional.linear(x, gate), functional.linear(x, up)
+        ctx.save_for_backward(x, gate, up, down, *(halves if x.is_cuda else ()))
+        return functional.linear(passes.gated(*halves), down)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, gate, up, down = ctx.saved_tensors
+        x, gate, up, down, *halves = ctx.saved_tensors
         wants_x, wants_gate, wants_up, wants_down = ctx.needs_input_grad
-        halves = functional.linear(x, gate), functional.linear(x, up)
+        halves = halves or [functional.linear(x, gate), functional.linear(x, up)]
         of_gate, of_up, product = passes.gated_backward(gradient @ down, *halves)
         return (
             (of_gate @ gate).add_(of_up @ up) if wants_x else None,
@@ -157,7 +161,8 @@ class _Linear(torch.autograd.Function):
 
 def _of_weight(gradient: Tensor, x: Tensor) -> Tensor:
     """[out, in] of [.., out] and [.., in]."""
-    return transposed(gradient.flatten(0, -2)) @ x.flatten(0, -2)
+    gradient = gradient.flatten(0, -2)
+    return (transposed(gradient) if usable(gradient) else gradient.t()) @ x.flatten(0, -2)
 
 
 def _plain_norm(module: Any, x: Tensor) -> Tensor:
@@ -177,19 +182,29 @@ class _Norm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, scale = ctx.saved_tensors
-        of_weight: Tensor | None = None
+        wants_weight = ctx.needs_input_grad[1]
         if usable(x, weight):
             of_x, sums = passes.rms_norm_backward(gradient, x, weight, scale)
-            return of_x, sums.to(weight.dtype) if ctx.needs_input_grad[1] else None, None
-        normalised, d, wide = x.float() * scale, gradient.float(), weight.float()
-        product = d * normalised
-        if ctx.needs_input_grad[1]:
-            of_weight = product.flatten(0, -2).sum(0).to(weight.dtype)
-        along = torch.mv(product.flatten(0, -2), wide).view_as(scale).div_(len(weight))
-        d = (d * wide).addcmul_(normalised, along, value=-1).mul_(scale)
-        return d.to(x.dtype), of_weight, None
+            return of_x, sums.to(weight.dtype) if wants_weight else None, None
+        return *_norm_derivative(gradient, x, weight, scale, wants_weight), None
 
 
+@fused
+def _norm_derivative(
+    gradient: Tensor, x: Tensor, weight: Tensor, scale: Tensor, wants_weight: bool
+) -> tuple[Tensor, Tensor | None]:
+    """What a gradient of the normalised rows [.., D] means for the rows and, if wanted, for the weight [D]."""
+    normalised, d, wide = x.float() * scale, gradient.float(), weight.float()
+    product = d * normalised
+    of_weight = product.flatten(0, -2).sum(0).to(weight.dtype) if wants_weight else None
+    if x.is_cuda:
+        along = (product * wide).sum(-1, keepdim=True)  # one kernel with the rest
+    else:
+        along = torch.mv(product.flatten(0, -2), wide).view_as(scale)
+    return ((d * wide).addcmul_(normalised, along, value=-1 / len(weight)) * scale).to(x.dtype), of_weight
+
+
+@fused
 def _normalised(x: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """The normalised rows, and what they were multiplied with."""
     wide = x.float()
@@ -214,7 +229,7 @@ def _is_plain_norm(module: Any) -> bool:
     x = _tried(len(module.weight), module.weight)
     weight = torch.linspace(0.5, 1.5, len(module.weight)).to(module.weight)  # ones would hide where it is multiplied
     theirs = functional_call(module, {"weight": weight}, (x,))
-    return torch.equal(theirs, _normalised(x, weight, _epsilon(module))[0])
+    return torch.equal(theirs, inspect.unwrap(_normalised)(x, weight, _epsilon(module))[0])  # fused it rounds less
 
 
 def _is_plain_embedding(module: Any) -> bool:

@@ -25,11 +25,13 @@ from transformers import PreTrainedModel
 from tightrope.models.gradients import Turn, turn_of
 from tightrope.models.kernels import softmax
 from tightrope.models.kernels.calling import usable
+from tightrope.models.kernels.fused import in_one_pass
 from tightrope.models.kernels.products import transposed
 from tightrope.models.kernels.sums import add
 from tightrope.models.sizes import filling
 
 TILE_ROWS = TILE_TOKENS = 2048  # float32 logits of a tile: 16 MiB
+ON_GPU = 4  # times as long and as wide on a GPU, which computes small products slowly
 KEPT_PRODUCTS_BYTES = 2**27  # products kept for the backward pass, which are computed once less then
 LEAST_SHIFTED = -80.0  # that a logit counts as, less the largest: of -inf e * z would be no number
 LOWEST = -1e30  # less than any logit; finite, so that differences are numbers
@@ -134,11 +136,12 @@ def token_logprobs(
     return TokenLogprobs(logprobs, entropies if entropy else None, collisions if collision else None)
 
 
-def tiles(rows: int, vocabulary: int) -> Iterator[tuple[slice, slice]]:
+def tiles(rows: int, vocabulary: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
     """Slices of [rows, vocabulary], one part of the vocabulary after the other: (rows, tokens)."""
-    for token in range(0, vocabulary, TILE_TOKENS):
-        for row in range(0, rows, TILE_ROWS):
-            yield slice(row, min(row + TILE_ROWS, rows)), slice(token, min(token + TILE_TOKENS, vocabulary))
+    long, wide = ((ON_GPU if device.type == "cuda" else 1) * size for size in (TILE_ROWS, TILE_TOKENS))
+    for token in range(0, vocabulary, wide):
+        for row in range(0, rows, long):
+            yield slice(row, min(row + long, rows)), slice(token, min(token + wide, vocabulary))
 
 
 class RowSums:
@@ -263,7 +266,7 @@ class _TokenLogprobs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         rows = RowSums(len(target), hidden.device)
         kept: list[Tensor] = []
-        for part, tokens in tiles(len(target), len(weight)):
+        for part, tokens in tiles(len(target), len(weight), weight.device):
             products = head.products(hidden[part], tokens)
             room -= products.nbytes
             if room >= 0:
@@ -292,7 +295,7 @@ class _TokenLogprobs(torch.autograd.Function):
         head, turn, temperature, entropy = ctx.settings
         kept, ctx.kept = ctx.kept[::-1], []
         gradients = HeadGradients(hidden, head.weight, bias, ctx.needs_input_grad[:3], turn)
-        for part, tokens in tiles(len(target), len(weight)):
+        for part, tokens in tiles(len(target), len(weight), weight.device):
             products = kept.pop() if kept else head.products(hidden[part], tokens)
             column = target[part] - tokens.start
             of_rows = [of[part] for of in (log_normaliser, entropies, grad_logprobs, grad_entropy)]
@@ -305,8 +308,8 @@ class _TokenLogprobs(torch.autograd.Function):
 
 
 def _has_pass(head: OutputHead, products: Tensor) -> bool:
-    """Whether a pass in C does what is done with these products."""
-    return head.softcap is None and head.scale > 0 and usable(products)
+    """Whether a single pass does what is done with these products."""
+    return head.softcap is None and head.scale > 0 and in_one_pass(products)
 
 
 def _derivative(

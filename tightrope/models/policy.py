@@ -21,6 +21,7 @@ from tightrope.data.example import Example
 from tightrope.errors import InputError
 from tightrope.models import loading
 from tightrope.models.logprobs import OutputHead, TokenLogprobs, token_logprobs
+from tightrope.models.low_rank import compute_in_the_base_type
 from tightrope.models.precision import Dtype
 from tightrope.models.quantised import dequantised, four_bit, is_quantised, keep_exact
 from tightrope.models.saving import save_folder
@@ -120,6 +121,7 @@ class Policy(Trunk):
             task_type="CAUSAL_LM",
         )
         self.model = cast("PeftModel", get_peft_model(cast(PreTrainedModel, self.model), settings))
+        compute_in_the_base_type(self.model)
         if gradient_checkpointing:
             self.model.enable_input_require_grads()
 

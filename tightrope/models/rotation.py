@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from tightrope.models.kernels import layers as passes
-from tightrope.models.kernels.calling import usable
+from tightrope.models.kernels.fused import in_one_pass
 
 NAME = "apply_rotary_pos_emb"
 Rotation = Callable[..., tuple[Tensor, Tensor]]
@@ -38,17 +38,20 @@ def ours_or(theirs: Rotation) -> Rotation:
     @functools.wraps(theirs)
     def rotated(*given: Any, **named: Any) -> tuple[Tensor, Tensor]:
         if not named and len(given) == 4 and _is_ours(*given):
-            q, k, *angles = given
-            return _Rotated.apply(q, *angles), _Rotated.apply(k, *angles)  # type: ignore[no-untyped-call]
+            return _rotated(*given)
         return theirs(*given, **named)
 
     rotated.in_one_pass = True  # type: ignore[attr-defined]
     return rotated
 
 
+def _rotated(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    return _Rotated.apply(q, cos, sin), _Rotated.apply(k, cos, sin)  # type: ignore[no-untyped-call]
+
+
 def _is_ours(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> bool:
     """Queries [1, heads, T, d] and keys [1, kv heads, T, d] at positions whose cosines and sines are [1, T, d]."""
-    fit = usable(q, k, cos, sin) and _is_plain(q) and _is_plain(k) and cos.is_contiguous() and sin.is_contiguous()
+    fit = in_one_pass(q, k, cos, sin) and _is_plain(q) and _is_plain(k) and cos.is_contiguous() and sin.is_contiguous()
     return fit and _fits(q, k, cos) and _fits(q, k, sin)
 
 
@@ -76,13 +79,11 @@ class _Rotated(torch.autograd.Function):
 
 def _agrees(theirs: Rotation) -> bool:
     """Whether ours gives what theirs gives, forward and back, of numbers that tell halves and products apart."""
-    if not usable(torch.empty(0, dtype=torch.bfloat16)):
-        return False
     generator = torch.Generator().manual_seed(0)
     q, k, of_q, of_k = (torch.randn(1, heads, 5, 8, generator=generator).bfloat16() for heads in (3, 1, 3, 1))
     cos, sin = (torch.rand(1, 5, 8, generator=generator).bfloat16() for _ in range(2))
     found = []
-    for rotation in (theirs, ours_or(theirs)):
+    for rotation in (theirs, _rotated):
         leaves = q.clone().requires_grad_(), k.clone().requires_grad_()
         try:
             with torch.enable_grad():

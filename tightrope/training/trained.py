@@ -1,4 +1,4 @@
-"""A weight in training, and AdamW's step of it: in one pass in C where a CPU can, with torch elsewhere.
+"""A weight in training, and AdamW's step of it: in one pass where that is compiled, with torch elsewhere.
 
 Both give the same up to the last bit, and the same for any number of threads: dithers are drawn weight by weight, piece
 by piece, before pieces are shared out among threads.
@@ -56,7 +56,7 @@ class Trained:
             decay,
             exp_avg=torch.zeros_like(live, dtype=kept_in if rounded else torch.float32),
             exp_avg_sq=torch.zeros_like(live, dtype=kept_in if rounded else torch.float32),
-            steps=torch.zeros((), device=live.device),
+            steps=torch.zeros((), device="cpu" if rounded else live.device),  # of a GPU's one would wait to read it
         )
 
     def kept(self) -> dict[str, Tensor]:
@@ -99,7 +99,7 @@ class Rounding:
     dithers: tuple[Tensor, ...] = ()
 
     def in_one_pass(self) -> None:
-        """Does it in C."""
+        """Does it in C, or fused."""
         of, piece = self.of, self.piece
         assert of.cut_off is not None
         weight, cut_off = (whole.view(-1)[piece.at] for whole in (of.live.detach(), of.cut_off))
@@ -117,7 +117,8 @@ class Rounding:
                 gradient, held = self._moving()
                 wide = [moment.float() for moment in held]  # of float32 moments they themselves
                 average, square = wide
-                _move([master], [gradient], [average], [square], [self.of.steps.clone()], self.of.decay, self.by)
+                steps = self.of.steps.to(master.device, copy=True)
+                _move([master], [gradient], [average], [square], [steps], self.of.decay, self.by)
                 for moment, to, dither in zip(wide, held, self.dithers, strict=False):  # of float32 ones there are none
                     round_by(dither, moment, to)
 

@@ -1,4 +1,4 @@
-"""AdamW's step of bfloat16 weights on a CPU, see `training/masters.py` for masters and dithers.
+"""AdamW's step of bfloat16 weights, see `training/masters.py` for masters and dithers.
 
 In one pass over 20 bytes a weight: weight, cut-off part and moments are read and written, the gradient is read.
 All tensors are flat, contiguous and of one length.
@@ -6,13 +6,16 @@ All tensors are flat, contiguous and of one length.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from tightrope.models.kernels.calling import call
+from tightrope.models.kernels.calling import call, usable
+from tightrope.models.kernels.fused import fused
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,65 @@ def adamw(
         of_moments: that of either moment if they are bfloat16, else none.
         numbers: see `Step`.
     """
+    if not usable(weight):
+        _adamw(weight, cut_off, gradient, *moments, before, after, _tensor(numbers, weight.device), *of_moments)
+        return
     name = "adamw_rounded" if of_moments else "adamw"
     call(name, weight, cut_off, gradient, *moments, before, after, *of_moments, len(weight), *numbers)
 
 
 def round_anew(weight: Tensor, cut_off: Tensor, before: Tensor, after: Tensor) -> None:
     """Rounds the master of a weight with another dither; arguments as above."""
+    if not usable(weight):
+        _round_anew(weight, cut_off, before, after)
+        return
     call("round_anew", weight, cut_off, before, after, len(weight))
+
+
+@functools.lru_cache(maxsize=4)
+def _tensor(numbers: tuple[float, ...], device: torch.device) -> Tensor:
+    """Of a step, for all its pieces: what changes from step to step is not compiled in."""
+    return torch.tensor(numbers, dtype=torch.float32, device=device)
+
+
+@fused
+def _adamw(
+    weight: Tensor,
+    cut_off: Tensor,
+    gradient: Tensor,
+    average: Tensor,
+    square: Tensor,
+    before: Tensor,
+    after: Tensor,
+    numbers: Tensor,
+    *of_moments: Tensor,
+) -> None:
+    scale, kept, pull, beta2, square_pull, correction, epsilon, rate = numbers.unbind()
+    g, mean, variance = gradient / scale, average.float(), square.float()
+    mean = mean + pull * (g - mean)
+    variance = variance * beta2 + square_pull * g * g
+    moved = _master(weight, cut_off, before) * kept - rate * mean / (variance.sqrt() / correction + epsilon)
+    _put(moved, after, weight, cut_off)
+    for moment, to, dither in zip((mean, variance), (average, square), of_moments or (None, None), strict=True):
+        if dither is None:
+            to.copy_(moment)
+        else:
+            to.view(torch.int16).copy_((moment.view(torch.int32) + dither) >> 16)
+
+
+@fused
+def _round_anew(weight: Tensor, cut_off: Tensor, before: Tensor, after: Tensor) -> None:
+    _put(_master(weight, cut_off, before), after, weight, cut_off)
+
+
+def _master(weight: Tensor, cut_off: Tensor, before: Tensor) -> Tensor:
+    """Float32 of a bfloat16 weight, what it cuts off (int16), and the dither that is in both."""
+    bits = (weight.view(torch.int16).int() << 16) + (cut_off.int() & 0xFFFF) - before
+    return bits.view(torch.float32)
+
+
+def _put(master: Tensor, dither: Tensor, weight: Tensor, cut_off: Tensor) -> None:
+    """Takes a master apart again."""
+    bits = master.view(torch.int32) + dither
+    cut_off.copy_(bits)  # of which it takes the lower half
+    weight.view(torch.int16).copy_(bits >> 16)

@@ -1,11 +1,12 @@
-"""The passes of a Llama-like layer between its products: norm, gated part, rotary positions."""
+"""The passes of a Llama-like layer between its products: norm (CPU only), gated part, rotary positions."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from tightrope.models.kernels.calling import call, share
+from tightrope.models.kernels.calling import call, share, usable
+from tightrope.models.kernels.fused import fused
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -40,6 +41,8 @@ def rms_norm_backward(pulled: Tensor, x: Tensor, weight: Tensor, scale: Tensor) 
 
 def gated(gate: Tensor, up: Tensor) -> Tensor:
     """Returns `silu(gate) * up`; contiguous tensors of one shape."""
+    if not usable(gate, up):
+        return _gated(gate, up)
     out = torch.empty_like(gate)
     flat, others, to = gate.view(-1), up.view(-1), out.view(-1)
     share(len(flat), 1, lambda part: call("gated", flat[part], others[part], to[part], part.stop - part.start))
@@ -48,6 +51,8 @@ def gated(gate: Tensor, up: Tensor) -> Tensor:
 
 def gated_backward(pulled: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Returns what pulls gate and up, contiguous tensors of one shape, and `silu(gate) * up` again."""
+    if not usable(pulled, gate, up):
+        return _gated_backward(pulled, gate, up)
     of_gate, of_up, out = (torch.empty_like(gate) for _ in range(3))
     tensors = [of.view(-1) for of in (pulled.contiguous(), gate, up, of_gate, of_up, out)]
     share(
@@ -67,6 +72,8 @@ def rotate(x: Tensor, cosine: Tensor, sine: Tensor, *, back: bool = False) -> Te
         sine: as `cosine`.
         back: the transposed map.
     """
+    if not usable(x, cosine, sine):
+        return _rotated(x, cosine, sine, back)
     _, heads, tokens, width = x.shape
     out = x.new_empty(tokens, heads, width)
     cosine, sine = cosine[0], sine[0]
@@ -89,3 +96,27 @@ def rotate(x: Tensor, cosine: Tensor, sine: Tensor, *, back: bool = False) -> Te
 
     share(tokens, heads * width, work)
     return out.transpose(0, 1)[None]
+
+
+@fused
+def _gated(gate: Tensor, up: Tensor) -> Tensor:
+    wide = gate.float()
+    return (wide * torch.sigmoid(wide)).to(gate.dtype) * up
+
+
+@fused
+def _gated_backward(pulled: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    g, u, d = gate.float(), up.float(), pulled.float()
+    s = torch.sigmoid(g)
+    active = g * s
+    of_gate, of_up = d * u * (s + active * (1 - s)), d * active
+    return of_gate.to(gate.dtype), of_up.to(gate.dtype), active.to(gate.dtype) * up
+
+
+@fused
+def _rotated(x: Tensor, cosine: Tensor, sine: Tensor, back: bool) -> Tensor:
+    first, second = x.chunk(2, -1)
+    if back:
+        of_first, of_second = sine.chunk(2, -1)
+        return x * cosine + torch.cat((second * of_second, -first * of_first), -1)
+    return x * cosine + torch.cat((-second, first), -1) * sine

@@ -1,0 +1,47 @@
+"""Low-rank adapters that compute in the type of what they adapt.
+
+peft holds adapters in float32 over a bfloat16 base, and its layers take their input there: each keeps a float32 copy of
+it for the backward pass, of which there are seven in a Llama-like layer and which are more than all else that it keeps.
+Here the weights stay float32 and are rounded for each product, as under autocast, and what they give is added to the
+base's product where that lies: x W^T + s (x A^T) B^T (Hu et al. 2021, 2106.09685).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def compute_in_the_base_type(adapted: nn.Module) -> None:
+    """Changes, for good, how the adapters of a peft model are computed; layers of other kinds stay as they are."""
+    from peft.tuners.lora import LoraLayer
+
+    for module in adapted.modules():
+        if isinstance(module, LoraLayer):
+            module.forward = functools.partial(_forward, module, module.forward)
+
+
+def _forward(module: Any, theirs: Callable[..., Tensor], x: Tensor, *more: Any, **named: Any) -> Tensor:
+    """What peft's layer computes, where it has one plain adapter in use; else through peft."""
+    name = _in_use(module)
+    if name is None or more or named or x.ndim != 3:
+        return theirs(x, *more, **named)
+    result: Tensor = module.base_layer(x)
+    down, up = (of[name].weight.to(x.dtype) for of in (module.lora_A, module.lora_B))
+    low = functional.linear(x, down) * module.scaling[name]
+    return result.baddbmm_(low, up.t().expand(len(low), -1, -1))
+
+
+def _in_use(module: Any) -> str | None:
+    """The adapter in use, if it is a plain one and no other is."""
+    names = [name for name in module.active_adapters if name in module.lora_A]
+    if module.disable_adapters or module.merged or len(names) != 1 or names[0] in module.lora_variant:
+        return None
+    (name,) = names
+    of = (module.lora_A[name], module.lora_B[name])
+    linear = all(type(one) is nn.Linear and one.bias is None for one in of)
+    return name if linear and type(module.lora_dropout[name]) is nn.Identity else None
