@@ -5,7 +5,9 @@
 
 Models of 1.7 and 8 billion parameters with random weights in bfloat16, so nothing is downloaded. Both sides train the
 same pairs with reference log-probs computed once and no checkpointing; TRL runs with transformers' own sdpa kernel.
-The first two steps of a run are warm-up. Result: bench/results/gpu.json, written after every case.
+The first two steps of a run are warm-up. A rate is the median of the others', for a step in which a kernel is prepared
+for a new size can take seconds; beside it stands the rate of all of them. Result: bench/results/gpu.json, written after
+every case.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import torch
 from _machine import machine
 from _pairs import LONG_PROMPT_WORDS, PROMPT_WORDS, make_pairs
 from _shapes import SHAPES
-from training import HERE, run_side
+from training import HERE, run_side, spread
 
 from tightrope.errors import TightropeError, WorkError
 from tightrope.files import write_json
@@ -71,10 +73,12 @@ def flops_per_token(shape: str) -> float:
 
 def measured(case: Case, found: dict[str, Any], peak: float | None) -> dict[str, Any]:
     """Figures of one run; counted tokens are prompt twice + both responses, for everybody."""
-    tokens = sum(found["tokens_per_step"][WARM_UP:])
-    rate = tokens / sum(found["seconds_per_step"][WARM_UP:])
+    tokens, seconds = (found[name][WARM_UP:] for name in ("tokens_per_step", "seconds_per_step"))
+    rates = spread([n / s for n, s in zip(tokens, seconds, strict=True)], 1)
+    rate = rates["median"]
     return {
-        "tokens_per_second": round(rate, 1),
+        "tokens_per_second": rates,
+        "tokens_per_second_of_all_steps": round(sum(tokens) / sum(seconds), 1),
         "model_flops_utilisation": None if peak is None else round(rate * flops_per_token(case.shape) / peak, 4),
         "peak_memory_gib": round(found["peak_memory_bytes"] / 2**30, 2),
         "losses": found["losses"],
@@ -134,7 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{case.name:42} {side:10} {json.dumps(row[side])[:160]}", flush=True)
         both = [row.get(side) for side in ("tightrope", "trl")]
         if all(isinstance(one, dict) for one in both):
-            row["speed_ratio"] = round(both[0]["tokens_per_second"] / both[1]["tokens_per_second"], 2)
+            rates, whole = ([one[of] for one in both] for of in ("tokens_per_second", "tokens_per_second_of_all_steps"))
+            row["speed_ratio"] = round(rates[0]["median"] / rates[1]["median"], 2)
+            row["speed_ratio_of_all_steps"] = round(whole[0] / whole[1], 2)
             row["memory_ratio"] = round(both[0]["peak_memory_gib"] / both[1]["peak_memory_gib"], 2)
         result["cases"].append(row)
         if out is not None:

@@ -49,17 +49,18 @@ FAMILIES = ("llama", "qwen2", "gemma2", "gemma3", "gpt2")
 
 
 def tiny_model(
-    family: str = "llama", *, seed: int = 0, dtype: torch.dtype = torch.float32
+    family: str = "llama", *, seed: int = 0, dtype: torch.dtype = torch.float32, heads: int = 4
 ) -> PreTrainedModel:
     """A two-layer random model of a family, hidden size 32, large enough weights to matter."""
+    head_dim = 32 // heads
     torch.manual_seed(seed)
     common = dict(
         vocab_size=VOCABULARY,
         hidden_size=32,
         intermediate_size=48,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2,
         max_position_embeddings=256,
         initializer_range=0.2,
         bos_token_id=1,
@@ -70,14 +71,16 @@ def tiny_model(
         "llama": lambda: LlamaConfig(**common, tie_word_embeddings=True),
         "qwen2": lambda: Qwen2Config(**common, tie_word_embeddings=False),
         "gemma2": lambda: Gemma2Config(
-            **common, head_dim=8, sliding_window=8, query_pre_attn_scalar=8, final_logit_softcapping=5.0
+            **common, head_dim=head_dim, sliding_window=8, query_pre_attn_scalar=8, final_logit_softcapping=5.0
         ),
-        "gemma3": lambda: Gemma3TextConfig(**common, head_dim=8, sliding_window=8, query_pre_attn_scalar=8),
+        "gemma3": lambda: Gemma3TextConfig(
+            **common, head_dim=head_dim, sliding_window=8, query_pre_attn_scalar=8
+        ),
         "gpt2": lambda: GPT2Config(
             vocab_size=VOCABULARY,
             n_embd=32,
             n_layer=2,
-            n_head=4,
+            n_head=heads,
             n_positions=256,
             initializer_range=0.2,
             bos_token_id=1,

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tightrope.models.kernels import adamw
 from tightrope.training import masters
 from tightrope.training.masters import Dither, Nearest, pieces, round_by, unrounded
 
@@ -82,3 +83,17 @@ def test_dithers_are_a_function_of_the_step_and_uniform() -> None:
     assert int(draws[0].min()) >= 0 and int(draws[0].max()) < 2**16
     counts = torch.histc(draws[0].float(), bins=16, min=0, max=2**16)
     assert float(((counts - 3125) ** 2 / 3125).sum()) < 40  # chi-squared, 15 degrees: p = 0.0005
+
+
+def test_a_key_stands_for_uniform_dithers_of_its_own() -> None:
+    """What a GPU rounds by: uniform, without a pattern along a weight, and another key's are others."""
+    keys = torch.randint(2**31, (2, 2), generator=torch.Generator().manual_seed(0))
+    one, other = (adamw.dithers(key, 2**18) for key in keys)
+    assert one.dtype == torch.int32 and torch.equal(one, adamw.dithers(keys[0], 2**18))
+    assert int(one.min()) >= 0 and int(one.max()) < adamw.BIT
+    counts = torch.bincount(one // 256, minlength=256).double()
+    assert abs(float(((counts - 1024) ** 2 / 1024).sum()) - 255) < 5 * (2 * 255) ** 0.5, "chi squared"
+    for pair in ((one, other), (one[1:], one[:-1]), (one[2**9 :], one[: -(2**9)])):
+        assert abs(float(torch.corrcoef(torch.stack(pair).double())[0, 1])) < 5 / 2**9
+    assert torch.equal(adamw.dithers(torch.full((2,), adamw.NEAREST), 3), torch.full((3,), adamw.BIT // 2).int())
+    assert adamw.dithers(one, len(one)) is one

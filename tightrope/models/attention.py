@@ -28,6 +28,7 @@ from tightrope.models.kernels.fused import compiles
 from tightrope.models.tree_blocks import tree_mask
 
 NAME = "tightrope"
+LEAST_FLEX = 16  # a head's width, for FlexAttention's kernel
 
 
 class Layout(Protocol):
@@ -132,12 +133,13 @@ class TreeAttention:
 
     def __init__(self, batch: TokenBatch, kernel: Literal["rows", "flex"] | None = None) -> None:
         self._batch = batch
-        self._kernel = kernel or ("flex" if batch.input_ids.is_cuda and compiles() else "rows")
+        self._kernel = kernel
         self._block_mask: dict[int | None, Any] = {}
 
     def attend(self, module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
         """Returns [1, T, heads, d]."""
-        if self._kernel == "flex":
+        by_default = "flex" if query.is_cuda and query.shape[-1] >= LEAST_FLEX and compiles() else "rows"
+        if (self._kernel or by_default) == "flex":
             return self._flex(query, key, value, scoring)
         return attend_branches(query, key, value, self._rows, scoring)
 
@@ -146,17 +148,21 @@ class TreeAttention:
         return branch_rows(self._batch.layout)
 
     def _flex(self, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
+        softcap = scoring.softcap
+
         def soften(score: Tensor, b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-            return cast(float, scoring.softcap) * torch.tanh(score / cast(float, scoring.softcap))
+            return cast(float, softcap) * torch.tanh(score / cast(float, softcap))
 
         out = _flex_attention(query.device.type)(
             query,
             key,
             value,
-            score_mod=soften if scoring.softcap is not None else None,
+            score_mod=soften if softcap is not None else None,
             block_mask=self._mask(scoring.sliding_window),
             scale=scoring.scaling,
             enable_gqa=query.shape[1] != key.shape[1],
+            # its kernel for few queries refuses some of what the other one takes
+            kernel_options={"FORCE_USE_FLEX_ATTENTION": True},
         )
         return cast(Tensor, out).transpose(1, 2)
 

@@ -186,22 +186,28 @@ class _Norm(torch.autograd.Function):
         if usable(x, weight):
             of_x, sums = passes.rms_norm_backward(gradient, x, weight, scale)
             return of_x, sums.to(weight.dtype) if wants_weight else None, None
-        return *_norm_derivative(gradient, x, weight, scale, wants_weight), None
+        of_x, product = _norm_derivative(gradient, x, weight, scale, wants_weight)
+        if product is None:
+            return of_x, None, None
+        return of_x, product.flatten(0, -2).sum(0, dtype=torch.float32).to(weight.dtype), None
 
 
 @fused
 def _norm_derivative(
     gradient: Tensor, x: Tensor, weight: Tensor, scale: Tensor, wants_weight: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """What a gradient of the normalised rows [.., D] means for the rows and, if wanted, for the weight [D]."""
+    """What a gradient of the normalised rows [.., D] means for the rows and, if wanted, for a weight of each row.
+
+    The sum over rows is left to others: how a GPU shares it out depends on their number, and would be compiled in.
+    """
     normalised, d, wide = x.float() * scale, gradient.float(), weight.float()
     product = d * normalised
-    of_weight = product.flatten(0, -2).sum(0).to(weight.dtype) if wants_weight else None
     if x.is_cuda:
         along = (product * wide).sum(-1, keepdim=True)  # one kernel with the rest
     else:
         along = torch.mv(product.flatten(0, -2), wide).view_as(scale)
-    return ((d * wide).addcmul_(normalised, along, value=-1 / len(weight)) * scale).to(x.dtype), of_weight
+    of_x = ((d * wide).addcmul_(normalised, along, value=-1 / len(weight)) * scale).to(x.dtype)
+    return of_x, product.to(x.dtype) if wants_weight else None
 
 
 @fused

@@ -3,7 +3,7 @@
 peft holds adapters in float32 over a bfloat16 base, and its layers take their input there: each keeps a float32 copy of
 it for the backward pass, of which there are seven in a Llama-like layer and which are more than all else that it keeps.
 Here the weights stay float32 and are rounded for each product, as under autocast, and what they give is added to the
-base's product where that lies: x W^T + s (x A^T) B^T (Hu et al. 2021, 2106.09685).
+base's product where that lies: x W^T + s (x A^T) B^T (Hu et al. 2021, 2106.09685). So are gradients in the way back.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
@@ -28,12 +30,14 @@ def compute_in_the_base_type(adapted: nn.Module) -> None:
 def _forward(module: Any, theirs: Callable[..., Tensor], x: Tensor, *more: Any, **named: Any) -> Tensor:
     """What peft's layer computes, where it has one plain adapter in use; else through peft."""
     name = _in_use(module)
-    if name is None or more or named or x.ndim != 3:
+    if name is None or more or named:
         return theirs(x, *more, **named)
-    result: Tensor = module.base_layer(x)
     down, up = (of[name].weight.to(x.dtype) for of in (module.lora_A, module.lora_B))
-    low = functional.linear(x, down) * module.scaling[name]
-    return result.baddbmm_(low, up.t().expand(len(low), -1, -1))
+    base, scale = module.base_layer, module.scaling[name]
+    if type(base) is nn.Linear and not base.weight.requires_grad:
+        out: Tensor = _Adapted.apply(x, base.weight, base.bias, down, up, scale)  # type: ignore[no-untyped-call]
+        return out
+    return base(x) + functional.linear(functional.linear(x, down) * scale, up)  # type: ignore[no-any-return]
 
 
 def _in_use(module: Any) -> str | None:
@@ -45,3 +49,29 @@ def _in_use(module: Any) -> str | None:
     of = (module.lora_A[name], module.lora_B[name])
     linear = all(type(one) is nn.Linear and one.bias is None for one in of)
     return name if linear and type(module.lora_dropout[name]) is nn.Identity else None
+
+
+class _Adapted(torch.autograd.Function):
+    """A frozen linear layer and its adapter."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float
+    ) -> Tensor:
+        out, low = functional.linear(x, weight, bias), functional.linear(x, down)
+        out.flatten(0, -2).addmm_(low.flatten(0, -2), up.t(), alpha=scale)
+        ctx.save_for_backward(x, low, weight, down, up)
+        ctx.scale = scale
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, pulled: Tensor) -> tuple[Tensor | None, ...]:
+        x, low, weight, down, up = ctx.saved_tensors
+        rows = pulled.flatten(0, -2)
+        of_low = (rows @ up).mul_(ctx.scale)
+        of_x: Tensor | None = None
+        if ctx.needs_input_grad[0]:
+            of_x = (rows @ weight).addmm_(of_low, down).view_as(x)
+        of_up = (rows.t() @ low.flatten(0, -2)).mul_(ctx.scale)
+        return of_x, None, None, of_low.t() @ x.flatten(0, -2), of_up, None

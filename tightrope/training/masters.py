@@ -22,15 +22,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tightrope.models.kernels.adamw import BIT, NEAREST
+
 PIECE = 2**18  # weights on a CPU: a piece stays in the cache
-LARGE_PIECE = 2**22  # on a GPU: fewer calls, and 128 MiB for what is at work
-BIT = 2**16  # the last bit of a bfloat16 weight, in units of the cut-off part
+LARGE_PIECE = 2**26  # on a GPU, which holds nothing beside them where formulas are fused; else a GiB or two
 
 
 class Dither:
     """Integers in [0, 2**16), uniform: a function of a step, of how many have been taken before, and of the device.
 
     On a CPU all pieces share random numbers, at random offsets: to draw one for every weight takes longer than AdamW.
+    So it does on a GPU, where a piece has a key, and its kernel makes them of that.
     """
 
     def __init__(self, step: int, device: torch.device) -> None:
@@ -40,12 +42,16 @@ class Dither:
             drawn = torch.empty(-(-PIECE // 2), dtype=torch.int64).random_(-(2**63), None, generator=self._generator)
             self._drawn = drawn.view(torch.uint16).int()  # four of each
             self._starts: Iterator[int] = iter(())
+        self._keys: Iterator[Tensor] = iter(())
 
     def take(self, count: int) -> Tensor:
-        """The next int32 [count]; at most a piece."""
+        """The next int32 [count], at most a piece; on a GPU the key of as many (`kernels.adamw.dithers`)."""
         if self._device.type == "cpu":
             return self._drawn.narrow(0, self._start(), count)
-        return torch.randint(BIT, (count,), dtype=torch.int32, device=self._device, generator=self._generator)
+        if (key := next(self._keys, None)) is None:
+            self._keys = iter(torch.randint(2**31, (256, 2), device=self._device, generator=self._generator))
+            key = next(self._keys)
+        return key
 
     def _start(self) -> int:
         """The next offset; some at a time are drawn, as one alone takes as long."""
@@ -59,11 +65,13 @@ class Nearest:
     """Half of a bit for every weight, in place of a dither: rounds to nearest, halves up."""
 
     def __init__(self, device: torch.device) -> None:
-        size = PIECE if device.type == "cpu" else 1  # where it need not lie in memory for each of them
-        self._halves = torch.full((size,), BIT // 2, dtype=torch.int32, device=device)
+        if device.type == "cpu":
+            self._halves = torch.full((PIECE,), BIT // 2, dtype=torch.int32)
+        else:
+            self._halves = torch.full((2,), NEAREST, device=device)
 
     def take(self, count: int) -> Tensor:
-        """Int32 [count], or [1] for all."""
+        """Int32 [count], or on a GPU their key."""
         return self._halves[:count]
 
 
@@ -90,8 +98,8 @@ class Piece:
 
     Attributes:
         at: its place in the flat weight [P].
-        before: the dither that is in it, int32 [P].
-        after: the dither to round with.
+        before: the dither that is in it, int32 [P]; on a GPU its key.
+        after: the dither to round with, as `before`.
     """
 
     at: slice

@@ -25,7 +25,6 @@ from tightrope.errors import WorkError
 from tightrope.models.gathered import Gathered, ungather
 from tightrope.models.kernels.adamw import Step
 from tightrope.models.kernels.calling import each, usable
-from tightrope.models.kernels.fused import fusible
 from tightrope.training.masters import Dither, Nearest, pieces
 from tightrope.training.processes import add_gradients
 from tightrope.training.trained import Rounding, Trained, move_whole
@@ -127,9 +126,8 @@ class Optimiser:
         if usable(*(t.live for t in self._rounded)):
             each(work, Rounding.in_one_pass)
             return
-        fuse = fusible(*(t.live for t in self._rounded))
         for rounding in work:
-            rounding.in_one_pass() if fuse else rounding.with_torch()
+            rounding.in_one_pass() if rounding.of.live.is_cuda else rounding.with_torch()
 
     def _roundings(self, before: int | None, after: int | None, by: Step | None) -> Iterator[Rounding]:
         """What `_round` has to do, piece by piece."""

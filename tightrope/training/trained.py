@@ -1,4 +1,4 @@
-"""A weight in training, and AdamW's step of it: in one pass where that is compiled, with torch elsewhere.
+"""A weight in training, and AdamW's step of it: in one pass where a compiler has been, with torch elsewhere.
 
 Both give the same up to the last bit, and the same for any number of threads: dithers are drawn weight by weight, piece
 by piece, before pieces are shared out among threads.
@@ -99,7 +99,7 @@ class Rounding:
     dithers: tuple[Tensor, ...] = ()
 
     def in_one_pass(self) -> None:
-        """Does it in C, or fused."""
+        """Does it in C on a CPU, by a formula on a GPU."""
         of, piece = self.of, self.piece
         assert of.cut_off is not None
         weight, cut_off = (whole.view(-1)[piece.at] for whole in (of.live.detach(), of.cut_off))
@@ -110,7 +110,7 @@ class Rounding:
             passes.adamw(weight, cut_off, *self._moving(), piece.before, piece.after, self.dithers, numbers)
 
     def with_torch(self) -> None:
-        """Does it pass by pass."""
+        """Does it pass by pass, on a CPU."""
         assert self.of.cut_off is not None
         with self.piece.master(self.of.live, self.of.cut_off) as master:
             if self.by is not None:

@@ -17,6 +17,9 @@ from torch import Tensor
 from tightrope.models.kernels.calling import call, usable
 from tightrope.models.kernels.fused import fused
 
+BIT = 2**16  # the last bit of a bfloat16 weight, in units of what it cuts off
+NEAREST = -1  # a key whose dithers are all half a bit
+
 
 @dataclass(frozen=True)
 class Step:
@@ -61,8 +64,8 @@ def adamw(
         cut_off: int16.
         gradient: float32.
         moments: of gradients and of their squares; bfloat16 or float32.
-        before: the dither that is in weight and cut-off part, int32.
-        after: the dither to round with.
+        before: the dither that is in weight and cut-off part, int32; for a formula its key will do, see `dithers`.
+        after: the dither to round with, as `before`.
         of_moments: that of either moment if they are bfloat16, else none.
         numbers: see `Step`.
     """
@@ -109,7 +112,7 @@ def _adamw(
         if dither is None:
             to.copy_(moment)
         else:
-            to.view(torch.int16).copy_((moment.view(torch.int32) + dither) >> 16)
+            to.view(torch.int16).copy_((moment.view(torch.int32) + dithers(dither, len(moment))) >> 16)
 
 
 @fused
@@ -119,12 +122,34 @@ def _round_anew(weight: Tensor, cut_off: Tensor, before: Tensor, after: Tensor) 
 
 def _master(weight: Tensor, cut_off: Tensor, before: Tensor) -> Tensor:
     """Float32 of a bfloat16 weight, what it cuts off (int16), and the dither that is in both."""
-    bits = (weight.view(torch.int16).int() << 16) + (cut_off.int() & 0xFFFF) - before
+    bits = (weight.view(torch.int16).int() << 16) + (cut_off.int() & 0xFFFF) - dithers(before, len(weight))
     return bits.view(torch.float32)
 
 
 def _put(master: Tensor, dither: Tensor, weight: Tensor, cut_off: Tensor) -> None:
     """Takes a master apart again."""
-    bits = master.view(torch.int32) + dither
+    bits = master.view(torch.int32) + dithers(dither, len(master))
     cut_off.copy_(bits)  # of which it takes the lower half
     weight.view(torch.int16).copy_(bits >> 16)
+
+
+def dithers(key: Tensor, count: int) -> Tensor:
+    """Int32 [count] in [0, BIT): what is that already, or what a key stands for.
+
+    Args:
+        key: int32 [count], or int64 [2] in [0, 2**31) or NEAREST.
+        count: numbers wanted.
+    """
+    if key.dtype == torch.int32:
+        return key
+    first, second = key.int().unbind()
+    places = torch.arange(count, dtype=torch.int32, device=key.device)
+    drawn = _mixed(_mixed(places ^ first) ^ second)
+    return torch.where(first == NEAREST, BIT // 2, (drawn >> 16) & 0xFFFF)
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """A permutation of int32 in which every bit depends on all (the end of MurmurHash3, Appleby 2011)."""
+    x = (x ^ ((x >> 16) & 0xFFFF)) * -2048144789
+    x = (x ^ ((x >> 13) & 0x7FFFF)) * -1028477387
+    return x ^ ((x >> 16) & 0xFFFF)

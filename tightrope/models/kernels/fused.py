@@ -31,10 +31,18 @@ def fused(formula: Callable[..., T]) -> Callable[..., T]:
     def run(*arguments: Any) -> T:
         if not arguments[0].is_cuda or not compiles():
             return formula(*arguments)
-        # whether autograd follows an argument would be compiled in, too
-        return _compiled(formula)(*(a.detach() if isinstance(a, Tensor) else a for a in arguments))  # type: ignore[no-any-return]
+        return _compiled(formula)(*map(_of_any_size, arguments))  # type: ignore[no-any-return]
 
     return run
+
+
+def _of_any_size(argument: Any) -> Any:
+    """An argument of which neither its number of rows is compiled in nor whether autograd follows it."""
+    if isinstance(argument, Tensor):
+        argument = argument.detach()
+        for axis in range(max(1, argument.ndim - 1)):
+            torch._dynamo.maybe_mark_dynamic(argument, axis)
+    return argument
 
 
 def fusible(*tensors: Tensor) -> bool:

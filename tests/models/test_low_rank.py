@@ -1,0 +1,73 @@
+"""Adapters compute what peft's layers compute, in the type of what they adapt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+
+from tests.tiny import tiny_model
+from tightrope.models import low_rank
+
+
+def adapted(family: str, dtype: torch.dtype, ours: bool, **settings: Any) -> Any:
+    torch.manual_seed(0)
+    model = tiny_model(family).to(dtype)
+    config = {"r": 4, "lora_alpha": 6, "target_modules": "all-linear", "init_lora_weights": False, **settings}
+    out = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **config))
+    if ours:
+        low_rank.compute_in_the_base_type(out)
+    return out.eval()
+
+
+def learnt(model: Any) -> tuple[Tensor, list[Tensor]]:
+    states = model.get_base_model().get_decoder()(input_ids=torch.arange(3, 43).view(2, 20)).last_hidden_state
+    (states.float() * torch.linspace(-1, 1, states.numel()).view_as(states)).sum().backward()
+    return states.detach(), [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+def off(a: Tensor, b: Tensor) -> float:
+    return float((a.double() - b.double()).norm() / b.double().norm())
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])  # qwen2's layers have biases, gpt2's are not linear
+def test_in_float32_they_are_pefts(family: str) -> None:
+    (found, ours), (right, theirs) = (learnt(adapted(family, torch.float32, mine)) for mine in (True, False))
+    assert off(found, right) < 1e-6 and len(ours) == len(theirs) > 10
+    assert max(map(off, ours, theirs)) < 1e-5
+
+
+def test_over_bfloat16_they_are_as_exact_and_keep_no_float32_input() -> None:
+    exact, right = learnt(adapted("llama", torch.float32, False))
+    errors, kept = [], []
+    for mine in (True, False):
+        model, sizes = adapted("llama", torch.bfloat16, mine), list[int]()
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, s=sizes: s.append(x.nbytes) or x, lambda x: x):  # type: ignore[misc]
+            found, gradients = learnt(model)
+        assert all(g.dtype == torch.float32 for g in gradients)
+        errors.append((off(found, exact), torch.tensor([off(*both) for both in zip(gradients, right, strict=True)])))
+        kept.append(sum(sizes))
+    assert errors[0][0] <= 1.3 * errors[1][0]
+    assert errors[0][1].mean() <= 1.3 * errors[1][1].mean()
+    assert kept[0] < 0.8 * kept[1]
+
+
+def test_what_is_not_one_plain_adapter_is_left_to_peft() -> None:
+    model = adapted("llama", torch.float32, True)
+    ids = torch.arange(3, 23)[None]
+    with torch.no_grad():
+        plain = adapted("llama", torch.float32, False)
+        with model.disable_adapter(), plain.disable_adapter():
+            assert torch.equal(model(input_ids=ids).logits, plain(input_ids=ids).logits)
+        apart = model(input_ids=ids).logits
+        model.merge_adapter()
+        assert off(model(input_ids=ids).logits, apart) < 1e-5
+        model.unmerge_adapter()
+        for settings in ({"use_dora": True}, {"lora_bias": True}):
+            both = [adapted("llama", torch.float32, mine, **settings) for mine in (True, False)]
+            assert torch.equal(*(one(input_ids=ids).logits for one in both)), settings
+    dropping = adapted("llama", torch.float32, True, lora_dropout=0.5).train()
+    assert off(dropping(input_ids=ids).logits, dropping(input_ids=ids).logits) > 1e-3
