@@ -5,5 +5,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
 export TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
-if [ "${1:-}" != --rehearse ]; then "$PYTHON" -m pytest -m gpu -q; fi
+if [ "${1:-}" != --rehearse ]; then "$PYTHON" -m pytest -m gpu -q tests/models tests/training; fi
 exec "$PYTHON" bench/gpu.py "$@"
