@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
+from torch._dynamo.backends.debugging import aot_eager
+from torch.nn.attention import flex_attention
 
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
 from tightrope.data.batch import TokenBatch
 from tightrope.data.example import EncodedResponse, Example
-from tightrope.models import branches
+from tightrope.models import attention, branches
 from tightrope.models.attention import TreeAttention
 from tightrope.models.causal import Scoring
 from tightrope.models.kernels.attention import switched
 from tightrope.models.kernels.build import built
+from tightrope.models.kernels.fused import compiled_apart
 from tightrope.models.policy import Policy
 
 
@@ -81,6 +88,43 @@ def test_rows_have_the_gradient_of_plain_attention_under_the_trees_mask(
     expected = torch.autograd.grad((right * weights).sum(), inputs)
     for ours, theirs in zip((out, *found), (right, *expected), strict=True):
         assert (ours - theirs).detach().norm() / theirs.detach().norm() < (1e-6 if dtype == torch.float64 else 1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("softcaps", [(None,) * 4, (5.0, 30.0, 7.0, 50.0)], ids=["plain", "capped"])
+@pytest.mark.parametrize("windows", [(None,) * 4, (6, 60, 9, 30)], ids=["whole", "window"])
+def test_what_is_compiled_for_a_gpu_learns_as_rows_do_and_few_times(
+    softcaps: tuple[float | None, ...], windows: tuple[int | None, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced as for a GPU, and run operation by operation: sizes, soft-caps and windows are not compiled in."""
+    graphs: list[int] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(1)
+        return aot_eager(graph, inputs)
+
+    @functools.cache
+    def flex(device: str, kind: object) -> Any:
+        def attend(query: Tensor, key: Tensor, value: Tensor, **settings: Any) -> Any:
+            return flex_attention.flex_attention(query, key, value, **settings)
+
+        return compiled_apart(attend, dynamic=True, backend=backend)
+
+    monkeypatch.setattr(flex_attention, "_validate_device", lambda *_: None)  # it refuses gradients on a CPU
+    monkeypatch.setattr(attention, "_flex_attention", flex)
+    for count, softcap, window in zip((3, 5, 6, 8), softcaps, windows, strict=True):
+        batch = TokenBatch.from_examples(bundles(count))
+        torch.manual_seed(0)
+        given = [torch.randn(1, heads, len(batch.input_ids), 16).requires_grad_() for heads in (4, 2, 2)]
+        found = []
+        for kernel in ("flex", "rows"):
+            scoring = Scoring(0.25, softcap, window)
+            out = TreeAttention(batch, kernel).attend(torch.nn.Identity(), *given, scoring)  # type: ignore[arg-type]
+            weights = torch.linspace(-1, 1, out.numel()).view_as(out)
+            found.append((out.detach(), *torch.autograd.grad((out * weights).sum(), given)))
+        for ours, right in zip(*found, strict=True):
+            torch.testing.assert_close(ours, right, atol=2e-5, rtol=1e-4)
+    assert len(graphs) <= 3, "up to one block of tokens, and more; and one that only a process's first call has"
 
 
 @pytest.mark.gpu

@@ -5,7 +5,7 @@ under the name `tightrope`; the layout decides what each query sees. Without a l
 is transformers' own `sdpa`, mask and all, so a model set to `tightrope` still generates and scores as usual.
 
 On CPU a tree is computed branch by branch (`branches.py`). On a GPU a FlexAttention block mask over the packed axis
-says the same thing without taking it apart.
+says the same thing without taking it apart (`tree_blocks.py`), but for narrow heads and where nothing can be compiled.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from transformers.masking_utils import sdpa_mask
 from tightrope.data.batch import TokenBatch, TreeLayout
 from tightrope.models.branches import BranchRow, attend_branches, branch_rows
 from tightrope.models.causal import Scoring, for_every_query_head, seen_by_last, softcapped
-from tightrope.models.kernels.fused import compiles
+from tightrope.models.kernels.fused import compiled_apart, compiles
 from tightrope.models.tree_blocks import tree_mask
 
 NAME = "tightrope"
@@ -148,16 +148,20 @@ class TreeAttention:
         return branch_rows(self._batch.layout)
 
     def _flex(self, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
-        softcap = scoring.softcap
+        # a number would be compiled in, or break the graph where gradients are wanted
+        softcap = torch.tensor(scoring.softcap or 1.0, device=query.device)
 
         def soften(score: Tensor, b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-            return cast(float, softcap) * torch.tanh(score / cast(float, softcap))
+            return softcap * torch.tanh(score / softcap)
 
-        out = _flex_attention(query.device.type)(
+        capped, windowed = scoring.softcap is not None, scoring.sliding_window is not None
+        learns = torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value))
+        kind = (query.dtype, *query.shape[1::2], *key.shape[1::2], value.shape[-1], capped, windowed, learns)
+        out = _flex_attention(query.device.type, kind)(
             query,
             key,
             value,
-            score_mod=soften if softcap is not None else None,
+            score_mod=soften if capped else None,
             block_mask=self._mask(scoring.sliding_window),
             scale=scoring.scaling,
             enable_gqa=query.shape[1] != key.shape[1],
@@ -173,10 +177,11 @@ class TreeAttention:
 
 
 @functools.cache
-def _flex_attention(device: str) -> Callable[..., Any]:
-    """FlexAttention as one compiled kernel on a GPU; elsewhere its plain form, which holds all scores."""
+def _flex_attention(device: str, kind: tuple[object, ...]) -> Callable[..., Any]:
+    """FlexAttention as one compiled kernel for each kind on a GPU; elsewhere its plain form, which holds all scores."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    if device == "cpu":
-        return flex_attention
-    return torch.compile(flex_attention, dynamic=True)
+    def attend(query: Tensor, key: Tensor, value: Tensor, **settings: Any) -> Any:
+        return flex_attention(query, key, value, **settings)
+
+    return attend if device == "cpu" else compiled_apart(attend, dynamic=True)

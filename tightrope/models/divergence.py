@@ -81,7 +81,7 @@ class _Divergence(torch.autograd.Function):
         turn: Turn | None,
     ) -> Tensor:
         p, q = (RunningSoftmax(len(hidden), hidden.device) for _ in range(2))
-        for part, tokens in tiles(len(hidden), len(weight), weight.device):
+        for part, tokens in tiles(len(hidden), len(weight)):
             ours, reference = head.logits(hidden[part], tokens), reference_head.logits(theirs[part], tokens)
             p.add(part, ours)
             q.add(part, reference, of=reference - ours)
@@ -95,7 +95,7 @@ class _Divergence(torch.autograd.Function):
         hidden, weight, bias, theirs, p_log, q_log = ctx.saved_tensors
         head, reference_head, turn = ctx.settings
         gradients = HeadGradients(hidden, head.weight, bias, ctx.needs_input_grad[:3], turn)
-        for part, tokens in tiles(len(hidden), len(weight), weight.device):
+        for part, tokens in tiles(len(hidden), len(weight)):
             logits = head.logits(hidden[part], tokens)
             q = reference_head.logits(theirs[part], tokens).sub_(q_log[part, None]).exp_()
             d = (logits - p_log[part, None]).exp_().sub_(q).mul_(grads[0][part, None])

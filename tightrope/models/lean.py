@@ -7,13 +7,14 @@ input, and a feed-forward part its two products; the rest is computed again when
 `torch.utils.checkpoint`, which stops as soon as it has what was asked: no matrix product is repeated. The plain
 RMS norm's derivative is written out, for on a CPU autograd's takes several times as long.
 
-In bfloat16 on a CPU with a compiler norms, gated parts with SiLU and rotary positions are single passes (`kernels`).
-There products are cheap as well, and a feed-forward part keeps its input only.
+In bfloat16 norms, gated parts with SiLU and rotary positions are single passes (`kernels`): on a CPU with a C compiler,
+where products are cheap as well and a feed-forward part keeps its input only, and on a GPU.
 
 A norm's output is kept by whoever multiplies it with weights; those can keep how to make it (`remade`).
 
 A block is only touched if it computes what we think, which is tried out: its forward and ours must agree bit for bit
-on small, ordinary and large inputs. Single passes agree up to the order in which a norm's squares are added.
+on small, ordinary and large inputs. Single passes agree up to the order in which a norm's squares are added and, on a
+GPU, the roundings in between that they leave out.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def _gated(module: Any, is_silu: bool, x: Tensor) -> Tensor:
     """`down(act(gate(x)) * up(x))`."""
     parts = [getattr(module, name) for name in PARTS[:3]]
     weights = [part.weight for part in parts if type(part) is nn.Linear and part.bias is None]
-    if is_silu and len(weights) == len(parts) and in_one_pass(x, *weights):
+    learns = torch.is_grad_enabled()  # else, while a model samples, the three products may be packed
+    if learns and is_silu and len(weights) == len(parts) and in_one_pass(x, *weights):
         fed: Tensor = _FeedForward.apply(x, *weights)  # type: ignore[no-untyped-call]
         return fed
 
@@ -84,7 +86,7 @@ def _gated(module: Any, is_silu: bool, x: Tensor) -> Tensor:
     out: Tensor
     if is_silu and in_one_pass(gate, up):
         out = down(_Product.apply(gate.contiguous(), up.contiguous()))  # type: ignore[no-untyped-call]
-    elif type(down) is nn.Linear:
+    elif learns and type(down) is nn.Linear:
         # not by a Function of ours, which keeps its inputs only when it has run: it would be run again
         out = _again(lambda gate, up: functional.linear(product(gate, up), down.weight, down.bias), gate, up)
     else:  # adapters would have the frozen product done again before they save their input
@@ -141,6 +143,13 @@ def _linear(module: Any, x: Tensor) -> Tensor:
         return functional.linear(x, module.weight)
     out: Tensor = _Linear.apply(x, module.weight)  # type: ignore[no-untyped-call]
     return out
+
+
+def is_plain_linear(module: nn.Module) -> bool:
+    """Whether a module computes `x W^T + b` and nothing else: nobody has replaced its forward but `keep_less`."""
+    forward = vars(module).get("forward")
+    ours = forward is None or getattr(forward, "func", None) is _linear
+    return type(module) is nn.Linear and ours
 
 
 class _Linear(torch.autograd.Function):
@@ -207,7 +216,7 @@ def _norm_derivative(
     else:
         along = torch.mv(product.flatten(0, -2), wide).view_as(scale)
     of_x = ((d * wide).addcmul_(normalised, along, value=-1 / len(weight)) * scale).to(x.dtype)
-    return of_x, product.to(x.dtype) if wants_weight else None
+    return of_x, (product.to(x.dtype) if x.is_cuda else product) if wants_weight else None
 
 
 @fused

@@ -5,7 +5,7 @@ each token tile by tile, and keeps no more logits than fit in a fixed room; back
 again and folds the softmax gradient into the hidden states and the head at once. A tile is small enough to stay in the
 processor's cache from the product that makes it to the one that uses it up, and the head's gradient is written once
 instead of once per chunk of tokens.
-In bfloat16 on a CPU what is done with a tile is a pass in C (`kernels`), unless logits are soft-capped.
+In bfloat16 what is done with a tile is a single pass (`kernels`), in C on a CPU, unless logits are soft-capped.
 Softmax and its normaliser are float32 whatever the model computes in (bfloat16 log-softmax is off by 4.5e-2 nats on
 five tokens, methods.md 0.2).
 """
@@ -31,7 +31,7 @@ from tightrope.models.kernels.sums import add
 from tightrope.models.sizes import filling
 
 TILE_ROWS = TILE_TOKENS = 2048  # float32 logits of a tile: 16 MiB
-ON_GPU = 4  # times as long and as wide on a GPU, which computes small products slowly
+IN_ONE_KERNEL = 4  # times as long and as wide on a GPU where a tile is one pass: it computes small products slowly
 KEPT_PRODUCTS_BYTES = 2**27  # products kept for the backward pass, which are computed once less then
 LEAST_SHIFTED = -80.0  # that a logit counts as, less the largest: of -inf e * z would be no number
 LOWEST = -1e30  # less than any logit; finite, so that differences are numbers
@@ -136,9 +136,15 @@ def token_logprobs(
     return TokenLogprobs(logprobs, entropies if entropy else None, collisions if collision else None)
 
 
-def tiles(rows: int, vocabulary: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
-    """Slices of [rows, vocabulary], one part of the vocabulary after the other: (rows, tokens)."""
-    long, wide = ((ON_GPU if device.type == "cuda" else 1) * size for size in (TILE_ROWS, TILE_TOKENS))
+def tiles(rows: int, vocabulary: int, times: int = 1) -> Iterator[tuple[slice, slice]]:
+    """Slices of [rows, vocabulary], one part of the vocabulary after the other: (rows, tokens).
+
+    Args:
+        rows: of the products.
+        vocabulary: their width.
+        times: how often a tile is as long and as wide as usual.
+    """
+    long, wide = times * TILE_ROWS, times * TILE_TOKENS
     for token in range(0, vocabulary, wide):
         for row in range(0, rows, long):
             yield slice(row, min(row + long, rows)), slice(token, min(token + wide, vocabulary))
@@ -204,7 +210,7 @@ class HeadGradients:
         self._hidden, self._weight, self._bias, self._turn = hidden, weight, bias, turn
         room = torch.empty_like if len(hidden) else torch.zeros_like  # without a row no tile comes
         self._of_hidden = room(hidden, dtype=torch.float32) if want_hidden else None
-        rows = weight if turn is None else weight[:TILE_TOKENS]
+        rows = weight if turn is None else weight[:TILE_TOKENS]  # on a CPU, where tiles are as wide
         self._of_weight = room(rows, dtype=torch.float32) if want_weight else None
         self._of_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and want_bias else None
 
@@ -266,7 +272,7 @@ class _TokenLogprobs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         rows = RowSums(len(target), hidden.device)
         kept: list[Tensor] = []
-        for part, tokens in tiles(len(target), len(weight), weight.device):
+        for part, tokens in tiles(len(target), len(weight), _times(head, hidden)):
             products = head.products(hidden[part], tokens)
             room -= products.nbytes
             if room >= 0:
@@ -295,16 +301,21 @@ class _TokenLogprobs(torch.autograd.Function):
         head, turn, temperature, entropy = ctx.settings
         kept, ctx.kept = ctx.kept[::-1], []
         gradients = HeadGradients(hidden, head.weight, bias, ctx.needs_input_grad[:3], turn)
-        for part, tokens in tiles(len(target), len(weight), weight.device):
+        for part, tokens in tiles(len(target), len(weight), _times(head, hidden)):
             products = kept.pop() if kept else head.products(hidden[part], tokens)
             column = target[part] - tokens.start
             of_rows = [of[part] for of in (log_normaliser, entropies, grad_logprobs, grad_entropy)]
             if _has_pass(head, products):
-                d = softmax.derivative_(products, column, head.scale / temperature, *of_rows)
+                d = softmax.derivative(products, column, head.scale / temperature, *of_rows)
             else:
                 d = _derivative(head, products, column, temperature, *of_rows, entropy=entropy)
             gradients.add(part, tokens, d)
         return (*gradients.result(), None, None, None, None, None, None, None)
+
+
+def _times(head: OutputHead, hidden: Tensor) -> int:
+    """How large tiles are."""
+    return IN_ONE_KERNEL if hidden.is_cuda and _has_pass(head, hidden) else 1
 
 
 def _has_pass(head: OutputHead, products: Tensor) -> bool:

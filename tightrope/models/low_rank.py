@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from tightrope.models.lean import is_plain_linear
+
 
 def compute_in_the_base_type(adapted: nn.Module) -> None:
     """Changes, for good, how the adapters of a peft model are computed; layers of other kinds stay as they are."""
@@ -28,13 +30,17 @@ def compute_in_the_base_type(adapted: nn.Module) -> None:
 
 
 def _forward(module: Any, theirs: Callable[..., Tensor], x: Tensor, *more: Any, **named: Any) -> Tensor:
-    """What peft's layer computes, where it has one plain adapter in use; else through peft."""
+    """What peft's layer computes, where it has one plain adapter in use; else through peft.
+
+    So it is while a model samples: there each of the three products may be packed (`rollouts/packed.py`).
+    """
     name = _in_use(module)
-    if name is None or more or named:
+    if name is None or more or named or x.ndim < 2 or not torch.is_grad_enabled() or torch.is_autocast_enabled():
         return theirs(x, *more, **named)
     down, up = (of[name].weight.to(x.dtype) for of in (module.lora_A, module.lora_B))
     base, scale = module.base_layer, module.scaling[name]
-    if type(base) is nn.Linear and not base.weight.requires_grad:
+    watched = base._forward_hooks or base._forward_pre_hooks
+    if is_plain_linear(base) and not watched and not any(p.requires_grad for p in base.parameters()):
         out: Tensor = _Adapted.apply(x, base.weight, base.bias, down, up, scale)  # type: ignore[no-untyped-call]
         return out
     return base(x) + functional.linear(functional.linear(x, down) * scale, up)  # type: ignore[no-any-return]
@@ -47,8 +53,8 @@ def _in_use(module: Any) -> str | None:
         return None
     (name,) = names
     of = (module.lora_A[name], module.lora_B[name])
-    linear = all(type(one) is nn.Linear and one.bias is None for one in of)
-    return name if linear and type(module.lora_dropout[name]) is nn.Identity else None
+    plain = all(is_plain_linear(one) and one.bias is None for one in of)
+    return name if plain and type(module.lora_dropout[name]) is nn.Identity else None
 
 
 class _Adapted(torch.autograd.Function):
@@ -73,5 +79,7 @@ class _Adapted(torch.autograd.Function):
         of_x: Tensor | None = None
         if ctx.needs_input_grad[0]:
             of_x = (rows @ weight).addmm_(of_low, down).view_as(x)
-        of_up = (rows.t() @ low.flatten(0, -2)).mul_(ctx.scale)
-        return of_x, None, None, of_low.t() @ x.flatten(0, -2), of_up, None
+        wants_down, wants_up = ctx.needs_input_grad[3:5]
+        of_down = of_low.t() @ x.flatten(0, -2) if wants_down else None
+        of_up = (rows.t() @ low.flatten(0, -2)).mul_(ctx.scale) if wants_up else None
+        return of_x, None, None, of_down, of_up, None

@@ -1,9 +1,10 @@
-"""Rotary positions (Su et al. 2021, 2104.09864) of bfloat16 queries and keys on a CPU in one pass, and back in one.
+"""Rotary positions (Su et al. 2021, 2104.09864) of bfloat16 queries and keys in one pass, and back in one.
 
 transformers cuts heads into halves, negates, puts them together, multiplies twice and adds; autograd goes all that way
 back and fills what was cut away with zeros. Each family of models has a function of its own for it, in the module of
-its classes, and calls it by its name there: so it is replaced there, for everybody. What is not bfloat16 on a CPU, or
-laid out otherwise, still goes to theirs; where ours is taken it rounds as theirs does, bit for bit.
+its classes, and calls it by its name there: so it is replaced there, for everybody. What is not bfloat16 or has another
+layout still goes to theirs, and so does all where there is no compiler. On a CPU ours rounds as theirs does, bit for
+bit; a GPU's kernel rounds once.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ def ours_or(theirs: Rotation) -> Rotation:
     @functools.wraps(theirs)
     def rotated(*given: Any, **named: Any) -> tuple[Tensor, Tensor]:
         if not named and len(given) == 4 and _is_ours(*given):
-            return _rotated(*given)
+            return _both(*given)
         return theirs(*given, **named)
 
     rotated.in_one_pass = True  # type: ignore[attr-defined]
     return rotated
 
 
-def _rotated(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+def _both(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
     return _Rotated.apply(q, cos, sin), _Rotated.apply(k, cos, sin)  # type: ignore[no-untyped-call]
 
 
@@ -83,7 +84,7 @@ def _agrees(theirs: Rotation) -> bool:
     q, k, of_q, of_k = (torch.randn(1, heads, 5, 8, generator=generator).bfloat16() for heads in (3, 1, 3, 1))
     cos, sin = (torch.rand(1, 5, 8, generator=generator).bfloat16() for _ in range(2))
     found = []
-    for rotation in (theirs, _rotated):
+    for rotation in (theirs, _both):
         leaves = q.clone().requires_grad_(), k.clone().requires_grad_()
         try:
             with torch.enable_grad():

@@ -31,16 +31,16 @@ def tree_mask(batch: TokenBatch, sliding_window: int | None) -> BlockMask:
 
     device, tokens, positions = batch.input_ids.device, len(batch.input_ids), batch.positions
     start, prompt_end, own = (of.to(device) for of in _intervals(batch.layout))
+    window = torch.tensor(sliding_window or 0, device=device)  # a number would be compiled in
+    windowed = sliding_window is not None
 
     def visible(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
         of_prompt = (k >= start[q]) & (k < prompt_end[q])
         seen = (of_prompt | (k >= own[q])) & (k <= q)
-        if sliding_window is not None:
-            seen = seen & (positions[q] - positions[k] < sliding_window)
-        return seen
+        return seen & (positions[q] - positions[k] < window) if windowed else seen
 
     some, whole = _blocks(batch.layout, tokens)
-    if sliding_window is not None:  # which blocks are out of sight is not worked out
+    if windowed:  # which blocks are out of sight is not worked out
         some, whole = some | whole, torch.zeros_like(whole)
     return BlockMask.from_kv_blocks(
         *_listed(some.to(device)),
@@ -65,7 +65,7 @@ def _intervals(tree: TreeLayout) -> tuple[Tensor, Tensor, Tensor]:
             places.append((start, end, own))
             own += length
         lengths += (prompt, *branches)
-    of_each = torch.tensor(places, dtype=torch.int32).repeat_interleave(torch.tensor(lengths), 0)
+    of_each = torch.tensor(places, dtype=torch.int32).view(-1, 3).repeat_interleave(torch.tensor(lengths).long(), 0)
     start, prompt_end, own_start = of_each.t().contiguous()
     return start, prompt_end, own_start
 
@@ -99,5 +99,5 @@ def _see(some: Tensor, whole: Tensor, queries: slice, keys: slice) -> None:
 
 def _listed(dense: Tensor) -> tuple[Tensor, Tensor]:
     """How many blocks each row has, int32 [1, 1, rows], and which, int32 [1, 1, rows, columns], these first."""
-    order = dense.int().argsort(descending=True, dim=1)
+    order = dense.int().sort(dim=1, descending=True, stable=True).indices
     return dense.sum(1, dtype=torch.int32)[None, None], order.int()[None, None]

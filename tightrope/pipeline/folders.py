@@ -27,6 +27,7 @@ from tightrope import __version__
 from tightrope.errors import InputError, WorkError
 from tightrope.files import write_json, write_text
 from tightrope.models.kernels.build import built
+from tightrope.models.kernels.fused import compiles
 from tightrope.records import content_hash
 
 ASIDE = ".replaced-"
@@ -167,10 +168,11 @@ def arithmetic(device: str, dtype: str) -> dict[str, str]:
     Part of what a measurement is known by; a trained model is known by its files.
     """
     in_c = device == "cpu" and dtype == "bfloat16" and bool(built().functions)
+    in_kernels = device.startswith("cuda") and compiles()
     return {
         "device": device,
         **_versions("torch", "transformers", "tokenizers", "numpy"),
-        **({"kernels": "C"} if in_c else {}),
+        **({"kernels": "C" if in_c else "fused"} if in_c or in_kernels else {}),
     }
 
 

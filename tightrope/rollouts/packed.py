@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from tightrope.models.lean import is_plain_linear
+
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}  # relative to the product's largest value
 
 Forward = Callable[[Tensor], Tensor]
@@ -33,27 +35,29 @@ def packed_linears(model: nn.Module) -> Iterator[int]:
     The packed weights are a snapshot: the model's own weights must not change inside the context. Subclasses
     of the plain layers are left alone (their forward is their own); the plain layers inside adapters are packed.
     """
-    replaced: list[nn.Module] = []
+    replaced: list[tuple[nn.Module, object]] = []
     sound: dict[tuple[object, ...], bool] = {}
     try:
         for module in model.modules():
             forward = _packed_forward(module, sound)
             if forward is not None:
+                replaced.append((module, module.__dict__.get("forward")))
                 module.__dict__["forward"] = forward
-                replaced.append(module)
         yield len(replaced)
     finally:
-        for module in replaced:
-            del module.__dict__["forward"]
+        for module, earlier in replaced:
+            if earlier is None:
+                del module.__dict__["forward"]
+            else:
+                module.__dict__["forward"] = earlier
 
 
 def _weights(layer: nn.Module) -> tuple[Tensor, Tensor | None] | None:
     """Weight [out, in] and bias of a plain linear layer, None for anything else."""
-    if "forward" in layer.__dict__:  # somebody else's replacement
-        return None
-    if type(layer) is nn.Linear:
+    if is_plain_linear(layer):
+        assert isinstance(layer, nn.Linear)
         return layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
-    if type(layer) is Conv1D:
+    if type(layer) is Conv1D and "forward" not in layer.__dict__:  # nor somebody else's replacement
         return layer.weight.detach().t().contiguous(), layer.bias.detach()
     return None
 

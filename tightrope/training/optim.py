@@ -127,7 +127,10 @@ class Optimiser:
             each(work, Rounding.in_one_pass)
             return
         for rounding in work:
-            rounding.in_one_pass() if rounding.of.live.is_cuda else rounding.with_torch()
+            if rounding.of.live.device.type == "cpu":
+                rounding.with_torch()
+            else:
+                rounding.in_one_pass()
 
     def _roundings(self, before: int | None, after: int | None, by: Step | None) -> Iterator[Rounding]:
         """What `_round` has to do, piece by piece."""

@@ -1,7 +1,7 @@
-"""A weight in training, and AdamW's step of it: in one pass where a compiler has been, with torch elsewhere.
+"""A weight in training, and AdamW's step of it: on a CPU in one pass in C, or with torch, and by a formula on a GPU.
 
-Both give the same up to the last bit, and the same for any number of threads: dithers are drawn weight by weight, piece
-by piece, before pieces are shared out among threads.
+The two of a CPU give the same up to the last bit, and the same for any number of threads: dithers are drawn weight by
+weight, piece by piece, before pieces are shared out among threads.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Rounding:
     dithers: tuple[Tensor, ...] = ()
 
     def in_one_pass(self) -> None:
-        """Does it in C on a CPU, by a formula on a GPU."""
+        """Does it in C on a CPU, by a formula elsewhere."""
         of, piece = self.of, self.piece
         assert of.cut_off is not None
         weight, cut_off = (whole.view(-1)[piece.at] for whole in (of.live.detach(), of.cut_off))
@@ -117,8 +117,7 @@ class Rounding:
                 gradient, held = self._moving()
                 wide = [moment.float() for moment in held]  # of float32 moments they themselves
                 average, square = wide
-                steps = self.of.steps.to(master.device, copy=True)
-                _move([master], [gradient], [average], [square], [steps], self.of.decay, self.by)
+                _move([master], [gradient], [average], [square], [self.of.steps.clone()], self.of.decay, self.by)
                 for moment, to, dither in zip(wide, held, self.dithers, strict=False):  # of float32 ones there are none
                     round_by(dither, moment, to)
 

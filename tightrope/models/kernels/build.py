@@ -95,7 +95,7 @@ def built() -> Built:
 
 @functools.cache
 def _built() -> Built:
-    if os.environ.get("TIGHTROPE_KERNELS", "on").lower() in ("off", "0", "false", "no"):
+    if switched_off():
         return Built("switched off by TIGHTROPE_KERNELS")
     asked = os.environ.get("CC", "")
     try:
@@ -112,6 +112,11 @@ def _built() -> Built:
         line = f"{shlex.join(compiler)} failed: {next((one for one in said if 'error' in one), said[0])}"
         log.warning("passes are computed with torch: %s", line)
         return Built(line)
+
+
+def switched_off() -> bool:
+    """Whether the environment asks for torch's operations in place of passes of our own."""
+    return os.environ.get("TIGHTROPE_KERNELS", "on").lower() in ("off", "0", "false", "no")
 
 
 def _library(compiler: list[str]) -> ctypes.CDLL:

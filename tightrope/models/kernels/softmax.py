@@ -8,7 +8,7 @@ from torch import Tensor
 from tightrope.models.kernels.calling import call, share, usable
 from tightrope.models.kernels.fused import fused
 
-LEAST = -88.0  # that a log-probability counts as: of -inf e * z would be no number
+LEAST = -88.0  # that a log-probability counts as, as in C: of -inf e * z would be no number
 
 
 def add_tile(products: Tensor, column: Tensor, scale: float, sums: tuple[Tensor, ...]) -> None:
@@ -33,7 +33,7 @@ def add_tile(products: Tensor, column: Tensor, scale: float, sums: tuple[Tensor,
     share(rows, width, work)
 
 
-def derivative_(
+def derivative(
     products: Tensor,
     column: Tensor,
     scale: float,
