@@ -98,6 +98,12 @@ def test_biases_that_learn_and_watched_layers_are_computed_by_their_modules() ->
     assert calls == [1]
 
 
+def test_under_autocast_they_are_pefts() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        (found, ours), (right, theirs) = (learnt(adapted("llama", torch.float32, mine)) for mine in (True, False))
+    assert torch.equal(found, right) and all(map(torch.equal, ours, theirs))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("lora", [None, LoraSettings(rank=4)], ids=["", "adapters"])
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])

@@ -34,8 +34,8 @@ def _forward(module: Any, theirs: Callable[..., Tensor], x: Tensor, *more: Any, 
 
     So it is while a model samples: there each of the three products may be packed (`rollouts/packed.py`).
     """
-    name = _in_use(module)
-    if name is None or more or named or x.ndim < 2 or not torch.is_grad_enabled() or torch.is_autocast_enabled():
+    name, learns = _in_use(module), torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type)
+    if name is None or not learns or more or named or x.ndim < 2:
         return theirs(x, *more, **named)
     down, up = (of[name].weight.to(x.dtype) for of in (module.lora_A, module.lora_B))
     base, scale = module.base_layer, module.scaling[name]
