@@ -59,9 +59,10 @@ def in_c(
     out, of_query = (torch.full_like(query, torch.nan) for _ in range(2))
     normaliser = torch.full(query.shape[:3], torch.nan)
     of_key, of_value = (torch.full_like(x, already, dtype=torch.float32) for x in (key, value))
-    places = (slice(0, key.shape[2]),) if places is None else places
-    attend(query, key, value, places, SCALING, out, normaliser)
-    add_gradient(query, key, value, places, SCALING, out, normaliser, pulled, of_query, of_key, of_value)
+    seen = (slice(0, key.shape[2]),) if places is None else tuple(places)
+    rows = [BranchRow(seen, (), slice(0, query.shape[2]))]
+    attend(query, key, value, rows, SCALING, out, normaliser)
+    add_gradient(query, key, value, rows, SCALING, out, normaliser, pulled, of_query, of_key, of_value)
     return out, normaliser, of_query, of_key, of_value
 
 

@@ -155,9 +155,7 @@ class _BranchesInRegisters(torch.autograd.Function):
     ) -> Tensor:
         out = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3]).transpose(1, 2)
         normaliser = query.new_empty(query.shape[:3], dtype=torch.float32)
-        for row in rows:
-            asked, *told = (x[:, :, row.told] for x in (query, out, normaliser))
-            attend(asked, key, value, row.seen, scaling, *told)
+        attend(query, key, value, rows, scaling, out, normaliser)
         ctx.rows, ctx.scaling = rows, scaling
         ctx.save_for_backward(query, key, value, out, normaliser)
         return out.transpose(1, 2)
@@ -169,13 +167,9 @@ class _BranchesInRegisters(torch.autograd.Function):
         pulled = _along_d(gradient.transpose(1, 2))
         of_query = torch.empty_like(query)
         of_key, of_value = (torch.zeros_like(x, dtype=torch.float32) for x in (key, value))
-        for row in ctx.rows:
-            asked, result, part, pull, of_asked = (
-                x[:, :, row.told] for x in (query, out, normaliser, pulled, of_query)
-            )
-            add_gradient(
-                asked, key, value, row.seen, ctx.scaling, result, part, pull, of_asked, of_key, of_value
-            )
+        add_gradient(
+            query, key, value, ctx.rows, ctx.scaling, out, normaliser, pulled, of_query, of_key, of_value
+        )
         return of_query, of_key.to(key.dtype), of_value.to(value.dtype), None, None
 
 

@@ -1,4 +1,4 @@
-"""Causal attention of a row and its gradient, where a processor multiplies matrices in registers (AMX).
+"""Causal attention of rows and its gradient, where a processor multiplies matrices in registers (AMX).
 
 Packed tensors are [1, heads, tokens, d], contiguous along d.
 """
@@ -7,12 +7,33 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from tightrope.models.kernels.build import built
 from tightrope.models.kernels.calling import call, share
+
+
+class Row(Protocol):
+    """Queries and the keys that they see: the last query all of them, the one before it all but the last.
+
+    Attributes:
+        seen: one or two places of its keys in the packed ones.
+        told: the place of its queries.
+    """
+
+    @property
+    def seen(self) -> tuple[slice, ...]: ...
+
+    @property
+    def told(self) -> slice: ...
+
+    @property
+    def keys(self) -> int:
+        """How many there are."""
+        ...
 
 
 @functools.cache
@@ -29,28 +50,28 @@ def switched(wanted: bool) -> bool:
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, seen: Sequence[slice], scaling: float, out: Tensor, normaliser: Tensor
+    query: Tensor, key: Tensor, value: Tensor, rows: Sequence[Row], scaling: float, out: Tensor, normaliser: Tensor
 ) -> None:
-    """Writes the results of a row's last queries, and the log-normalisers of their scaled scores.
+    """Writes the results of rows' queries, and the log-normalisers of their scaled scores.
 
     Args:
-        query: [1, heads, queries, d] bfloat16.
+        query: [1, heads, T, d] bfloat16, packed.
         key: [1, kv heads, T, d] bfloat16, packed.
         value: as `key`.
-        seen: one or two places of the row's keys in the packed ones.
+        rows: what is computed; no query in two of them.
         scaling: of the scores.
         out: as `query`, written.
-        normaliser: [1, heads, queries] float32, written.
+        normaliser: [1, heads, T] float32, written.
     """
     given = [x for tensor in (query, key, value, out, normaliser) for x in _strided(tensor)]
-    _spread("attention_forward", query.shape[1], given, query, key, seen, scaling)
+    _spread("attention_forward", query.shape[1], given, query, key, rows, scaling)
 
 
 def add_gradient(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    seen: Sequence[slice],
+    rows: Sequence[Row],
     scaling: float,
     out: Tensor,
     normaliser: Tensor,
@@ -59,13 +80,13 @@ def add_gradient(
     of_key: Tensor,
     of_value: Tensor,
 ) -> None:
-    """Writes the gradient of a row's queries, and adds those of its keys and values: at most a thread per key head.
+    """Writes the gradient of rows' queries, and adds those of their keys and values: at most a thread per key head.
 
     Args:
         query: as `attend` takes it, like all up to `normaliser`.
         key: see there.
         value: see there.
-        seen: see there.
+        rows: see there.
         scaling: see there.
         out: what `attend` has written.
         normaliser: as `out`.
@@ -76,7 +97,7 @@ def add_gradient(
     """
     tensors = (query, key, value, out, normaliser, pulled, of_query, of_key, of_value)
     given = [x for tensor in tensors for x in _strided(tensor)]
-    _spread("attention_backward", key.shape[1], given, query, key, seen, scaling)
+    _spread("attention_backward", key.shape[1], given, query, key, rows, scaling)
 
 
 def _spread(
@@ -85,22 +106,26 @@ def _spread(
     given: Sequence[Tensor | int],
     query: Tensor,
     key: Tensor,
-    seen: Sequence[slice],
+    rows: Sequence[Row],
     scaling: float,
 ) -> None:
     """Calls a function for all of `count` heads, or groups of heads that share keys: each is one thread's."""
-    _, heads, told, width = query.shape
+    _, heads, _, width = query.shape
     per_group = heads // key.shape[1]
-    first, second = (*seen, slice(0, 0))[:2]
-    pieces = (first.start, first.stop - first.start, second.start, second.stop - second.start)
-    held = pieces[1] + pieces[3]
-    room = _room(held, width)[name == "attention_backward"]
+    numbers, work = [], 0
+    for row in rows:
+        first, second = (*row.seen, slice(0, 0))[:2]
+        told = row.told.stop - row.told.start
+        numbers += [first.start, first.stop - first.start, second.start, second.stop - second.start, row.told.start, told]
+        work += told * row.keys
+    table = torch.tensor(numbers, dtype=torch.int64, device="cpu")
+    room = _room(max(row.keys for row in rows), width)[name == "attention_backward"]
 
-    def work(part: slice) -> None:
+    def run(part: slice) -> None:
         own = query.new_empty(room, dtype=torch.float32)
-        call(name, *given, own, *pieces, told, part.start, part.stop, per_group, width, scaling)
+        call(name, *given, own, table, len(rows), part.start, part.stop, per_group, width, scaling)
 
-    share(count, told * held * heads // count, work)
+    share(count, work * heads // count, run)
 
 
 @functools.lru_cache(4096)

@@ -51,6 +51,9 @@ def share(rows: int, numbers: int, work: Callable[[slice], None]) -> None:
         work: on a slice of the rows; it calls C.
     """
     count = max(1, min(torch.get_num_threads(), rows * numbers // WORTH_A_THREAD, rows))
+    if count == 1:
+        work(slice(0, rows))
+        return
     ends = [rows * i // count for i in range(count + 1)]
     each((slice(*both) for both in itertools.pairwise(ends)), work, at_once=count)
 

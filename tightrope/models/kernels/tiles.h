@@ -1,9 +1,9 @@
-/* Products of 32 x 32 numbers over tiles of bfloat16, in a processor's matrix registers (AMX) where it has some.
+/* Products of 32 x 32 numbers of bfloat16, in a processor's matrix registers (AMX) where it has some.
  *
- * A tile is 16 x 32 numbers of a left factor [rows, k], row by row; or 32 x 16 of a right factor [k, columns], where two
- * numbers that follow each other along k lie side by side. A factor is tiles, those along k one behind the other.
+ * A left factor [rows, k] is a matrix as it lies. A right factor [k, columns] is tiles of 32 x 16 numbers, those along k one
+ * behind the other, and two numbers that follow each other along k side by side.
  */
-#include "common.h"
+#include "turned.h"
 
 #if defined(__AMX_BF16__) && defined(__linux__)
 #include <immintrin.h>
@@ -14,6 +14,7 @@
 
 #define BLOCK 32 /* rows and columns of a product, and numbers along k of a tile */
 #define TILE 512 /* numbers */
+#define APART 32 /* numbers more than it needs that a long row has: powers of two between rows fill few sets of a cache */
 
 /* How many numbers there are with those that fill the last block. */
 static inline long blocked(long size) { return (size + BLOCK - 1) / BLOCK * BLOCK; }
@@ -51,10 +52,11 @@ static inline void end_products(void) {
 #endif
 }
 
-/* c [16, 16] += a tile of the left times one of the right factor, for `steps` of them. Slow, and for tests only: without
+/* c [16, 16] += 16 x 32 numbers of the left factor times a tile of the right one, for `steps` of them. Slow, and for tests only: without
  * these registers torch's kernel computes attention.
  */
-static void multiply_plain(float *restrict c, long row, const bf16 *restrict a, const bf16 *restrict b, long steps) {
+static void multiply_plain(float *restrict c, long row, const bf16 *restrict a, long apart, const bf16 *restrict b,
+                           long steps) {
   for (long i = 0; i < 16; i += 4) {
     float sums[4][16];
     for (int r = 0; r < 4; r++)
@@ -62,7 +64,7 @@ static void multiply_plain(float *restrict c, long row, const bf16 *restrict a, 
     for (long s = 0; s < steps; s++)
       for (int p = 0; p < 16; p++)
         for (int r = 0; r < 4; r++) {
-          const bf16 *left = a + s * TILE + (i + r) * 32 + 2 * p, *right = b + s * TILE + p * 32;
+          const bf16 *left = a + s * BLOCK + (i + r) * apart + 2 * p, *right = b + s * TILE + p * 32;
           float even = wide(left[0]), odd = wide(left[1]);
           for (int n = 0; n < 16; n++) {
             uint32_t both;
@@ -75,11 +77,11 @@ static void multiply_plain(float *restrict c, long row, const bf16 *restrict a, 
   }
 }
 
-/* c [32, 32], of rows of `row` numbers, is or (add) gets more by left times right over `steps` tiles along k. The second
- * 16 rows of the left factor are `left_next` numbers behind the first, as the second 16 columns of the right one.
+/* c [32, 32], of rows of `row` numbers, is or (add) gets more by left times right over `steps` tiles along k. The left
+ * factor's rows are `left_row` numbers apart; the second 16 columns of the right one are `right_next` behind the first.
  */
-static void multiply(float *c, long row, const bf16 *left, long left_next, const bf16 *right, long right_next,
-                            long steps, int add) {
+static void multiply(float *c, long row, const bf16 *left, long left_row, const bf16 *right, long right_next, long steps,
+                     int add) {
 #ifdef MATRIX_REGISTERS
   if (in_registers) {
     long bytes = row * sizeof(float);
@@ -96,11 +98,12 @@ static void multiply(float *c, long row, const bf16 *left, long left_next, const
       _tile_zero(2);
       _tile_zero(3);
     }
-    for (long s = 0; s < steps; s++, left += TILE, right += TILE) {
-      _tile_loadd(4, left, 64);
+    long left_bytes = left_row * sizeof(bf16);
+    for (long s = 0; s < steps; s++, left += BLOCK, right += TILE) {
+      _tile_loadd(4, left, left_bytes);
       _tile_loadd(6, right, 64);
       _tile_loadd(7, right + right_next, 64);
-      _tile_loadd(5, left + left_next, 64);
+      _tile_loadd(5, left + 16 * left_row, left_bytes);
       _tile_dpbf16ps(0, 4, 6);
       _tile_dpbf16ps(1, 4, 7);
       _tile_dpbf16ps(2, 5, 6);
@@ -118,26 +121,17 @@ static void multiply(float *c, long row, const bf16 *left, long left_next, const
       float *part = c + 16 * i * row + 16 * j;
       if (!add)
         for (long r = 0; r < 16; r++) memset(part + r * row, 0, 16 * sizeof(float));
-      multiply_plain(part, row, left + i * left_next, right + j * right_next, steps);
+      multiply_plain(part, row, left + 16 * i * left_row, left_row, right + j * right_next, steps);
     }
 }
 
-/* Tiles of a matrix x [rows, width], both in whole blocks. */
-
-/* As a left factor: k along its width. */
-static void tile_left(bf16 *restrict to, const bf16 *restrict x, long rows, long width) {
-  for (long r = 0; r < rows; r++)
-    for (long s = 0; s < width / 32; s++)
-      memcpy(to + (r / 16 * (width / 32) + s) * TILE + r % 16 * 32, x + r * width + s * 32, 32 * sizeof(bf16));
+/* A matrix x [rows, width], both in whole blocks, on its side: its rows are now `over` numbers apart. */
+static void turn(bf16 *restrict to, long over, const bf16 *restrict x, long rows, long width) {
+  for (long r = 0; r < rows; r += 16)
+    for (long c = 0; c < width; c += 16) on_its_side(x + r * width + c, width, to + c * over + r, over);
 }
 
-/* Its transpose as a left factor: k along its rows. */
-static void tile_left_turned(bf16 *restrict to, const bf16 *restrict x, long rows, long width) {
-  for (long c = 0; c < width; c++)
-    for (long r = 0; r < rows; r++) to[(c / 16 * (rows / 32) + r / 32) * TILE + c % 16 * 32 + r % 32] = x[r * width + c];
-}
-
-/* As a right factor: k along its rows. */
+/* The matrix as a right factor: k along its rows. */
 static void tile_right(bf16 *restrict to, const bf16 *restrict x, long rows, long width) {
   for (long r = 0; r < rows; r += 2)
     for (long c = 0; c < width; c += 16) {
@@ -150,12 +144,11 @@ static void tile_right(bf16 *restrict to, const bf16 *restrict x, long rows, lon
     }
 }
 
+ON_ITS_SIDE(pairs_on_their_side, uint32_t, sixteen_pairs)
+
 /* Its transpose as a right factor: k along its width. */
 static void tile_right_turned(bf16 *restrict to, const bf16 *restrict x, long rows, long width) {
   for (long r = 0; r < rows; r += 16)
-    for (long s = 0; s < width / 32; s++) {
-      bf16 *restrict tile = to + (r / 16 * (width / 32) + s) * TILE;
-      for (int n = 0; n < 16; n++)
-        for (int p = 0; p < 16; p++) memcpy(tile + p * 32 + 2 * n, x + (r + n) * width + s * 32 + 2 * p, 4);
-    }
+    for (long s = 0; s < width / 32; s++)
+      pairs_on_their_side(x + r * width + s * 32, width / 2, to + (r / 16 * (width / 32) + s) * TILE, 16);
 }
