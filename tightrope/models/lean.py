@@ -129,8 +129,11 @@ class _FeedForward(torch.autograd.Function):
         wants_x, wants_gate, wants_up, wants_down = ctx.needs_input_grad
         halves = halves or [functional.linear(x, gate), functional.linear(x, up)]
         of_gate, of_up, product = passes.gated_backward(gradient @ down, *halves)
+        of_x = of_gate @ gate if wants_x else None
+        if of_x is not None:
+            of_x.flatten(0, -2).addmm_(of_up.flatten(0, -2), up)  # a view, and one pass less
         return (
-            (of_gate @ gate).add_(of_up @ up) if wants_x else None,
+            of_x,
             _of_weight(of_gate, x) if wants_gate else None,
             _of_weight(of_up, x) if wants_up else None,
             _of_weight(gradient, product) if wants_down else None,

@@ -15,8 +15,8 @@
 #define CHUNK 128 /* queries whose P and dS are kept for dV and dK: these are read and written so much more rarely */
 #define LOG2E 1.44269504f
 
-/* 2^x of x < 127, to 3e-6 of itself, which is less than bfloat16 rounds by a thousand times; of what is below -87 2^-87, of
- * NaN NaN. It is never too small to be a normal number, which would be slow.
+/* 2^x of x < 127, to 3e-6 of itself, which is less than bfloat16 rounds by a thousand times; of what is below -87 2^-87,
+ * of NaN NaN. It is never too small to be a normal number, which would be slow.
  *
  * The polynomial is the one of least squares of the relative error over [-1/2, 1/2].
  */
@@ -137,7 +137,7 @@ static void narrowed(bf16 *restrict to, const float *restrict from, float factor
 /* A float as an integer, in the same order. */
 static inline int32_t ordered(uint32_t bits) { return (int32_t)(bits ^ ((uint32_t)((int32_t)bits >> 31) >> 1)); }
 
-/* P of one query, not divided by its sum, which is returned; it sees the first `sees` of `keys` scores, whole blocks. */
+/* P of one query, not divided by its sum, which is returned; it sees the first `sees` scores of `keys`, whole blocks. */
 static float chances_of(bf16 *restrict to, float *restrict scores, long sees, long keys, float scaling,
                         float *restrict largest) {
   keys &= -BLOCK; /* for the compiler, which then leaves out what is for other sizes */
@@ -214,7 +214,7 @@ static inline float slope_of(float score, float slant, float normaliser, float d
 }
 
 /* P and dS of 32 keys (rows) and 32 queries: as matrices, and dS as a right factor (along keys). The first key is that of
- * query `ahead`, which may be negative: earlier ones do not see it.
+ * query `ahead`, which may be negative: earlier ones do not see it. `all`: every query sees every key.
  */
 static inline void slopes_of(const float *restrict scores, const float *restrict slants,
                              const float *restrict normalisers, const float *restrict deltas, long ahead, int all,
@@ -296,9 +296,11 @@ void attention_backward(const bf16 *query, long query_token, long query_head, co
               bf16 *chances = at.chances + j * CHUNK + start, *slopes = at.slopes + j * CHUNK + start;
               bf16 *right = at.slopes_right + j / 32 * TILE;
               if (ahead + BLOCK > 1)
-                slopes_of(at.scores, at.slants, normalisers, deltas, ahead, 0, scaling, chances, slopes, right, along_keys);
-              else
-                slopes_of(at.scores, at.slants, normalisers, deltas, ahead, 1, scaling, chances, slopes, right, along_keys);
+                slopes_of(at.scores, at.slants, normalisers, deltas, ahead, 0, scaling, chances, slopes, right,
+                          along_keys);
+              else /* said twice, so that compilers leave out what asks who sees whom */
+                slopes_of(at.scores, at.slants, normalisers, deltas, ahead, 1, scaling, chances, slopes, right,
+                          along_keys);
             }
             for (long c = 0; c < width; c += BLOCK)
               multiply(at.of_queries + c * BLOCK, BLOCK, at.keys_turned + c * apart, apart, at.slopes_right, along_keys,

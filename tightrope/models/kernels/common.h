@@ -30,6 +30,12 @@ static inline bf16 narrow(float x) {
   return x != x ? 0x7fc0 : rounded;
 }
 
+/* The same of what was computed of bfloat16 numbers: the lower half of a NaN is 0 there, and it stays one by itself. */
+static inline bf16 rounded(float x) {
+  uint32_t bits = bits_of(x);
+  return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+}
+
 /* x * y + z, rounded once where the processor can. */
 static inline float fused(float x, float y, float z) {
 #if defined(FP_FAST_FMAF) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) /* clang has no FP_FAST_FMAF */
@@ -40,7 +46,8 @@ static inline float fused(float x, float y, float z) {
 #endif
 }
 
-/* e^x to 2e-7 of itself where -88 <= x <= 88, below -87.7 it is 0; of NaN NaN.
+/* e^x to 2e-7 of itself where -88 <= x <= 88.7; of NaN NaN. Below -87.7 it is 0, above 88.4 infinity: so says the exponent
+ * that comes of it, 0 or 255.
  *
  * The polynomial and the two parts of log 2 are those of Cephes' expf (Moshier 1989).
  */
@@ -57,10 +64,8 @@ static inline float exponential_within(float x) {
   return p * float_of((uint32_t)((int32_t)n + 127) << 23);
 }
 
-/* e^x of any x: below -87 it is 0, above 88 infinity. */
+/* e^x of any x, which is 0 or infinity where that says so. */
 static inline float exponential(float at) {
-  float x = at > 88.0f ? 88.0f : at;
-  float p = exponential_within(x < -87.0f ? -87.0f : x);
-  p = at > 88.0f ? INFINITY : p;
-  return at < -87.0f ? 0.0f : p;
+  float x = at > 88.7f ? 88.7f : at;
+  return exponential_within(x < -88.0f ? -88.0f : x);
 }

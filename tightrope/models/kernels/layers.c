@@ -11,7 +11,7 @@ void rms_norm(const bf16 *restrict x, const bf16 *restrict weight, bf16 *restric
     for (long i = 0; i < n; i++) squares += wide(in[i]) * wide(in[i]);
     float k = 1 / sqrtf(squares / n + epsilon);
     scale[r] = k;
-    for (long i = 0; i < n; i++) to[i] = narrow(wide(weight[i]) * wide(narrow(wide(in[i]) * k)));
+    for (long i = 0; i < n; i++) to[i] = rounded(wide(weight[i]) * wide(rounded(wide(in[i]) * k)));
   }
 }
 
@@ -28,7 +28,7 @@ void rms_norm_backward(const bf16 *restrict pulled, const bf16 *restrict x, cons
       along += product * wide(weight[i]);
     }
     along *= k / n;
-    for (long i = 0; i < n; i++) to[i] = narrow((wide(d[i]) * wide(weight[i]) - wide(in[i]) * along) * k);
+    for (long i = 0; i < n; i++) to[i] = rounded((wide(d[i]) * wide(weight[i]) - wide(in[i]) * along) * k);
   }
 }
 
@@ -36,7 +36,7 @@ void rms_norm_backward(const bf16 *restrict pulled, const bf16 *restrict x, cons
 void gated(const bf16 *restrict gate, const bf16 *restrict up, bf16 *restrict out, long count) {
   for (long i = 0; i < count; i++) {
     float g = wide(gate[i]);
-    out[i] = narrow(wide(narrow(g / (1 + exponential(-g)))) * wide(up[i]));
+    out[i] = rounded(wide(rounded(g / (1 + exponential(-g)))) * wide(up[i]));
   }
 }
 
@@ -47,9 +47,9 @@ void gated_backward(const bf16 *restrict pulled, const bf16 *restrict gate, cons
     float g = wide(gate[i]), u = wide(up[i]), d = wide(pulled[i]);
     float s = 1 / (1 + exponential(-g));
     float active = g * s;
-    out[i] = narrow(wide(narrow(active)) * u);
-    of_up[i] = narrow(d * active);
-    of_gate[i] = narrow(d * u * (s + active * (1 - s)));
+    out[i] = rounded(wide(rounded(active)) * u);
+    of_up[i] = rounded(d * active);
+    of_gate[i] = rounded(d * u * (s + active * (1 - s)));
   }
 }
 
@@ -69,14 +69,14 @@ void rotate(const bf16 *restrict x, long of_token, long of_head, const bf16 *res
       if (back) {
         for (long i = 0; i < half; i++) {
           float one = wide(first[i]), two = wide(second[i]);
-          to[i] = narrow(wide(narrow(one * wide(c[i]))) + wide(narrow(two * wide(s[half + i]))));
-          to[half + i] = narrow(wide(narrow(two * wide(c[half + i]))) - wide(narrow(one * wide(s[i]))));
+          to[i] = rounded(wide(rounded(one * wide(c[i]))) + wide(rounded(two * wide(s[half + i]))));
+          to[half + i] = rounded(wide(rounded(two * wide(c[half + i]))) - wide(rounded(one * wide(s[i]))));
         }
       } else {
         for (long i = 0; i < half; i++) {
           float one = wide(first[i]), two = wide(second[i]);
-          to[i] = narrow(wide(narrow(one * wide(c[i]))) - wide(narrow(two * wide(s[i]))));
-          to[half + i] = narrow(wide(narrow(two * wide(c[half + i]))) + wide(narrow(one * wide(s[half + i]))));
+          to[i] = rounded(wide(rounded(one * wide(c[i]))) - wide(rounded(two * wide(s[i]))));
+          to[half + i] = rounded(wide(rounded(two * wide(c[half + i]))) + wide(rounded(one * wide(s[half + i]))));
         }
       }
     }
