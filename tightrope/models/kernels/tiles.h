@@ -52,8 +52,8 @@ static inline void end_products(void) {
 #endif
 }
 
-/* c [16, 16] += 16 x 32 numbers of the left factor times a tile of the right one, for `steps` of them. Slow, and for tests only: without
- * these registers torch's kernel computes attention.
+/* c [16, 16] += 16 x 32 numbers of the left factor times a tile of the right one, for `steps` of them. Slow, and for
+ * tests only: without these registers torch's kernel computes attention.
  */
 static void multiply_plain(float *restrict c, long row, const bf16 *restrict a, long apart, const bf16 *restrict b,
                            long steps) {
@@ -144,11 +144,10 @@ static void tile_right(bf16 *restrict to, const bf16 *restrict x, long rows, lon
     }
 }
 
-ON_ITS_SIDE(pairs_on_their_side, uint32_t, sixteen_pairs)
-
 /* Its transpose as a right factor: k along its width. */
 static void tile_right_turned(bf16 *restrict to, const bf16 *restrict x, long rows, long width) {
   for (long r = 0; r < rows; r += 16)
     for (long s = 0; s < width / 32; s++)
-      pairs_on_their_side(x + r * width + s * 32, width / 2, to + (r / 16 * (width / 32) + s) * TILE, 16);
+      pairs_on_their_side((const uint32_t *)(x + r * width + s * 32), width / 2,
+                          (uint32_t *)(to + (r / 16 * (width / 32) + s) * TILE), 16);
 }
