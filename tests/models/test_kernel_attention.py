@@ -60,7 +60,7 @@ def in_c(
     normaliser = torch.full(query.shape[:3], torch.nan)
     of_key, of_value = (torch.full_like(x, already, dtype=torch.float32) for x in (key, value))
     seen = (slice(0, key.shape[2]),) if places is None else tuple(places)
-    rows = [BranchRow(seen, (), slice(0, query.shape[2]))]
+    rows = [(seen, slice(0, query.shape[2]))]
     attend(query, key, value, rows, SCALING, out, normaliser)
     add_gradient(query, key, value, rows, SCALING, out, normaliser, pulled, of_query, of_key, of_value)
     return out, normaliser, of_query, of_key, of_value

@@ -155,8 +155,8 @@ class _BranchesInRegisters(torch.autograd.Function):
     ) -> Tensor:
         out = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3]).transpose(1, 2)
         normaliser = query.new_empty(query.shape[:3], dtype=torch.float32)
-        attend(query, key, value, rows, scaling, out, normaliser)
-        ctx.rows, ctx.scaling = rows, scaling
+        ctx.rows, ctx.scaling = [(row.seen, row.told) for row in rows], scaling
+        attend(query, key, value, ctx.rows, scaling, out, normaliser)
         ctx.save_for_backward(query, key, value, out, normaliser)
         return out.transpose(1, 2)
 
@@ -167,9 +167,7 @@ class _BranchesInRegisters(torch.autograd.Function):
         pulled = _along_d(gradient.transpose(1, 2))
         of_query = torch.empty_like(query)
         of_key, of_value = (torch.zeros_like(x, dtype=torch.float32) for x in (key, value))
-        add_gradient(
-            query, key, value, ctx.rows, ctx.scaling, out, normaliser, pulled, of_query, of_key, of_value
-        )
+        add_gradient(query, key, value, ctx.rows, ctx.scaling, out, normaliser, pulled, of_query, of_key, of_value)
         return of_query, of_key.to(key.dtype), of_value.to(value.dtype), None, None
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,25 +14,7 @@ from torch import Tensor
 from tightrope.models.kernels.build import built
 from tightrope.models.kernels.calling import call, share
 
-
-class Row(Protocol):
-    """Queries and the keys that they see: the last query all of them, the one before it all but the last.
-
-    Attributes:
-        seen: one or two places of its keys in the packed ones.
-        told: the place of its queries.
-    """
-
-    @property
-    def seen(self) -> tuple[slice, ...]: ...
-
-    @property
-    def told(self) -> slice: ...
-
-    @property
-    def keys(self) -> int:
-        """How many there are."""
-        ...
+Row = tuple[Sequence[slice], slice]  # one or two places of keys; where the queries are whose last one sees all of them
 
 
 @functools.cache
@@ -112,14 +93,14 @@ def _spread(
     """Calls a function for all of `count` heads, or groups of heads that share keys: each is one thread's."""
     _, heads, _, width = query.shape
     per_group = heads // key.shape[1]
-    numbers, work = [], 0
-    for row in rows:
-        first, second = (*row.seen, slice(0, 0))[:2]
-        told = row.told.stop - row.told.start
-        numbers += [first.start, first.stop - first.start, second.start, second.stop - second.start, row.told.start, told]
-        work += told * row.keys
+    numbers, most, work = list[int](), 0, 0
+    for seen, told in rows:
+        pieces = [number for place in (*seen, slice(0, 0))[:2] for number in (place.start, place.stop - place.start)]
+        numbers += [*pieces, told.start, told.stop - told.start]
+        held = pieces[1] + pieces[3]
+        most, work = max(most, held), work + held * (told.stop - told.start)
     table = torch.tensor(numbers, dtype=torch.int64, device="cpu")
-    room = _room(max(row.keys for row in rows), width)[name == "attention_backward"]
+    room = _room(most, width)[name == "attention_backward"]
 
     def run(part: slice) -> None:
         own = query.new_empty(room, dtype=torch.float32)
