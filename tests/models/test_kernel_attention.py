@@ -12,7 +12,7 @@ from torch.nn import functional
 from tightrope.models.branches import BranchRow, attend_branches
 from tightrope.models.causal import Scoring, seen_by_last
 from tightrope.models.kernels import attention, calling
-from tightrope.models.kernels.attention import add_gradient, attend, switched
+from tightrope.models.kernels.attention import Row, add_gradient, attend, switched
 from tightrope.models.kernels.build import built
 
 SCALING = 0.2
@@ -59,7 +59,7 @@ def in_c(
     out, of_query = (torch.full_like(query, torch.nan) for _ in range(2))
     normaliser = torch.full(query.shape[:3], torch.nan)
     of_key, of_value = (torch.full_like(x, already, dtype=torch.float32) for x in (key, value))
-    seen = (slice(0, key.shape[2]),) if places is None else tuple(places)
+    seen = (slice(0, key.shape[2]),) if places is None else places
     rows = [(seen, slice(0, query.shape[2]))]
     attend(query, key, value, rows, SCALING, out, normaliser)
     add_gradient(query, key, value, rows, SCALING, out, normaliser, pulled, of_query, of_key, of_value)
@@ -125,7 +125,7 @@ def test_a_query_hears_of_no_key_behind_it_nor_a_key_of_a_query_before_it(tokens
     assert all(torch.isfinite(x).all() for x in found)
     assert not of_key[:, :, last:].any() and not of_value[:, :, last:].any()
     assert of_value[:, :, :last].any(3).all()
-    key[:, :, last:], value[:, :, last:] = 7, 9
+    key[:, :, last:], value[:, :, last:] = 7, 3e38
     assert torch.equal(in_c(query, key, value, pulled)[0][:, :, :last], out[:, :, :last])
 
 
@@ -136,6 +136,44 @@ def test_scores_far_from_zero() -> None:
     found, expected = in_c(query, key, value, pulled), exact(query, key, value, pulled)
     assert (found[0].double() - expected[0]).norm() <= 2**-8 * expected[0].norm()
     torch.testing.assert_close(found[1].double(), expected[1], rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("power", [20, 32, 40])
+def test_scores_beyond_what_their_differences_are_exact_at(power: int) -> None:
+    query, key, value, pulled = drawn(40, 70, 4, 2)
+    query *= 2.0**power
+    found, expected = in_c(query, key, value, pulled), exact(query, key, value, pulled)
+    assert all(torch.isfinite(x).all() for x in found)
+    assert (found[0].double() - expected[0]).norm() <= 2**-8 * expected[0].norm()
+    torch.testing.assert_close(found[1].double(), expected[1], rtol=1e-5, atol=1e-3)
+
+
+def test_rows_in_one_call_are_those_of_a_call_each() -> None:
+    """Of any length in any order, the last with queries of some of its tokens only; memory is that of the longest."""
+    query, key, value, pulled = drawn(420, 420, 6, 2, 32)
+    rows: list[Row] = [
+        ((slice(0, 300),), slice(0, 300)),
+        ((slice(0, 40), slice(300, 310)), slice(300, 310)),
+        ((slice(310, 360), slice(380, 420)), slice(360, 420)),
+    ]
+    found = []
+    for calls in ([rows], [[row] for row in rows]):
+        out, of_query = (torch.full_like(query, torch.nan) for _ in range(2))
+        normaliser = torch.full(query.shape[:3], torch.nan)
+        of_key, of_value = (torch.zeros_like(x, dtype=torch.float32) for x in (key, value))
+        for some in calls:
+            attend(query, key, value, some, SCALING, out, normaliser)
+            add_gradient(query, key, value, some, SCALING, out, normaliser, pulled, of_query, of_key, of_value)
+        found.append((out, normaliser, of_query, of_key, of_value))
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.equal(ours.nan_to_num(7), theirs.nan_to_num(7))
+    told = torch.cat([torch.arange(row[1].start, row[1].stop) for row in rows])
+    assert not found[0][0][:, :, told].isnan().any() and found[0][0].isnan().any()
+    for seen, place in rows:
+        at = torch.cat([torch.arange(part.start, part.stop) for part in seen])
+        right = exact(query[:, :, place], key[:, :, at], value[:, :, at], pulled[:, :, place])
+        for ours, theirs in zip(found[0][:3], right[:3], strict=True):
+            assert (ours[:, :, place].double() - theirs).norm() <= 2**-6 * theirs.norm()
 
 
 def test_what_is_not_a_number_is_seen() -> None:
@@ -164,11 +202,12 @@ def test_torchs_kernel_is_not_closer(alike: float) -> None:
         assert (mine.bfloat16().double() - right).norm() <= 1.05 * (theirs.double() - right).norm()
 
 
-def test_threads_that_share_a_row_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = drawn(75, 80, 6, 3)
+@pytest.mark.parametrize(("groups", "threads"), [(3, 3), (2, 4)])  # a share that begins within a group, too
+def test_threads_that_share_a_row_give_the_same(groups: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = drawn(75, 80, 6, groups)
     alone = in_c(*given)
     monkeypatch.setattr(calling, "WORTH_A_THREAD", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)  # in C alone
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # in C alone
     assert all(torch.equal(*both) for both in zip(alone, in_c(*given), strict=True))
 
 

@@ -219,10 +219,13 @@ def test_gated_parts_are_torchs(count: int) -> None:
 
 @needs_library
 @pytest.mark.parametrize("shape", [(0, 5), (1, 1), (16, 16), (15, 64), (80, 33), (150, 70)])
-def test_matrices_are_laid_on_their_side(shape: tuple[int, int]) -> None:
+def test_matrices_are_laid_on_their_side(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.arange(shape[0] * shape[1], dtype=torch.int16).view(torch.bfloat16).view(shape)
     out = transposed(x)
     assert out.is_contiguous() and torch.equal(out.view(torch.int16), x.view(torch.int16).t())
+    monkeypatch.setattr(calling, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)  # each turns some of the columns
+    assert torch.equal(transposed(x).view(torch.int16), out.view(torch.int16))
 
 
 @needs_library
@@ -231,6 +234,19 @@ def test_nan_stays_nan() -> None:
     gate[3] = up[5] = torch.nan
     assert layers.gated(gate, up).isnan().nonzero().flatten().tolist() == [3, 5]
     assert layers.rms_norm(gate[None], up, 1e-5)[0].isnan().all()
+    patterns = torch.tensor([*range(0x7F81, 0x8000), *range(-0x7F, 0)], dtype=torch.int16).view(torch.bfloat16)
+    assert patterns.isnan().all()  # all there are
+    others = torch.ones_like(patterns)
+    for pulled, one, two in ((patterns, others, others), (others, patterns, others), (others, others, patterns)):
+        of_gate, of_up, out = layers.gated_backward(pulled, one, two)
+        assert of_gate.isnan().all() and (of_up.isnan().all() or two is patterns)
+        assert out.isnan().all() or pulled is patterns
+    rows = patterns[:, None].expand(-1, 8).contiguous()
+    ones, scale = torch.ones_like(rows), torch.ones(len(rows), 1)
+    assert all(of.isnan().all() for of in layers.rms_norm_backward(rows, ones, ones[0], scale))
+    angles = torch.ones(1, len(rows), 8).bfloat16()
+    for back in (False, True):
+        assert layers.rotate(rows[None, None], angles, angles, back=back).isnan().all()
 
 
 def rotations(heads: int, tokens: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -131,7 +131,8 @@ class _FeedForward(torch.autograd.Function):
         of_gate, of_up, product = passes.gated_backward(gradient @ down, *halves)
         of_x = of_gate @ gate if wants_x else None
         if of_x is not None:
-            of_x.flatten(0, -2).addmm_(of_up.flatten(0, -2), up)  # a view, and one pass less
+            half, weight = (x.to(of_x.dtype) for x in (of_up.flatten(0, -2), up))  # others under autocast
+            of_x.view(-1, of_x.shape[-1]).addmm_(half, weight)  # one pass less than a sum of two products
         return (
             of_x,
             _of_weight(of_gate, x) if wants_gate else None,

@@ -1,7 +1,7 @@
 /* AdamW's step of bfloat16 weights in one pass: masters are put together, moved and taken apart, see
  * training/masters.py, and moments with them. Gives torch's bits (FusedAdamKernel.cpp) wherever it is
  * built for AVX2 or AVX512, but for what is left of a piece behind its vectors, where it fuses otherwise. */
-#ifdef __GNUC__
+#if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("fp-contract=off") /* fused is what says so; clang fuses within one expression, so none has both */
 #endif
 #include "common.h"

@@ -2,8 +2,8 @@
  *
  * Packed tensors are [tokens, heads, d] with strides in numbers, d contiguous. A row is six numbers: its keys are two
  * pieces of the packed axis, `first` with `count` and `second` with `more` tokens, which may be none; its last `told`
- * queries lie in one piece from `at` on. 32 of them at a time meet 32 keys, as far as one of them sees one. With S the
- * scaled scores, L their log-normalisers, P = exp(S - L), O = P V (Dao et al. 2022, 2205.14135, appendix B.2):
+ * queries lie in one piece from `told_at` on. 32 queries at a time meet 32 keys, as far as one of them sees one. With S
+ * the scaled scores, L their log-normalisers, P = exp(S - L), O = P V (Dao et al. 2022, 2205.14135, appendix B.2):
  *
  *     dV = P^T dO,   dS = P * (dO V^T - delta),   delta = rowsum(dO * O),   dQ = dS K,   dK = dS^T Q
  *
@@ -15,7 +15,7 @@
 #define CHUNK 128 /* queries whose P and dS are kept for dV and dK: these are read and written so much more rarely */
 #define LOG2E 1.44269504f
 
-/* 2^x of x < 127, to 3e-6 of itself, which is less than bfloat16 rounds by a thousand times; of what is below -87 2^-87,
+/* 2^x of x <= 0, to 3e-6 of itself, which is less than bfloat16 rounds by a thousand times; of what is below -87 2^-87,
  * of NaN NaN. It is never too small to be a normal number, which would be slow.
  *
  * The polynomial is the one of least squares of the relative error over [-1/2, 1/2].
@@ -69,7 +69,7 @@ struct backward {
   bf16 *asked, *pulls;                                           /* of a chunk of queries, as matrices */
   bf16 *asked_turned, *pulls_turned, *asked_right, *pulls_right; /* and as tiles */
   bf16 *chances, *slopes;                                        /* [keys, chunk] */
-  bf16 *slopes_right, *turned, *results;                         /* of a block: tiles, [width, queries] and back */
+  bf16 *slopes_right, *turned, *results;                         /* of a block: tiles, dQ^T and dQ */
   float *normalisers, *deltas, *scores, *slants, *of_keys, *of_values, *of_queries;
 };
 
@@ -147,14 +147,14 @@ static float chances_of(bf16 *restrict to, float *restrict scores, long sees, lo
     int32_t score = ordered(bits_of(scores[s]));
     most = score > most ? score : most;
   }
-  float shift = float_of(ordered(most)) * scaling, sum = 0;
+  float top = float_of(ordered(most)), sum = 0;
   for (long s = 0; s < keys; s++) {
-    float p = power_of_two(scores[s] * scaling - shift);
+    float p = power_of_two((scores[s] - top) * scaling); /* so that it is at most 2^0, whatever is rounded */
     sum += p;
     to[s] = nearest(p);
   }
-  memset(to + sees, 0, (keys - sees) * sizeof(bf16)); /* not quite 0 before */
-  *largest = shift;
+  memset(to + sees, 0, (keys - sees) * sizeof(bf16)); /* 2^-87 before, which a sum of 1 and more does not notice */
+  *largest = top * scaling;
   return sum;
 }
 
@@ -167,7 +167,7 @@ void attention_forward(const bf16 *query, long query_token, long query_head, con
   begin_products();
   for (const int64_t *row = rows; row < rows + 6 * of_rows; row += 6) {
     long first = row[0], count = row[1], second = row[2], more = row[3], told_at = row[4], told = row[5];
-    long held = count + more, keys = blocked(held), width = blocked(d), steps = width / BLOCK, apart = keys + APART;
+    long held = count + more, keys = blocked(held), width = blocked(d), steps = width / BLOCK, apart = keys | APART;
     struct forward at;
     lay_out_forward(&at, aligned(room), keys, width);
     for (long head = first_head; head < last_head; head++) {
@@ -182,7 +182,7 @@ void attention_forward(const bf16 *query, long query_token, long query_head, con
         long here = told - start < BLOCK ? told - start : BLOCK, before = held - told + start;
         long seen = blocked(before + here), token = told_at + start;
         gather(at.matrix, query + token * query_token + head * query_head, query_token, here, width, d);
-        fill(at.matrix, here, BLOCK, width);
+        fill(at.matrix, here, BLOCK, width); /* whatever numbers: they are not told, but they might be slow ones */
         for (long j = 0; j < seen; j += BLOCK)
           multiply(at.scores + j, apart, at.matrix, width, at.keys + j / 16 * steps * TILE, steps * TILE, steps, 0);
         float sums[BLOCK], largest[BLOCK];
@@ -207,7 +207,8 @@ void attention_forward(const bf16 *query, long query_token, long query_head, con
 /* dS of one key and query, of products with key and value; *p is P. */
 static inline float slope_of(float score, float slant, float normaliser, float delta, float scaling, int sees,
                              float *p) {
-  float chance = power_of_two(score * (scaling * LOG2E) - normaliser);
+  float x = score * (scaling * LOG2E) - normaliser;
+  float chance = power_of_two(x > 0.0f ? 0.0f : x); /* above 0 by what is rounded off, of huge scores by a lot */
   float slope = chance * (slant - delta) * scaling;
   *p = sees ? chance : 0.0f;
   return sees ? slope : 0.0f;
@@ -253,7 +254,7 @@ void attention_backward(const bf16 *query, long query_token, long query_head, co
   begin_products();
   for (const int64_t *row = rows; row < rows + 6 * of_rows; row += 6) {
     long first = row[0], count = row[1], second = row[2], more = row[3], told_at = row[4], told = row[5];
-    long held = count + more, keys = blocked(held), width = blocked(d), steps = width / BLOCK, apart = keys + APART;
+    long held = count + more, keys = blocked(held), width = blocked(d), steps = width / BLOCK, apart = keys | APART;
     long along_keys = keys / 32 * TILE, along_width = steps * TILE;
     struct backward at;
     lay_out_backward(&at, aligned(room), keys, width);
@@ -298,7 +299,7 @@ void attention_backward(const bf16 *query, long query_token, long query_head, co
               if (ahead + BLOCK > 1)
                 slopes_of(at.scores, at.slants, normalisers, deltas, ahead, 0, scaling, chances, slopes, right,
                           along_keys);
-              else /* said twice, so that compilers leave out what asks who sees whom */
+              else /* a call of its own, so that compilers leave out the comparisons of who sees whom */
                 slopes_of(at.scores, at.slants, normalisers, deltas, ahead, 1, scaling, chances, slopes, right,
                           along_keys);
             }

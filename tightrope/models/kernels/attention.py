@@ -40,7 +40,7 @@ def attend(
         key: [1, kv heads, T, d] bfloat16, packed.
         value: as `key`.
         rows: what is computed; no query in two of them.
-        scaling: of the scores.
+        scaling: of the scores, positive.
         out: as `query`, written.
         normaliser: [1, heads, T] float32, written.
     """
@@ -93,12 +93,14 @@ def _spread(
     """Calls a function for all of `count` heads, or groups of heads that share keys: each is one thread's."""
     _, heads, _, width = query.shape
     per_group = heads // key.shape[1]
-    numbers, most, work = list[int](), 0, 0
+    numbers, most, met = list[int](), 0, 0
     for seen, told in rows:
+        assert len(seen) <= 2
         pieces = [number for place in (*seen, slice(0, 0))[:2] for number in (place.start, place.stop - place.start)]
         numbers += [*pieces, told.start, told.stop - told.start]
         held = pieces[1] + pieces[3]
-        most, work = max(most, held), work + held * (told.stop - told.start)
+        assert told.stop - told.start <= held
+        most, met = max(most, held), met + held * (told.stop - told.start)
     table = torch.tensor(numbers, dtype=torch.int64, device="cpu")
     room = _room(most, width)[name == "attention_backward"]
 
@@ -106,7 +108,7 @@ def _spread(
         own = query.new_empty(room, dtype=torch.float32)
         call(name, *given, own, table, len(rows), part.start, part.stop, per_group, width, scaling)
 
-    share(count, work * heads // count, run)
+    share(count, met * heads // count, run)
 
 
 @functools.lru_cache(4096)

@@ -23,18 +23,16 @@ static inline uint32_t bits_of(float x) {
 
 static inline float wide(bf16 x) { return float_of((uint32_t)x << 16); }
 
-/* Rounded to nearest, ties to even, as torch does. */
-static inline bf16 narrow(float x) {
-  uint32_t bits = bits_of(x);
-  uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  return x != x ? 0x7fc0 : rounded;
-}
-
-/* The same of what was computed of bfloat16 numbers: the lower half of a NaN is 0 there, and it stays one by itself. */
+/* Rounded to nearest, ties to even, as torch does, of what was computed of bfloat16 numbers: the lower half of a NaN is 0
+ * there, so that it stays one.
+ */
 static inline bf16 rounded(float x) {
   uint32_t bits = bits_of(x);
   return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
 }
+
+/* The same of any number. */
+static inline bf16 narrow(float x) { return x != x ? 0x7fc0 : rounded(x); }
 
 /* x * y + z, rounded once where the processor can. */
 static inline float fused(float x, float y, float z) {
@@ -46,8 +44,8 @@ static inline float fused(float x, float y, float z) {
 #endif
 }
 
-/* e^x to 2e-7 of itself where -88 <= x <= 88.7; of NaN NaN. Below -87.7 it is 0, above 88.4 infinity: so says the exponent
- * that comes of it, 0 or 255.
+/* e^x of -88 <= x <= 88.7, to 2e-7 of itself from -87.6 to 88.3; what is below is 0 and above infinity, for so says the
+ * exponent that comes of it, 0 or 255. Of NaN NaN.
  *
  * The polynomial and the two parts of log 2 are those of Cephes' expf (Moshier 1989).
  */

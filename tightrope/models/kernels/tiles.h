@@ -1,7 +1,7 @@
 /* Products of 32 x 32 numbers of bfloat16, in a processor's matrix registers (AMX) where it has some.
  *
- * A left factor [rows, k] is a matrix as it lies. A right factor [k, columns] is tiles of 32 x 16 numbers, those along k one
- * behind the other, and two numbers that follow each other along k side by side.
+ * A left factor [rows, k] is a matrix as it lies. A right factor [k, columns] is tiles of 32 x 16 numbers, those along
+ * k one behind the other, and two numbers that follow each other along k side by side.
  */
 #include "turned.h"
 
@@ -14,7 +14,7 @@
 
 #define BLOCK 32 /* rows and columns of a product, and numbers along k of a tile */
 #define TILE 512 /* numbers */
-#define APART 32 /* numbers more than it needs that a long row has: powers of two between rows fill few sets of a cache */
+#define APART 32 /* long rows are an odd number of it apart: with powers of two they would share few sets of a cache */
 
 /* How many numbers there are with those that fill the last block. */
 static inline long blocked(long size) { return (size + BLOCK - 1) / BLOCK * BLOCK; }
